@@ -1,0 +1,326 @@
+"""The application model: services/apps/NAME.yml and every service.yml it names, checked and resolved.
+
+What runs, what is opened, what is asked of the secret store and what is proved are all read from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from hostwright import __version__, paths
+from hostwright.application_checks import problems
+from hostwright.application_file import (
+    ApplicationFile,
+    Document,
+    Gateway,
+    Listener,
+    Protocol,
+    Route,
+    Scope,
+    ServiceFile,
+    Setting,
+    Store,
+    image_name,
+    read,
+)
+from hostwright.errors import BadInput
+
+__all__ = [
+    "Application",
+    "Gateway",
+    "Listener",
+    "Port",
+    "Route",
+    "Secret",
+    "Service",
+    "Setting",
+    "Store",
+    "load",
+]
+
+SecretKind = Literal[
+    "password", "email", "rsa-private-key", "rsa-public-key",
+    "ca-certificate", "ca-private-key", "certificate", "private-key",
+]  # fmt: skip
+ANYWHERE = ("0.0.0.0/0", "::/0")
+
+
+def load(name_or_path: str | Path, project: Path | None = None) -> Application:
+    """The application of that name (the project's own before the toolkit's), or the one in that file.
+
+    Raises BadInput with file, line and key of the first thing that is wrong.
+    """
+    document = read(ApplicationFile, _find(str(name_or_path), project))
+    services = {name: _service(document, name, project) for name in document.model.services}
+    for problem in problems(document.model, services):
+        raise document.bad(problem.keys, problem.what, problem.fix)
+    return _resolve(document, services)
+
+
+def names(project: Path | None = None) -> list[str]:
+    """Applications known here, sorted."""
+    return sorted({path.stem for root in _roots(project) for path in (root / "apps").glob("*.yml")})
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port somebody answers on: `number` as others dial it within the scope, `container_port` behind it."""
+
+    number: int
+    protocol: Protocol
+    scope: Scope
+    sources: tuple[str, ...]
+    owner: str
+    container_port: int
+    service: str | None = None
+    """The service that a listener of the gateway belongs to."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who finds a secret as /run/secrets/FILE."""
+
+    owner: str
+    file: str
+    uid: int
+
+
+@dataclass(frozen=True)
+class Secret:
+    name: str
+    kind: SecretKind
+    readers: tuple[Reader, ...]
+
+
+@dataclass(frozen=True)
+class Database:
+    store: str
+    name: str
+    role: str
+
+    @property
+    def secret(self) -> str:
+        return f"{self.role}_database_password"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as this application uses it."""
+
+    name: str
+    file: ServiceFile
+    contract: str | None
+    replicas: int
+    database: Database | None
+    broker: str | None
+    settings: dict[str, Setting]
+    folder: Path
+    """Where its service.yml is, and the code of ours."""
+    place: int
+    """Its place among the services, from 0: fixed addresses follow from it."""
+
+    @property
+    def image(self) -> str:
+        """Name of its image, as in `Application.images()`."""
+        return image_name(self.file.image) if self.file.image else self.name
+
+    @property
+    def internals(self) -> tuple[str, ...]:
+        """Paths that no gateway serves."""
+        found = (self.file.health.live, self.file.health.ready, self.file.metrics)
+        return tuple(path for path in found if path)
+
+
+@dataclass(frozen=True)
+class Application:
+    """An application with everything it names found and checked."""
+
+    name: str
+    title: str
+    source: Path
+    gateway: Gateway
+    stores: dict[str, Store]
+    services: dict[str, Service]
+
+    def ports(self) -> list[Port]:
+        """Every port: the published ones in the order of the file, then those of the internal network."""
+        gateway = self.gateway
+        found = [
+            Port(
+                listener.port,
+                listener.protocol,
+                listener.scope,
+                _sources(listener.scope, listener.sources),
+                "gateway",
+                gateway.container_port(listener),
+                listener.service,
+            )
+            for listener in gateway.listeners
+        ]
+        for name, store in self.stores.items():
+            if store.port is not None:
+                sources = _sources(store.scope, store.sources)
+                found.append(
+                    Port(store.port, store.traits.protocol, store.scope, sources, name, store.traits.port)
+                )
+        for name, service in self.services.items():
+            port = service.file.port
+            found.append(Port(port, "http", "internal", (), name, port, name))
+        for name, store in self.stores.items():
+            port = store.traits.port
+            found.append(Port(port, store.traits.protocol, "internal", (), name, port))
+        return found
+
+    def images(self) -> dict[str, str]:
+        """Image name -> the reference that is taken where the environment names none."""
+        found = {image_name(self.gateway.image): self.gateway.image}
+        found |= {image_name(store.image): store.image for store in self.stores.values()}
+        for service in self.services.values():
+            found[service.image] = service.file.image or f"hostwright/{service.name}:{__version__}"
+        return found
+
+    def secrets(self) -> list[Secret]:
+        """What the environment's secret store must hold for it, and who reads what; sorted by name."""
+        kinds: dict[str, SecretKind] = {}
+        readers: dict[str, list[Reader]] = {}
+
+        def add(name: str, kind: SecretKind, *who: Reader) -> None:
+            kinds[name] = kind
+            readers.setdefault(name, []).extend(who)
+
+        for name, store in self.stores.items():
+            uid = store.traits.uid
+            add(f"{name}_password", "password", Reader(name, "password", uid))
+            for database, role in store.databases.items():
+                secret = Database(name, database, role).secret
+                if Reader(name, f"{role}_password", uid) not in readers.get(secret, []):
+                    add(secret, "password", Reader(name, f"{role}_password", uid))
+        for name, service in self.services.items():
+            uid = service.file.uid
+            if service.database:
+                add(service.database.secret, "password", Reader(name, "database_password", uid))
+            if service.broker:
+                add(f"{service.broker}_password", "password", Reader(name, "broker_password", uid))
+            for secret in service.file.secrets:
+                add(secret, SERVICE_SECRETS[secret], Reader(name, secret, uid))
+        if "token_public_key" in kinds or "token_private_key" in kinds:
+            add("token_private_key", "rsa-private-key")
+            add("token_public_key", "rsa-public-key")
+        if any(listener.protocol == "https" for listener in self.gateway.listeners):
+            add("ca_certificate", "ca-certificate")
+            add("ca_private_key", "ca-private-key")
+            uid = self.gateway.uid
+            add("gateway_certificate", "certificate", Reader("gateway", "certificate", uid))
+            add("gateway_private_key", "private-key", Reader("gateway", "private_key", uid))
+        return [Secret(name, kinds[name], tuple(readers[name])) for name in sorted(kinds)]
+
+    @cached_property
+    def https(self) -> Listener | None:
+        """The listener that others are redirected to."""
+        return next((each for each in self.gateway.listeners if each.protocol == "https"), None)
+
+    def describe(self) -> dict[str, Any]:
+        """The whole of it as plain data, for programs that are not ours."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "source": str(self.source),
+            "ports": [_plain(port) for port in self.ports()],
+            "images": self.images(),
+            "secrets": [_plain(secret) for secret in self.secrets()],
+            "gateway": self.gateway.model_dump(mode="json"),
+            "stores": {name: store.model_dump(mode="json") for name, store in self.stores.items()},
+            "services": {
+                name: _plain(dataclasses.replace(service, file=None))  # type: ignore[arg-type]
+                | {"file": service.file.model_dump(mode="json", by_alias=True)}
+                for name, service in self.services.items()
+            },
+        }
+
+
+SERVICE_SECRETS: dict[str, SecretKind] = {
+    "token_private_key": "rsa-private-key",
+    "token_public_key": "rsa-public-key",
+    "admin_email": "email",
+    "admin_password": "password",
+}
+
+
+def _resolve(document: Document[ApplicationFile], found: dict[str, Document[ServiceFile]]) -> Application:
+    file = document.model
+    services = {}
+    for place, (name, use) in enumerate(file.services.items()):
+        database = None
+        if use.database:
+            store, _, database_name = use.database.partition("/")
+            database = Database(store, database_name, file.stores[store].databases[database_name])
+        services[name] = Service(
+            name=name,
+            file=found[name].model,
+            contract=use.contract,
+            replicas=use.replicas,
+            database=database,
+            broker=use.broker,
+            settings={**found[name].model.settings, **use.settings},
+            folder=found[name].path.parent,
+            place=place,
+        )
+    return Application(file.name, file.title, document.path, file.gateway, dict(file.stores), services)
+
+
+def _sources(scope: Scope, sources: tuple[str, ...]) -> tuple[str, ...]:
+    return (sources or ANYWHERE) if scope == "public" else ()
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(dataclasses.asdict(value), default=str))
+
+
+def _service(
+    application: Document[ApplicationFile], name: str, project: Path | None
+) -> Document[ServiceFile]:
+    """The service.yml of a service: the one beside the application comes first."""
+    beside = application.path.parent
+    roots = [beside.parent if beside.name == "apps" else beside / "services", *_roots(project)]
+    for root in roots:
+        if (root / name / "service.yml").is_file():
+            found = read(ServiceFile, root / name / "service.yml")
+            if found.model.name != name:
+                what = f"the service in folder {name} calls itself {found.model.name!r}"
+                raise found.bad(("name",), what, "folder and name are the same word")
+            return found
+    fix = f"make services/{name}/service.yml, or take the service out"
+    raise application.bad(("services", name), f"unknown service {name!r}", fix)
+
+
+def _roots(project: Path | None) -> list[Path]:
+    """Folders `services` to look in: the project's own before the toolkit's."""
+    try:
+        own = [(project or paths.project()) / "services"]
+    except BadInput:  # the toolkit's applications can be looked at from anywhere
+        own = []
+    return list(dict.fromkeys([*own, paths.toolkit() / "services"]))
+
+
+def _find(name_or_path: str, project: Path | None) -> Path:
+    if name_or_path.endswith((".yml", ".yaml")) or "/" in name_or_path:
+        path = Path(name_or_path).expanduser().resolve()
+        if not path.is_file():
+            raise BadInput(
+                "no such application file", where=str(path), fix="give the path of a file that exists"
+            )
+        return path
+    for root in _roots(project):
+        path = root / "apps" / f"{name_or_path}.yml"
+        if path.is_file():
+            return path
+    raise BadInput(
+        f"unknown application {name_or_path!r}",
+        where=" and ".join(str(root / "apps") for root in _roots(project)),
+        fix=f"give one of: {', '.join(names(project))}, or the path of an application file",
+    )

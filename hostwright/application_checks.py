@@ -1,0 +1,214 @@
+"""What no single key of an application file shows: ports taken twice, routes to nobody, needs unmet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from hostwright.application_file import (
+    PROBE,
+    ApplicationFile,
+    Document,
+    Gateway,
+    Listener,
+    ServiceFile,
+    Store,
+    Use,
+    image_name,
+)
+
+Keys = tuple[str | int, ...]
+Services = Mapping[str, Document[ServiceFile]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A mistake at a key of the application file."""
+
+    keys: Keys
+    what: str
+    fix: str
+
+
+def problems(file: ApplicationFile, services: Services) -> Iterator[Problem]:
+    """Every mistake, in the order in which they are best mended."""
+    yield from _ports(file)
+    yield from _listeners(file)
+    yield from _routes(file)
+    yield from _stores(file)
+    for name, use in file.services.items():
+        yield from _service(file, services, name, use)
+        yield from _needs(file, services[name].model, name, use)
+    yield from _images(file, services)
+
+
+def _ports(file: ApplicationFile) -> Iterator[Problem]:
+    taken: dict[int, str] = {}
+    for keys, owner, each in _publishers(file):
+        store = isinstance(each, Store)
+        if each.port is None and each.scope != "internal":
+            what = f"{owner} is of scope {each.scope} but has no port on the host"
+            yield Problem((*keys, "scope"), what, "give it a port, or scope internal")
+        if each.port is not None and each.scope == "internal" and store:
+            what = f"{owner} has a port on the host, but its scope is internal"
+            yield Problem((*keys, "port"), what, "give it scope host or public, or take the port out")
+        if each.port is not None:
+            if each.port in taken:
+                what = f"port {each.port} is taken twice: by {taken[each.port]} and by {owner}"
+                yield Problem((*keys, "port"), what, "give one of them another port")
+            taken[each.port] = owner
+        if each.sources and each.scope != "public":
+            what = f"sources mean nothing for scope {each.scope}"
+            yield Problem((*keys, "sources"), what, "take them out")
+        for index, source in enumerate(each.sources):
+            if not _is_network(source):
+                fix = "write 192.0.2.0/24 or 2001:db8::/32"
+                yield Problem((*keys, "sources", index), f"{source!r} is not a network", fix)
+
+
+def _publishers(file: ApplicationFile) -> Iterator[tuple[Keys, str, Listener | Store]]:
+    for index, listener in enumerate(file.gateway.listeners):
+        yield ("gateway", "listeners", index), "the gateway", listener
+    for name, store in file.stores.items():
+        yield ("stores", name), f"store {name}", store
+
+
+def _listeners(file: ApplicationFile) -> Iterator[Problem]:
+    gateway: Gateway = file.gateway
+    inside = {PROBE: "its health check"}
+    for index, listener in enumerate(gateway.listeners):
+        keys: Keys = ("gateway", "listeners", index)
+        if listener.service is not None and listener.service not in file.services:
+            what = f"a listener of unknown service {listener.service!r}"
+            yield Problem((*keys, "service"), what, _one_of(file.services))
+        if listener.redirect and listener.service is not None:
+            what = "a listener either redirects or belongs to a service"
+            yield Problem((*keys, "redirect"), what, "take one of the two out")
+        https = any(each.protocol == "https" for each in gateway.listeners)
+        if listener.redirect and (listener.protocol != "http" or not https):
+            what = (
+                "there is no https listener to redirect to"
+                if not https
+                else "https has nowhere to redirect to"
+            )
+            yield Problem((*keys, "redirect"), what, "add an https listener, or take redirect out")
+        port = gateway.container_port(listener)
+        if port in inside:
+            what = f"port {port} of the gateway's container is taken twice: by {inside[port]} too"
+            yield Problem((*keys, "port"), what, "give one of them another port")
+        inside[port] = str(listener.port)
+
+
+def _routes(file: ApplicationFile) -> Iterator[Problem]:
+    authentication = file.gateway.authentication
+    if authentication and authentication.service not in file.services:
+        what = f"unknown service {authentication.service!r} authenticates"
+        yield Problem(("gateway", "authentication", "service"), what, _one_of(file.services))
+    seen: set[str] = set()
+    for index, route in enumerate(file.gateway.routes):
+        keys: Keys = ("gateway", "routes", index)
+        if route.service not in file.services:
+            what = f"a route to unknown service {route.service!r}"
+            yield Problem((*keys, "service"), what, _one_of(file.services))
+        if route.authentication == "required" and authentication is None:
+            what = "the route needs authentication, and nobody authenticates"
+            yield Problem((*keys, "authentication"), what, "add gateway.authentication")
+        if route.path.rstrip("/") in seen:
+            yield Problem((*keys, "path"), f"two routes of path {route.path}", "keep one")
+        seen.add(route.path.rstrip("/"))
+
+
+def _stores(file: ApplicationFile) -> Iterator[Problem]:
+    roles: dict[str, str] = {}
+    for name, store in file.stores.items():
+        keys: Keys = ("stores", name)
+        if name in file.services or name == "gateway":
+            yield Problem(keys, f"two things are called {name}", "give the store another name")
+        if store.databases and store.traits.need != "database":
+            what = f"a store of kind {store.kind} has no databases"
+            yield Problem((*keys, "databases"), what, "take them out")
+        for database, role in store.databases.items():
+            if role == "postgres":
+                what = "postgres is the superuser, and no service's role"
+                yield Problem((*keys, "databases", database), what, "name another role")
+            if roles.setdefault(role, name) != name:
+                what = f"role {role} is declared in {roles[role]} and in {name}, and each has one password"
+                yield Problem((*keys, "databases", database), what, "give one of them another name")
+
+
+def _service(file: ApplicationFile, services: Services, name: str, use: Use) -> Iterator[Problem]:
+    keys: Keys = ("services", name)
+    definition, folder = services[name].model, services[name].path.parent
+    if name == "gateway" or name.endswith("-migrate"):
+        yield Problem(keys, f"a service cannot be called {name}", "give it another name")
+    for other in list(file.services)[: list(file.services).index(name)]:
+        if services[other].model.uid == definition.uid:
+            what = f"{other} and {name} both run as uid {definition.uid}"
+            yield Problem(keys, what, "give each a uid of its own, in its service.yml")
+    contracts = sorted(each.stem for each in folder.glob("contracts/[!_]*.py"))
+    if contracts and use.contract not in contracts:
+        what = f"{name} has no contract {use.contract!r}" if use.contract else f"{name} needs a contract"
+        yield Problem((*keys, "contract"), what, _one_of(contracts))
+    if use.contract and not contracts:
+        yield Problem((*keys, "contract"), f"{name} has no contracts", "take it out")
+    for called in definition.calls:
+        if called not in file.services:
+            what = f"{name} calls service {called!r}, which the application lacks"
+            yield Problem(keys, what, f"add {called}")
+    issuers = [each for each in services.values() if "token_private_key" in each.model.secrets]
+    if "token_public_key" in definition.secrets and not issuers:
+        what = f"{name} checks tokens, but no service issues any"
+        yield Problem(keys, what, "add the service that does (auth)")
+
+
+def _needs(file: ApplicationFile, definition: ServiceFile, name: str, use: Use) -> Iterator[Problem]:
+    given = {"database": use.database, "broker": use.broker}
+    needed = {str(need): kind for need, kind in definition.needs.items()}
+    for need, value in given.items():
+        keys: Keys = ("services", name, need)
+        if value is None:
+            if need in needed:
+                what = f"{name} needs a {need} ({needed[need]}), and is given none"
+                form = "STORE/DATABASE" if need == "database" else "STORE"
+                yield Problem(keys[:-1], what, f"add {need}: {form}")
+            continue
+        if need not in needed:
+            yield Problem(keys, f"{name} needs no {need}", "take it out")
+            continue
+        store_name, _, database = value.partition("/")
+        store = file.stores.get(store_name)
+        if store is None:
+            what = f"{name} needs store {store_name!r}, which is not declared"
+            yield Problem(keys, what, f"declare it under stores, or give {_one_of(file.stores)}")
+        elif store.kind != needed[need]:
+            what = f"{name} needs {needed[need]}, and {store_name} is {store.kind}"
+            yield Problem(keys, what, f"give a store of kind {needed[need]}")
+        elif database and database not in store.databases:
+            what = f"store {store_name} has no database {database!r}"
+            yield Problem(keys, what, f"declare it: stores.{store_name}.databases: {{{database}: ROLE}}")
+
+
+def _images(file: ApplicationFile, services: Services) -> Iterator[Problem]:
+    """An environment gives one reference a name, so that a name stands for one image."""
+    seen = {name: "our own" for name, each in services.items() if each.model.image is None}
+    named: list[tuple[Keys, str]] = [(("gateway", "image"), file.gateway.image)]
+    named += [(("stores", name, "image"), store.image) for name, store in file.stores.items()]
+    named += [(("services", name), each.model.image) for name, each in services.items() if each.model.image]
+    for keys, reference in named:
+        known = seen.setdefault(image_name(reference), reference)
+        if known != reference:
+            what = f"two images of one name: {known} and {reference}"
+            yield Problem(keys, what, "take the same one, or one of another name")
+
+
+def _one_of(names: Mapping[str, object] | list[str]) -> str:
+    return f"one of: {', '.join(names) or '(there are none)'}"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,284 @@
+"""Application files and service.yml: what may be written, read with the place of every mistake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hostwright.errors import BadInput
+
+Scope = Literal["public", "host", "internal"]
+Protocol = Literal["http", "https", "postgres", "amqp", "tcp"]
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Number = Annotated[int, Field(ge=1, le=65535)]
+HttpPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
+Uid = Annotated[int, Field(ge=100, le=59999)]
+Mebibytes = Annotated[int, Field(ge=16, le=65536)]
+Setting = str | int | bool | list[str]
+
+MOST_SERVICES = 22
+MOST_REPLICAS = 8
+PROBE = 10000  # the gateway's own port, on its container's loopback
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Health(_File):
+    live: HttpPath
+    """Answers 200 while the process serves; touches no dependency."""
+    ready: HttpPath
+    """Answers 200 when the dependencies answer too."""
+
+
+class ServiceFile(_File):
+    """services/NAME/service.yml: what a service is, whatever application uses it."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: Name
+    title: str = Field(min_length=1)
+    build: Literal["."] | None = None
+    """Our own image, made from this folder."""
+    image: str | None = None
+    """Somebody else's image, with its tag."""
+    uid: Uid
+    """Whom the container runs as; of this service alone."""
+    port: Number
+    """Where the container listens for HTTP."""
+    health: Health
+    metrics: HttpPath | None = None
+    command: tuple[str, ...] | None = None
+    """In place of the image's own."""
+    migrate: tuple[str, ...] | None = None
+    """Command of the job that runs, with the same settings and secrets, before the service starts."""
+    needs: dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]] = {}
+    """Which kind of store an application must give."""
+    calls: tuple[Name, ...] = ()
+    """Services it calls over HTTP: of each it is told the address, as NAME_URL."""
+    publishes: tuple[Identifier, ...] = ()
+    consumes: tuple[Identifier, ...] = ()
+    """Queues of the broker."""
+    secrets: tuple[
+        Literal["token_private_key", "token_public_key", "admin_email", "admin_password"], ...
+    ] = ()
+    """Secret files beyond the passwords of its stores."""
+    settings: dict[str, Setting] = {}
+    memory: Mebibytes = 160
+    """Limit in MiB."""
+
+    @model_validator(mode="after")
+    def _one_image(self) -> ServiceFile:
+        if (self.build is None) == (self.image is None):
+            raise ValueError("exactly one of build and image is needed")
+        return self
+
+
+class Authentication(_File):
+    service: Name
+    path: HttpPath
+    """Answers 200 or 401 to the headers of a request."""
+    headers: tuple[Annotated[str, Field(pattern=r"^X-[A-Za-z-]+$")], ...] = ()
+    """Headers of that answer which services receive; what clients send under these names is dropped."""
+
+
+class Listener(_File):
+    port: Number
+    protocol: Literal["http", "https"]
+    scope: Scope
+    sources: tuple[str, ...] = ()
+    """Networks that may reach a public port; none means everybody."""
+    service: Name | None = None
+    """Belongs to this service: everything goes there."""
+    redirect: bool = False
+    """Sends everybody to the https listener."""
+
+
+class Route(_File):
+    path: HttpPath
+    """With everything below it."""
+    service: Name
+    authentication: Literal["required", "none"] = "none"
+    websocket: bool = False
+
+
+class Gateway(_File):
+    kind: Literal["nginx"]
+    image: str
+    uid: Uid = 101
+    memory: Mebibytes = 64
+    body: Annotated[int, Field(ge=1)] = 1024
+    """Largest request body in KiB."""
+    authentication: Authentication | None = None
+    listeners: tuple[Listener, ...] = Field(min_length=1)
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def image_name(self) -> str:
+        return image_name(self.image)
+
+    def container_port(self, listener: Listener) -> int:
+        """Where the gateway, not being root, listens inside its container."""
+        return listener.port if listener.port >= 1024 else listener.port + 10000
+
+
+class Store(_File):
+    kind: Literal["postgres", "rabbitmq"]
+    image: str
+    scope: Scope = "internal"
+    port: Number | None = None
+    """On the host, where the scope is wider than internal."""
+    sources: tuple[str, ...] = ()
+    databases: dict[Identifier, Identifier] = {}
+    """Database -> the role that owns it."""
+    memory: Mebibytes | None = None
+
+    @property
+    def image_name(self) -> str:
+        return image_name(self.image)
+
+    @property
+    def traits(self) -> StoreKind:
+        """What it has in common with its kind."""
+        return KINDS[self.kind]
+
+
+class Use(_File):
+    contract: Identifier | None = None
+    replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
+    database: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*/[a-z][a-z0-9_]*$")] | None = None
+    """STORE/DATABASE"""
+    broker: Name | None = None
+    settings: dict[str, Setting] = {}
+
+
+class ApplicationFile(_File):
+    """services/apps/NAME.yml: which services, on which stores, behind which gateway."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: Name
+    title: str = Field(min_length=1)
+    gateway: Gateway
+    stores: dict[Name, Store] = {}
+    services: dict[Name, Use] = Field(min_length=1, max_length=MOST_SERVICES)
+
+
+@dataclass(frozen=True)
+class StoreKind:
+    """What all stores of a kind have in common; ports are the container's."""
+
+    protocol: Protocol
+    port: int
+    uid: int
+    memory: int
+    need: Literal["database", "broker"]
+
+
+KINDS: dict[str, StoreKind] = {
+    "postgres": StoreKind("postgres", 5432, 999, 256, "database"),
+    "rabbitmq": StoreKind("amqp", 5672, 999, 320, "broker"),
+}
+
+
+def image_name(reference: str) -> str:
+    """`registry:5000/library/postgres:17@sha256:...` -> `postgres`."""
+    return reference.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+SCHEMAS: dict[type[_File], str] = {ApplicationFile: "application", ServiceFile: "service"}
+
+
+def schemas() -> dict[str, str]:
+    """File name -> JSON Schema (text); committed in hostwright/schema."""
+    return {
+        f"{name}.json": json.dumps(model.model_json_schema(by_alias=True), indent=2) + "\n"
+        for model, name in SCHEMAS.items()
+    }
+
+
+M = TypeVar("M", bound=_File)
+
+
+@dataclass(frozen=True)
+class Document(Generic[M]):
+    """A file as it was read."""
+
+    path: Path
+    model: M
+    nodes: yaml.Node | None
+
+    def bad(self, keys: Sequence[str | int], what: str, fix: str) -> BadInput:
+        """The error for a mistake at a key, with its place as FILE:LINE: key.path[index]."""
+        return _bad(self.path, self.nodes, keys, what, fix)
+
+
+def read(model: type[M], path: Path) -> Document[M]:
+    """The file, validated. Raises BadInput for the first mistake."""
+    try:
+        text = path.read_text()
+        document, nodes = yaml.load(text, _Loader), yaml.compose(text, yaml.SafeLoader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise BadInput(
+            f"not YAML: {getattr(error, 'problem', None) or error}",
+            where=f"{path}:{mark.line + 1}" if mark else str(path),
+            fix="mend the file",
+        ) from None
+    try:
+        # As JSON, because strict validation knows lists there, and YAML's tuples nowhere.
+        return Document(path, model.model_validate_json(json.dumps(document, default=str)), nodes)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        first = found[0]
+        what = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = f"unknown key {first['loc'][-1]!r}"
+        elif first["type"] == "missing":
+            what = f"{first['loc'][-1]!r} is missing"
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        fix = f"see hostwright/schema/{SCHEMAS[model]}.json"
+        raise _bad(path, nodes, first["loc"], what + more, fix) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is written twice, of which YAML would silently keep the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key.value!r} is there twice", key.start_mark
+            )
+        seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _bad(path: Path, nodes: yaml.Node | None, keys: Sequence[str | int], what: str, fix: str) -> BadInput:
+    node, line, key = nodes, 1, ""
+    for step in keys:
+        key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else step
+        if isinstance(node, yaml.MappingNode):
+            pair = next((pair for pair in node.value if pair[0].value == step), None)
+            node, line = (pair[1], pair[0].start_mark.line + 1) if pair else (None, line)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+    return BadInput(what, where=f"{path}:{line}" + (f": {key}" if key else ""), fix=fix)
+
+
+if __name__ == "__main__":
+    for _name, _text in schemas().items():
+        (Path(__file__).parent / "schema" / _name).write_text(_text)

@@ -1,0 +1,345 @@
+"""The command `hostwright`: a Fabric program whose verbs string the tools together and add nothing."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fabric import Config
+from fabric.main import Fab
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import ParseError
+from invoke.executor import Executor
+from invoke.tasks import task
+from rich.console import Console
+from rich.table import Table
+
+from hostwright import (
+    __version__,
+    application,
+    deploy,
+    doctor,
+    environments,
+    graph,
+    hosts,
+    paths,
+    proof,
+    remote,
+    render,
+    scaffold,
+    toolchain,
+)
+from hostwright.errors import BadInput, Failure, HostwrightError
+
+ENVIRONMENT = "the environment (default: $HOSTWRIGHT_ENVIRONMENT, or the only one of the project)"
+JSON = "print JSON for a program to read"
+
+
+@task(
+    name="init",
+    positional=["directory"],
+    iterable=["host"],
+    help={
+        "directory": "where the project goes; an existing one gains the environment",
+        "environment": "name of the environment",
+        "driver": "where hosts come from: libvirt, container, static",
+        "topology": "single",
+        "app": "the application: a name or the path of an application file",
+        "host": "static driver: NAME=ADDRESS of a machine that exists; once a host",
+        "user": "login user of the hosts",
+        "mirror": "a YAML file of variables that say where artefacts come from",
+    },
+)
+def init(
+    _: Context,
+    directory: str,
+    environment: str = "prod",
+    driver: str = "libvirt",
+    topology: str = "single",
+    app: str = "warehouse",
+    host: Sequence[str] | None = None,
+    user: str = "opensuse",
+    mirror: str = "",
+) -> None:
+    """Make a project of your own: hostwright init shop --driver static --host web1=192.0.2.10"""
+    target = Path(directory).expanduser().resolve()
+    written = scaffold.create(
+        target,
+        environment,
+        driver,
+        topology,
+        app,
+        host or (),
+        user,
+        Path(mirror).expanduser() if mirror else None,
+    )
+    for path in written:
+        print(path)
+    key = paths.state(environment) / "id_ed25519.pub"
+    say(f"next: cd {directory}; hostwright doctor; hostwright up   (hosts must accept the key {key})")
+
+
+@task(name="doctor", help={"environment": ENVIRONMENT, "json": JSON})
+def doctor_(_: Context, environment: str = "", json: bool = False) -> None:
+    """Say of each need whether it is there and works, and how to get it: hostwright doctor"""
+    try:
+        chosen = environments.load(environment)
+    except BadInput:
+        if environment:
+            raise
+        chosen = None
+    needs = list(doctor.examine(chosen))
+    if json:
+        print(jsonlib.dumps([need.as_dict() for need in needs], indent=2))
+    else:
+        rows = [
+            (
+                need.name,
+                "yes" if need.present else "no",
+                "yes" if need.usable else ("no" if need.required else "no (optional)"),
+                need.detail,
+                need.fix,
+            )
+            for need in needs
+        ]
+        table(("need", "present", "usable", "detail", "how to get it"), rows)
+    if lacking := [need.name for need in needs if need.required and not need.usable]:
+        raise Failure(f"not usable: {', '.join(lacking)}", fix="see the last column")
+
+
+@task(name="toolchain", help={"exports": "print lines for eval, so that plain pulumi works in this shell"})
+def toolchain_(_: Context, exports: bool = False) -> None:
+    """Get Pulumi and its plug-ins at their pinned versions: eval "$(hostwright toolchain --exports)\""""
+    folder = toolchain.ensure(say)
+    print(toolchain.exports() if exports else folder)
+
+
+@task(
+    name="lab",
+    help={
+        "topology": "single",
+        "driver": "container or libvirt",
+        "app": "the application",
+        "only-mirror": "build and serve the mirror, and stop there",
+    },
+)
+def lab(
+    _: Context,
+    topology: str = "single",
+    driver: str = "container",
+    app: str = "warehouse",
+    only_mirror: bool = False,
+) -> None:
+    """Build a mirror and a proven environment on this machine, from nothing: hostwright lab"""
+    deploy.lab(topology, driver, app, only_mirror)
+
+
+@task(name="up", help={"environment": ENVIRONMENT, "verbose": "show Ansible's output as it comes"})
+def up(_: Context, environment: str = "", verbose: bool = False) -> None:
+    """Build the hosts, bring them to the application, prove it: hostwright up -e prod"""
+    deploy.up(environments.load(environment), verbose)
+
+
+@task(name="plan", help={"environment": ENVIRONMENT})
+def plan(_: Context, environment: str = "") -> None:
+    """Show what `up` would change, and change nothing: hostwright plan"""
+    deploy.plan(environments.load(environment))
+
+
+@task(
+    name="render",
+    positional=[],
+    help={
+        "app": "the application: a name or a path",
+        "out": "the folder to write to (secrets for a developer's use are made there, mode 0600)",
+        "image": "NAME=REFERENCE of an image, in place of the default; repeatable",
+    },
+    iterable=["image"],
+)
+def render_(
+    _: Context, app: str = "warehouse", out: str = "build/compose", image: Sequence[str] | None = None
+) -> None:
+    """Write what would run, ready for `docker compose up`: hostwright render --out build/compose"""
+    given = image or ()
+    images = dict(pair.split("=", 1) for pair in given if "=" in pair)
+    if len(images) != len(given):
+        raise BadInput("an image without a name", where="--image", fix="--image NAME=REFERENCE")
+    for path in render.write(Path(out), application.load(app), images):
+        print(path)
+
+
+@task(
+    name="graph",
+    help={"app": "the application: a name or a path", "format": "svg or mermaid", "out": "file to write"},
+)
+def graph_(_: Context, app: str = "warehouse", format: str = "svg", out: str = "") -> None:
+    """Draw services, ports and stores: hostwright graph --out warehouse.svg"""
+    scaffold.check_choice("format", format, ("svg", "mermaid"))
+    picture = graph.graph(application.load(app), format)
+    if out:
+        Path(out).write_text(picture)
+        print(out)
+    else:
+        print(picture)
+
+
+@task(name="proof", help={"environment": ENVIRONMENT, "json": JSON})
+def proof_(_: Context, environment: str = "", json: bool = False) -> None:
+    """Prove every host and every port: hostwright proof"""
+    result = proof.run(environments.load(environment), quiet=json)
+    if json:
+        print(jsonlib.dumps(result.as_dict(), indent=2))
+    if not result.ok:
+        raise Failure(
+            f"{result.failed} of {result.total} proofs failed", where=str(result.page), fix="see the page"
+        )
+
+
+@task(name="status", help={"environment": ENVIRONMENT, "json": JSON})
+def status(_: Context, environment: str = "", json: bool = False) -> None:
+    """Show hosts and containers: hostwright status"""
+    chosen = environments.load(environment)
+    rows: list[dict[str, Any]] = []
+    for host in hosts.outputs(chosen):
+        rows += remote.containers(chosen, host)
+    if json:
+        print(jsonlib.dumps(rows, indent=2))
+    else:
+        columns = ("host", "service", "state", "health", "image")
+        table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
+    bad = [row["service"] for row in rows if not _well(row)]
+    if bad or not rows:
+        raise Failure(f"not well: {', '.join(bad) or 'nothing runs'}", fix="hostwright logs --service NAME")
+
+
+def _well(row: dict[str, Any]) -> bool:
+    """A job that ended with 0 is well; anything else must run and not be unhealthy."""
+    if row["state"] == "exited":
+        return bool(row["exit"] == 0)
+    return bool(row["state"] == "running" and row["health"] in ("", "healthy"))
+
+
+@task(
+    name="logs",
+    help={
+        "environment": ENVIRONMENT,
+        "service": "one service only",
+        "follow": "keep printing",
+        "tail": "last lines of each",
+    },
+)
+def logs(_: Context, environment: str = "", service: str = "", follow: bool = False, tail: int = 100) -> None:
+    """Print the application's logs: hostwright logs --service orders --follow"""
+    chosen = environments.load(environment)
+    for host in hosts.outputs(chosen):
+        arguments = [
+            "logs",
+            "--timestamps",
+            f"--tail={tail}",
+            *(["--follow"] if follow else []),
+            *([service] if service else []),
+        ]
+        remote.compose(chosen, host, arguments, stream=True)
+
+
+@task(name="restart", positional=["service"], help={"service": "the service", "environment": ENVIRONMENT})
+def restart(_: Context, service: str, environment: str = "") -> None:
+    """Restart one service and wait until it is healthy: hostwright restart orders"""
+    chosen = environments.load(environment)
+    for host in hosts.outputs(chosen):
+        known = sorted({row["service"] for row in remote.containers(chosen, host)})
+        scaffold.check_choice("service", service, known)
+        remote.compose(chosen, host, ["restart", service])
+        remote.compose(chosen, host, ["up", "--detach", "--wait", "--no-recreate", service])
+        print(f"{host.name}: {service} restarted")
+
+
+@task(name="ssh", help={"host": "the host (default: the only one)", "environment": ENVIRONMENT})
+def ssh(_: Context, host: str = "", environment: str = "") -> None:
+    """Log in, or run a command: hostwright ssh -- uptime"""
+    chosen = environments.load(environment)
+    remote.interactive(chosen, remote.choose(hosts.outputs(chosen), host), shlex.split(Hostwright.remainder))
+
+
+@task(
+    name="down",
+    help={
+        "environment": ENVIRONMENT,
+        "data": "remove the data volumes and the secrets that open them, too",
+        "yes": "do not ask",
+    },
+)
+def down(_: Context, environment: str = "", data: bool = False, yes: bool = False) -> None:
+    """Remove what `up` made, and nothing else: hostwright down -e staging"""
+    chosen = environments.load(environment)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BadInput("down asks before it removes", fix="add --yes to answer beforehand")
+        what = "hosts AND DATA" if data else "hosts (data volumes stay)"
+        answer = input(f"This removes the {what} of {chosen.name!r}. Type its name to go on: ")
+        if answer.strip() != chosen.name:
+            raise BadInput("the name does not match; nothing was removed", fix=f"type {chosen.name} to go on")
+    deploy.down(chosen, data)
+
+
+def say(text: str) -> None:
+    """A remark for the person, not for a program: standard error."""
+    print(text, file=sys.stderr)
+
+
+def table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
+    """A table on a terminal; tab-separated lines elsewhere."""
+    columns, rows = tuple(columns), tuple(rows)
+    console = Console()
+    if console.is_terminal:
+        grid = Table(*columns)
+        for row in rows:
+            grid.add_row(*row)
+        console.print(grid)
+    else:
+        for row in (columns, *rows):
+            print("\t".join(row))
+
+
+class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
+    """Fabric's program under our name: our verbs, our exit statuses, errors as messages."""
+
+    remainder = ""  # what stands after --
+
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
+        arguments = list(sys.argv if argv is None else argv)
+        try:
+            super().run(arguments, exit=exit)
+        except SystemExit as stop:
+            # invoke ends with 1 for a command line it does not understand; ours is 2, as everywhere.
+            raise SystemExit(2 if isinstance(stop.__context__, ParseError) else stop.code) from None
+        except HostwrightError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(error.exit_status) from None
+
+    def update_config(self) -> None:
+        super().update_config()
+        Hostwright.remainder = self.core.remainder
+
+
+def main() -> None:
+    """Entry point of the command."""
+    verbs = Collection(
+        init, doctor_, toolchain_, lab, up, plan, render_, graph_, proof_, status, logs, restart, ssh, down
+    )
+    Hostwright(
+        name="hostwright",
+        version=__version__,
+        namespace=verbs,
+        executor_class=Executor,
+        config_class=Config,
+    ).run()
+
+
+if __name__ == "__main__":
+    main()

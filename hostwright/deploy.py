@@ -1,0 +1,177 @@
+"""The long verbs: lab, up, plan, down. Each is a row of phases, and each phase is one tool's own command."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hostwright import application, environments, hosts, paths, playbook, proof, scaffold, secrets, toolchain
+from hostwright.environments import Environment
+from hostwright.errors import BadInput, Failure
+from hostwright.progress import Phases
+
+SITE = "playbooks/site.yml"
+PLAYS = {"System": "system", "Runtime": "runtime", "Deploy": "deploy"}
+LAB_NETWORKS = {
+    "container": {"mode": "nat", "cidr": "10.90.0.0/24", "cidr6": "fd00:90::/64"},
+    "libvirt": {"mode": "nat", "cidr": "10.91.0.0/24", "cidr6": "fd00:91::/64"},
+}
+
+
+def up(environment: Environment, verbose: bool = False, phases: Phases | None = None) -> None:
+    """Hosts, system, runtime, deploy, proof. Running it again does what is left and changes nothing else.
+
+    Raises BadInput before anything is touched, Failure when a phase does not end well.
+    """
+    phases = phases or Phases()
+    application.load(environment.application)
+    with phases.phase("toolchain", "Toolchain"):
+        toolchain.ensure()
+    with phases.phase("hosts", "Hosts") as note:
+        outcome = hosts.up(environment, note)
+        note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
+    _configure(environment, phases, verbose)
+    _keep_authority(environment)
+    with phases.phase("proof", "Proof") as note:
+        result = proof.run(environment)
+        note.result = f"{result.total - result.failed} of {result.total} hold"
+    phases.save(environment.state / "phases.json")
+    phases.console.print(f"page: {result.page}")
+    if not result.ok:
+        raise Failure(
+            f"{result.failed} of {result.total} proofs failed", where=str(result.page), fix="see the page"
+        )
+
+
+def _configure(environment: Environment, phases: Phases, verbose: bool) -> None:
+    """One ansible-playbook run shown as three phases: each play of the site is one."""
+    with contextlib.ExitStack() as stack:
+        current: dict[str, Any] = {}
+
+        def turn(play: str) -> None:
+            stack.close()
+            name = PLAYS.get(play, "system")
+            current["note"] = stack.enter_context(phases.phase(name, play))
+
+        def show(task: str) -> None:
+            if "note" in current and phases.console.is_terminal:
+                current["note"](task)
+
+        recap = playbook.run(
+            environment.project, environment.name, SITE, on_play=turn, on_task=show, echo=verbose
+        )
+    phases.console.print(f"Ansible: ok={recap.ok} changed={recap.changed} ({recap.log})")
+
+
+def _keep_authority(environment: Environment) -> None:
+    """Leave the authority's certificate where browsers and curl can be pointed at it."""
+    if certificate := secrets.read(environment).get("ca_certificate"):
+        (environment.state / "ca.pem").write_text(certificate)
+
+
+def plan(environment: Environment) -> None:
+    """What Pulumi and Ansible would change; neither changes anything."""
+    application.load(environment.application)
+    toolchain.ensure()
+    print(hosts.preview(environment))
+    if not hosts.outputs(environment):
+        print("hosts do not exist yet: nothing to ask Ansible")
+        return
+    recap = playbook.run(environment.project, environment.name, SITE, ["--check", "--diff"], echo=True)
+    print(f"Ansible would change {recap.changed} things")
+
+
+def down(environment: Environment, data: bool) -> None:
+    """Remove hosts and networks; with `data` also volumes, secrets and the environment's state."""
+    phases = Phases()
+    toolchain.ensure()
+    with phases.phase("down", "Hosts") as note:
+        hosts.destroy(environment, keep_data=not data, on_event=note)
+    (environment.state / "known_hosts").unlink(missing_ok=True)
+    if data:
+        secrets.forget(environment.name, environment.project)
+
+
+def lab(topology: str, driver: str, app: str, only_mirror: bool = False) -> None:
+    """The mirror, an environment that draws on it, and `up`."""
+    scaffold.check_choice("topology", topology, scaffold.TOPOLOGIES)
+    scaffold.check_choice("driver", driver, ("container", "libvirt"))
+    application.load(app)
+    try:
+        workshop = importlib.import_module("lab")
+    except ModuleNotFoundError:
+        raise BadInput(
+            "the lab is built from a checkout", fix="clone the repository and run make lab there"
+        ) from None
+    phases = Phases()
+    with phases.phase("toolchain", "Toolchain") as note:
+        toolchain.ensure(note)
+    with phases.phase("mirror", "Mirror") as note:
+        workshop.ensure_requirements(note)
+        mirror = workshop.build(note, qcow2=driver == "libvirt")
+        workshop.serve()
+        if driver == "libvirt":
+            importlib.import_module("lab.libvirtd").ensure()
+    if only_mirror:
+        return
+    environment = lab_environment(topology, driver, app, mirror)
+    up(environment, phases=phases)
+
+
+def lab_environment(topology: str, driver: str, app: str, mirror: Any) -> Environment:
+    """Write the settings of lab-TOPOLOGY for this machine's mirror; its secrets, when it has some, stay."""
+    name = f"lab-{topology}"
+    project = paths.toolkit()
+    scaffold.ensure_passphrase()
+    key = scaffold.ensure_key(name)
+    settings: dict[str, Any] = {
+        "application": app,
+        "topology": topology,
+        "driver": driver,
+        "ssh": {
+            "user": "opensuse",
+            "privateKey": str(key),
+            "publicKey": key.with_suffix(".pub").read_text().strip(),
+        },
+        "hosts": {"memory": 2048, "cpus": 2, "disk": 20},
+        "network": LAB_NETWORKS[driver],
+    }
+    if driver == "libvirt":
+        settings["libvirt"] = {
+            "uri": "qemu:///system",
+            "image": str(mirror.qcow2),
+            "sha256": mirror.qcow2_sha256,
+            "type": "auto",
+        }
+    else:
+        settings["container"] = {"image": mirror.node_image}
+    path = _settings_of_lab(project, name)
+    document = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    old = document.get("config") or {}
+    document["config"] = {key: value for key, value in old.items() if key.startswith("hostwright:secret")} | {
+        f"hostwright:{key}": value for key, value in settings.items()
+    }
+    text = yaml.safe_dump(document, sort_keys=False, width=1000)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    importlib.import_module("lab.inventory").write(name, mirror)
+    return environments.load(name, project)
+
+
+def _settings_of_lab(project: Path, name: str) -> Path:
+    """The lab's settings live beside its state, where its secrets and what they open last equally long.
+
+    The checkout has a link to them, so that another checkout finds the same lab.
+    """
+    path = paths.state(name) / "settings.yaml"
+    link = project / "infra" / f"Pulumi.{name}.yaml"
+    if link.exists() and not link.is_symlink():
+        link.replace(path)
+    if not link.is_symlink() or link.readlink() != path:
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+    return path

@@ -1,0 +1,32 @@
+"""The host record: the only thing that passes from infra/ to Ansible, proof and the command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class HostRecord(BaseModel):
+    """One machine: how to reach it, which groups it is in, and what its driver says of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    address: str
+    address6: str | None = None
+    port: int = 22
+    user: str = "opensuse"
+    groups: list[str] = Field(default_factory=list)
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class EnvironmentRecord(BaseModel):
+    """What the hosts of one environment have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    topology: str
+    driver: str
+    application: str

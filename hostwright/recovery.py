@@ -1,0 +1,161 @@
+"""Taking up what a killed run left: its lock, its orphans, what it was making when it died."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pulumi import automation
+
+from hostwright import containers, typed
+from hostwright import stack as stacks
+from hostwright.environments import Environment
+from hostwright.errors import BadInput, Failure
+
+Say = Callable[[str], None]
+Thing = tuple[str, str]
+Drop = frozenset[str]
+
+# The package of the types that each driver's resources have in the state.
+PACKAGES = {"container": "pulumi-python:dynamic/container", "libvirt": "libvirt"}
+
+
+def take_up(environment: Environment, stack: automation.Stack, say: Say, drop: Drop = frozenset()) -> None:
+    """Make the environment's state and what is really there fit for the next operation.
+
+    `drop`: what goes although a next `up` would take it over: `hosts`, `data`. `say` is told what was done.
+    Raises Failure when a living run holds the lock.
+    """
+    unlock(environment, say)
+    exported = stack.export_stack()
+    state = dict(exported.deployment or {})
+    before = json.dumps(state)
+    pending = state.get("pending_operations") or []
+    known = {_thing(resource, "outputs") for resource in state.get("resources", [])}
+    begun = {_thing(operation["resource"], "inputs") for operation in pending}
+    for orphan in _sweep(environment, known, begun - known, drop):
+        say(f"removed what a killed run left: {orphan}")
+    if pending:
+        say(f"taking up {len(pending)} interrupted operations")
+        state["pending_operations"] = []
+    if not drop:
+        for name in _leave_data(environment.driver, state):
+            say(f"left as it is, for it holds data and {environment.driver} has no use for it: {name}")
+    if json.dumps(state) != before:
+        stack.import_stack(automation.Deployment(exported.version, state))
+
+
+def unlock(environment: Environment, say: Say, patience: float = 120) -> None:
+    """Wait for a run that holds the environment's lock, `patience` seconds; clear the lock of a dead one.
+
+    A killed command leaves Pulumi at work for a moment: its end is what the wait is for. Raises Failure.
+    """
+    deadline = time.monotonic() + patience
+    waiting = False
+    while held := [lock for lock in map(_lock, _lock_files(environment)) if lock]:
+        path, owner, alive = held[0]
+        if not alive:
+            path.unlink(missing_ok=True)
+            say(f"removed the lock of {owner}, which is dead")
+        elif time.monotonic() > deadline:
+            raise Failure(
+                f"another run holds the lock of {environment.name}: {owner}",
+                where=str(path),
+                fix=f"wait for it; if it is dead, in infra/: pulumi cancel --yes --stack {environment.name}",
+            )
+        else:
+            if not waiting:
+                say(f"waiting for {owner}, which holds the lock of {environment.name}")
+            waiting = True
+            time.sleep(0.5)
+
+
+def _lock(path: Path) -> tuple[Path, str, bool] | None:
+    """A lock, who holds it, and whether that may be alive; None when it is gone by now."""
+    try:
+        lock = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    owner = f"process {lock['pid']} of {lock['username']}@{lock['hostname']}, since {lock['timestamp']}"
+    # Of another machine's processes nothing is known here.
+    return path, owner, lock["hostname"] != socket.gethostname() or _alive(int(lock["pid"]))
+
+
+def _sweep(environment: Environment, known: set[Thing], begun: set[Thing], drop: Drop) -> list[str]:
+    """Remove what carries the environment's mark and is not `known` to the state; what went."""
+    removed: list[str] = []
+    if drop:
+        # A next `up` adopts its own containers; only what no `up` follows must go. An environment of
+        # another driver may have been one of containers before, and an engine is not asked of it.
+        with suppress(*([] if environment.driver == "container" else [Failure])):
+            removed += containers.sweep(environment.name, {name for _, name in known}, drop)
+    if environment.driver == "libvirt":
+        with suppress(BadInput):  # what is there can be removed whatever the settings say by now
+            settings = typed.settings(environment)
+            from infra import hypervisor
+
+            removed += hypervisor.sweep(settings, known, begun, "data" in drop)
+    return removed
+
+
+def _leave_data(driver: str, state: dict[str, Any]) -> list[str]:
+    """Take protected volumes of former drivers out of the state, which would else refuse to let them go.
+
+    They stay where they are and keep their mark: an `up` with their driver takes them again. With a libvirt
+    volume its pool stays. Returns their names.
+    """
+    former = [
+        resource
+        for resource in state.get("resources", [])
+        if any(
+            resource["type"].startswith(package + ":") for name, package in PACKAGES.items() if name != driver
+        )
+    ]
+    data = [resource for resource in former if resource.get("protect")]
+    pools = [r for r in former if r["type"].startswith("libvirt:index/pool:")] if data else []
+    leaving = {resource["urn"] for resource in data + pools}
+    state["resources"] = [
+        _without(resource, leaving)
+        for resource in state.get("resources", [])
+        if resource["urn"] not in leaving
+    ]
+    return [_thing(resource, "outputs")[1] for resource in data]
+
+
+def _without(resource: dict[str, Any], urns: set[str]) -> dict[str, Any]:
+    """The resource, depending on none of these."""
+    if not urns:
+        return resource
+    needs = {
+        name: [urn for urn in each or [] if urn not in urns]
+        for name, each in (resource.get("propertyDependencies") or {}).items()
+    }
+    changed = {"dependencies": [urn for urn in resource.get("dependencies") or [] if urn not in urns]}
+    return resource | changed | ({"propertyDependencies": needs} if needs else {})
+
+
+def _thing(resource: dict[str, Any], side: str) -> Thing:
+    """Kind and name of a resource in the state, as hypervisor or engine know it."""
+    kind = str(resource["type"]).rpartition(":")[2].lower()
+    return kind, str((resource.get(side) or {}).get("name", ""))
+
+
+def _lock_files(environment: Environment) -> list[Path]:
+    folder = stacks.backend()
+    if folder is None:
+        return []
+    return sorted((folder / ".pulumi/locks/organization/hostwright" / environment.name).glob("*.json"))
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process is a running Pulumi: another program may have got a dead one's number."""
+    try:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except (OSError, ValueError):
+        return False
+    return status["Name"].startswith("pulumi") and not status["State"].startswith("Z")

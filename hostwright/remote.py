@@ -1,0 +1,113 @@
+"""Commands on an environment's hosts over SSH, for the day-to-day verbs of the CLI."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from fabric import Config, Connection
+
+from hostwright import application
+from hostwright.environments import Environment
+from hostwright.errors import BadInput, Failure
+from hostwright.host import HostRecord
+
+
+def ssh_options(environment: Environment) -> list[str]:
+    """Options for the OpenSSH client: the environment's key and its own list of known hosts."""
+    key = (environment.settings.get("ssh") or {}).get("privateKey") or environment.state / "id_ed25519"
+    return [
+        "-i",
+        str(key),
+        "-o",
+        f"UserKnownHostsFile={environment.state / 'known_hosts'}",
+        "-o",
+        "StrictHostKeyChecking=accept-new",
+        "-o",
+        "IdentitiesOnly=yes",
+    ]
+
+
+def choose(hosts: Sequence[HostRecord], name: str = "") -> HostRecord:
+    """The named host, or the only one. Raises BadInput otherwise."""
+    known = {host.name: host for host in hosts}
+    if not known:
+        raise BadInput("the environment has no hosts", fix="hostwright up")
+    if not name and len(known) == 1:
+        return next(iter(known.values()))
+    if name not in known:
+        raise BadInput(
+            f"no host named {name!r}" if name else "which host?", fix=f"give one of: {', '.join(known)}"
+        )
+    return known[name]
+
+
+def interactive(environment: Environment, host: HostRecord, command: Sequence[str] = ()) -> NoReturn:
+    """Become ssh, so that the terminal, its size and its signals are the operator's own."""
+    arguments = ["ssh", *ssh_options(environment), "-p", str(host.port), f"{host.user}@{host.address}"]
+    if command:
+        arguments += [shlex.join(command)]
+    os.execvp("ssh", arguments)  # noqa: S606  (no shell: the arguments are a list)
+
+
+def connect(environment: Environment, host: HostRecord) -> Connection:
+    """A Fabric connection that trusts what the first contact saw and nothing else afterwards."""
+    key = (environment.settings.get("ssh") or {}).get("privateKey") or environment.state / "id_ed25519"
+    connection = Connection(
+        host.address,
+        user=host.user,
+        port=host.port,
+        connect_timeout=10,
+        connect_kwargs={"key_filename": str(key), "look_for_keys": False, "allow_agent": False},
+        config=Config(lazy=True),
+    )
+    known = environment.state / "known_hosts"
+    if known.exists():
+        connection.client.load_host_keys(str(known))
+    return connection
+
+
+def compose(
+    environment: Environment, host: HostRecord, arguments: Sequence[str], stream: bool = False
+) -> str:
+    """Run `docker compose ARGUMENTS` for the application on its host; its output, or streamed as it comes.
+
+    Raises Failure with the command's own error text.
+    """
+    folder = f"/etc/hostwright/{application.load(environment.application, environment.project).name}"
+    command = shlex.join(
+        ["sudo", "docker", "compose", "--ansi=never", "--project-directory", folder, *arguments]
+    )
+    with connect(environment, host) as connection:
+        try:
+            result = connection.run(command, hide=not stream, warn=True, in_stream=False)
+        except OSError as error:
+            raise Failure(
+                f"{host.name} does not answer: {error}", fix="hostwright status; hostwright up"
+            ) from None
+    if not result.ok:
+        raise Failure((result.stderr or result.stdout).strip() or f"{command} failed", where=host.name)
+    return str(result.stdout)
+
+
+def containers(environment: Environment, host: HostRecord) -> list[dict[str, Any]]:
+    """One row a container of the application: service, state, health, image, ports."""
+    rows = []
+    for line in compose(environment, host, ["ps", "--all", "--format", "json"]).splitlines():
+        document = json.loads(line)
+        for item in document if isinstance(document, list) else [document]:
+            rows.append(
+                {
+                    "host": host.name,
+                    "service": item["Service"],
+                    "container": item["Name"],
+                    "state": item["State"],
+                    "health": item.get("Health") or "",
+                    "exit": item.get("ExitCode", 0),
+                    "image": item["Image"],
+                }
+            )
+    return rows

@@ -1,0 +1,342 @@
+"""What runs, as text: one pure function from an application and an environment to files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from hostwright import paths, secrets
+from hostwright.application import Application, Listener, Route, Service, Setting
+from hostwright.application_file import PROBE
+from hostwright.errors import BadInput
+
+PUBLISH = {"public": ("0.0.0.0", "[::]"), "host": ("127.0.0.1", "[::1]")}  # noqa: S104  (what public means)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What rendering is told beyond the application. The default is a developer's machine."""
+
+    name: str = "development"
+    topology: Literal["single"] = "single"
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Image name -> reference, in place of `Application.images()`."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Service -> folder with Dockerfile and code: Compose builds the image where it is not there yet."""
+    names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+    """Names and addresses by which others reach the gateway."""
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+    """Service -> setting -> value, over the application's own."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Owner -> digest of its secret files: a container is made anew, or reloaded, when it changes."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the proxies before the gateway that are believed about clients' addresses."""
+    network: IPv4Network | None = None
+    """Of the application, a /24; by default 10.89.X.0 with an X of the application's name."""
+    network6: IPv6Network | None = None
+    ipv6: bool = True
+
+
+def render(application: Application, environment: Environment) -> dict[str, str]:
+    """Path -> text of every file that runs the application there; none of them holds a secret.
+
+    Raises BadInput when the environment names what the application has not.
+    """
+    _check(application, environment)
+    return {"single": _compose}[environment.topology](application, environment)
+
+
+def write(folder: Path, application: Application, images: Mapping[str, str] | None = None) -> list[Path]:
+    """A developer's environment, which `docker compose up` runs: secrets and TLS are made on the spot.
+
+    Secrets that are there stay. Images of ours that are not given are built. Returns the files.
+    """
+    held = {path.name: path.read_text() for path in (folder / "secrets" / ".store").glob("*")}
+    values = secrets.complete(application, held, Environment.name, Environment.names)
+    environment = Environment(
+        images=images or {},
+        sources={
+            service.name: str(service.folder.parent)
+            for service in application.services.values()
+            if service.file.build and service.image not in (images or {})
+        },
+        digests=secrets.digests(application, values),
+    )
+    written = []
+    for name, text in render(application, environment).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        written.append(path)
+    return written + secrets.write(folder / "secrets", application, values)
+
+
+# --- Compose ---
+
+
+def _compose(application: Application, environment: Environment) -> dict[str, str]:
+    """compose.yaml, and for each container that is configured by files a folder of its own name."""
+    model = _model(application, environment)
+    files: dict[str, str] = {}
+    for store in model["stores"]:
+        own = _fill_all(f"compose/{store['kind']}", **model, store=store)
+        store["digest"] = _digest(*own.values(), environment.digests.get(store["name"], ""))
+        files |= {f"{store['name']}/{name}": text for name, text in own.items()}
+    folder = f"gateway/{application.gateway.kind}"
+    unmarked = _fill_all(folder, **model, digest="")
+    digest = _digest(*unmarked.values(), environment.digests.get("gateway", ""))
+    files |= {f"gateway/{name}": text for name, text in _fill_all(folder, **model, digest=digest).items()}
+    return {"compose.yaml": _fill("compose/compose.yaml.j2", **model), **files}
+
+
+def _model(application: Application, environment: Environment) -> dict[str, Any]:
+    """What templates see: the application with the environment laid over it, everything worked out."""
+    images = {**application.images(), **environment.images}
+    network = _network(application, environment)
+    services = [
+        _service(application, environment, images, network, each) for each in application.services.values()
+    ]
+    stores = [
+        {
+            "name": name,
+            "kind": store.kind,
+            "image": images[store.image_name],
+            "uid": store.traits.uid,
+            "memory": store.memory or store.traits.memory,
+            "databases": store.databases,
+            "user": application.name,
+            "ports": _published(environment, store.scope, store.port, store.traits.port),
+        }
+        for name, store in application.stores.items()
+    ]
+    gateway = application.gateway
+    listeners = [_listener(application, each) for each in gateway.listeners]
+    protected = any(each.authentication == "required" for each in gateway.routes)
+    identity = gateway.authentication.headers if gateway.authentication else ()
+    return {
+        "application": application,
+        "environment": environment,
+        "network": network,
+        "services": services,
+        "stores": stores,
+        "listeners": listeners,
+        "gateway": {
+            "image": images[gateway.image_name],
+            "uid": gateway.uid,
+            "memory": gateway.memory,
+            "address": network["gateway"],
+            "probe": PROBE,
+            "ports": [
+                port
+                for each in gateway.listeners
+                for port in _published(environment, each.scope, each.port, gateway.container_port(each))
+            ],
+        },
+        "identity": {name: f"$identity_{_variable(name)}" if protected else "" for name in identity},
+        "internals": sorted({path for each in application.services.values() for path in each.internals}),
+        "errors": ERRORS,
+    }
+
+
+# Answers of the gateway's own, in the form of the services' errors.
+ERRORS = {
+    400: "Bad request",
+    401: "Authentication required",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    413: "Request body too large",
+    414: "URI too long",
+    494: "Request header too large",
+    502: "Bad gateway",
+    503: "Service unavailable",
+    504: "Gateway timeout",
+}
+
+
+def _service(
+    application: Application,
+    environment: Environment,
+    images: Mapping[str, str],
+    network: Mapping[str, Any],
+    service: Service,
+) -> dict[str, Any]:
+    replicas = environment.replicas.get(service.name, service.replicas)
+    return {
+        "name": service.name,
+        "image": images[service.image],
+        "source": environment.sources.get(service.name),
+        "uid": service.file.uid,
+        "port": service.file.port,
+        "memory": service.file.memory,
+        "command": service.file.command,
+        "migrate": service.file.migrate,
+        "ready": service.file.health.ready,
+        "database": service.database.store if service.database else None,
+        "broker": service.broker,
+        "digest": _digest(environment.digests.get(service.name, "")),
+        "environment": _environment(application, environment, network, service),
+        "instances": [
+            {
+                "name": service.name if number == 0 else f"{service.name}-{number + 1}",
+                "address": network["service"](service.place, number),
+            }
+            for number in range(replicas)
+        ],
+    }
+
+
+def _environment(
+    application: Application, environment: Environment, network: Mapping[str, Any], service: Service
+) -> dict[str, str]:
+    """Environment variables of a service's containers."""
+    found: dict[str, Setting] = {
+        "SERVICE_NAME": service.name,
+        "APPLICATION": application.name,
+        "ENVIRONMENT": environment.name,
+        "PORT": service.file.port,
+        "LOG_LEVEL": "info",
+    }
+    if service.contract:
+        found["CONTRACT"] = service.contract
+    if service.database:
+        found |= {
+            "DATABASE_HOST": service.database.store,
+            "DATABASE_PORT": application.stores[service.database.store].traits.port,
+            "DATABASE_NAME": service.database.name,
+            "DATABASE_USER": service.database.role,
+        }
+    if service.broker:
+        found |= {
+            "BROKER_HOST": service.broker,
+            "BROKER_PORT": application.stores[service.broker].traits.port,
+            "BROKER_USER": application.name,
+            "BROKER_VHOST": "/",
+        }
+    for name in service.file.calls:
+        found[f"{name.upper().replace('-', '_')}_URL"] = (
+            f"http://{name}:{application.services[name].file.port}"
+        )
+    found["CORS_ORIGINS"] = (
+        [_origin(application.https, name) for name in environment.names] if application.https else []
+    )
+    found["TRUSTED_PROXIES"] = [f"{network['gateway']}/32"]
+    found |= service.settings | dict(environment.settings.get(service.name, {}))
+    return {name: _text(value) for name, value in found.items()}
+
+
+def _origin(https: Listener, name: str) -> str:
+    host = f"[{name}]" if ":" in name else name
+    return f"https://{host}" + ("" if https.port == 443 else f":{https.port}")
+
+
+def _listener(application: Application, listener: Listener) -> dict[str, Any]:
+    """A listener with the routes it serves: all, or those of the service it belongs to."""
+    routes: tuple[Route, ...] = application.gateway.routes
+    if listener.service:
+        # Everything goes to the service; these need more than that.
+        routes = tuple(
+            each
+            for each in routes
+            if each.service == listener.service and (each.authentication == "required" or each.websocket)
+        )
+    return {
+        **listener.model_dump(),
+        "container_port": application.gateway.container_port(listener),
+        "routes": routes,
+    }
+
+
+def _published(environment: Environment, scope: str, port: int | None, container_port: int) -> list[str]:
+    """`127.0.0.1:5432:5432` and its IPv6 twin: exactly where the scope allows."""
+    addresses = PUBLISH.get(scope, ())[: 2 if environment.ipv6 else 1]
+    return [f"{address}:{port}:{container_port}" for address in addresses] if port else []
+
+
+def _network(application: Application, environment: Environment) -> dict[str, Any]:
+    """Addresses of the application's network: router .1, gateway .2, services from .16, others from .192.
+
+    The n-th instance of every service comes after the (n-1)-th of all, so that scaling moves nobody.
+    """
+    own = zlib.crc32(application.name.encode()) % 256
+    cidr = environment.network or IPv4Network(f"10.89.{own}.0/24")
+    return {
+        "cidr": str(cidr),
+        "range": str(list(cidr.subnets(new_prefix=26))[3]),
+        "cidr6": str(environment.network6 or IPv6Network(f"fd00:89:{own:x}::/64")),
+        "router": str(cidr[1]),
+        "gateway": str(cidr[2]),
+        "service": lambda place, number: str(cidr[16 + number * 22 + place]),
+    }
+
+
+def _check(application: Application, environment: Environment) -> None:
+    fix = f"one of: {', '.join(application.services)}"
+    for what, given in (("replicas", environment.replicas), ("settings", environment.settings)):
+        for name in given:
+            if name not in application.services:
+                raise BadInput(f"{what} of unknown service {name!r}", where=environment.name, fix=fix)
+    for name, number in environment.replicas.items():
+        if not 1 <= number <= 8:
+            raise BadInput(f"{number} replicas of {name}", where=environment.name, fix="1 to 8")
+    if environment.network and environment.network.prefixlen != 24:
+        raise BadInput(f"network {environment.network}", where=environment.name, fix="give a /24")
+
+
+# --- Templates ---
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    found = jinja2.Environment(  # noqa: S701  (not HTML)
+        loader=jinja2.FileSystemLoader(paths.toolkit() / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters["value"] = _yaml
+    found.filters["variable"] = _variable
+    return found
+
+
+def _fill_all(folder: str, **model: Any) -> dict[str, str]:
+    """File name -> text of every template in a folder; what is no template is taken as it is."""
+    found = (paths.toolkit() / "templates" / folder).iterdir()
+    return {path.name.removesuffix(".j2"): _fill(f"{folder}/{path.name}", **model) for path in sorted(found)}
+
+
+def _fill(name: str, **model: Any) -> str:
+    if not name.endswith(".j2"):
+        return (paths.toolkit() / "templates" / name).read_text()
+    return _templates().get_template(name).render(**model)
+
+
+def _yaml(value: Any) -> str:
+    """A YAML value on one line that Compose does not interpolate; JSON is YAML."""
+    return json.dumps(value, ensure_ascii=False).replace("$", "$$")
+
+
+def _variable(header: str) -> str:
+    """A header's name as nginx spells it in its variables."""
+    return header.lower().replace("-", "_")
+
+
+def _text(value: Setting) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _digest(*texts: str) -> str:
+    """12 characters that change when one of the texts does."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]

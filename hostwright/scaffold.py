@@ -1,0 +1,233 @@
+"""`hostwright init`: a project of the operator's own, outside our checkout, in which every command works."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hostwright import __version__, application, paths
+from hostwright.errors import BadInput
+
+NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")
+DRIVERS = ("libvirt", "container", "static")
+TOPOLOGIES = ("single",)
+
+PROGRAM = '''"""The Pulumi program of this project: the toolkit's own."""
+
+import runpy
+
+from hostwright.paths import toolkit
+
+runpy.run_path(str(toolkit() / "infra" / "__main__.py"), run_name="__main__")
+'''
+
+PLAYBOOK = """---
+- name: Bring every host to its application
+  ansible.builtin.import_playbook: hostwright.hostwright.site
+"""
+
+ANSIBLE = """[defaults]
+collections_path = .collections:~/.ansible/collections:/usr/share/ansible/collections
+inject_facts_as_vars = false
+gathering = smart
+forks = 20
+timeout = 30
+interpreter_python = /usr/bin/python3
+retry_files_enabled = false
+callbacks_enabled = ansible.posix.profile_tasks
+
+[inventory]
+enable_plugins = hostwright.hostwright.pulumi, ansible.builtin.yaml, ansible.builtin.ini
+any_unparsed_is_failed = true
+
+[ssh_connection]
+pipelining = true
+ssh_args = -o ControlMaster=auto -o ControlPersist=120s
+retries = 3
+"""
+
+IGNORE = """.collections/
+*.retry
+"""
+
+
+def create(
+    directory: Path,
+    environment: str,
+    driver: str,
+    topology: str,
+    app: str,
+    hosts: Sequence[str] = (),
+    user: str = "opensuse",
+    mirror: Path | None = None,
+) -> list[Path]:
+    """Write the project's files; an existing project gains the environment, and no file is overwritten.
+
+    `hosts`: `name=address` of machines that exist already (driver static). `mirror`: a YAML file of role
+    variables that say where artefacts come from. Returns the files written. Raises BadInput before
+    anything is written.
+    """
+    settings = _settings(environment, driver, topology, app, hosts, user)
+    variables = _variables(mirror)
+    key = ensure_key(environment)
+    settings["ssh"] = {
+        "user": user,
+        "privateKey": str(key),
+        "publicKey": key.with_suffix(".pub").read_text().strip(),
+    }
+    toolkit = paths.toolkit()
+    inventory = Path("inventories") / environment
+    files = {
+        Path("infra/Pulumi.yaml"): (toolkit / "infra" / "Pulumi.yaml").read_text(),
+        Path("infra/__main__.py"): PROGRAM,
+        Path(f"infra/Pulumi.{environment}.yaml"): _yaml(
+            {"config": {f"hostwright:{name}": value for name, value in settings.items()}}
+        ),
+        inventory / "pulumi.yml": _yaml(
+            {"plugin": "hostwright.hostwright.pulumi", "environment": environment}
+        ),
+        inventory / "group_vars/all/main.yml": _yaml(variables),
+        Path("playbooks/site.yml"): PLAYBOOK,
+        Path("ansible.cfg"): (toolkit / "ansible.cfg").read_text()
+        if (toolkit / "ansible.cfg").exists()
+        else "",
+        Path("requirements.txt"): f"hostwright=={__version__}\n",
+        Path(".gitignore"): IGNORE,
+    }
+    written = []
+    for name, text in files.items():
+        path = directory / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            written.append(path)
+    link(directory)
+    return written
+
+
+def link(directory: Path) -> None:
+    """Let Ansible find the toolkit's collection from the project: a link to where it is installed now."""
+    collection = directory / ".collections/ansible_collections/hostwright/hostwright"
+    collection.parent.mkdir(parents=True, exist_ok=True)
+    if collection.is_symlink() and collection.readlink() == paths.toolkit():
+        return
+    collection.unlink(missing_ok=True)
+    collection.symlink_to(paths.toolkit())
+
+
+def ensure_key(environment: str) -> Path:
+    """The environment's own SSH key (ed25519, no passphrase, 0600), made on first use."""
+    key = paths.state(environment) / "id_ed25519"
+    if not key.exists():
+        key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        subprocess.run(
+            [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                f"hostwright {environment}",
+                "-f",
+                str(key),
+            ],
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    return key
+
+
+def ensure_passphrase() -> Path:
+    """The file with the passphrase of Pulumi's encrypted secrets (0600), made on first use."""
+    path = paths.config() / "passphrase"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(os.urandom(24).hex() + "\n")
+    return path
+
+
+def check_choice(what: str, given: str, known: Sequence[str]) -> None:
+    """Raise BadInput when a choice is not one of the known ones."""
+    if given not in known:
+        raise BadInput(f"unknown {what} {given!r}", where=f"--{what}", fix=f"give one of: {', '.join(known)}")
+
+
+def _settings(
+    environment: str, driver: str, topology: str, app: str, hosts: Sequence[str], user: str
+) -> dict[str, Any]:
+    if not NAME.match(environment):
+        raise BadInput(
+            f"unfit environment name {environment!r}",
+            where="--environment",
+            fix="lower-case letters, digits and hyphens, 2 to 32 of them, a letter first",
+        )
+    check_choice("driver", driver, DRIVERS)
+    check_choice("topology", topology, TOPOLOGIES)
+    application.load(app)
+    settings: dict[str, Any] = {"application": app, "topology": topology, "driver": driver}
+    if driver == "static":
+        if not hosts:
+            raise BadInput(
+                "the static driver needs hosts", where="--host", fix="--host NAME=ADDRESS, once a host"
+            )
+        settings["static"] = {"hosts": [_host(text, user) for text in hosts]}
+    else:
+        settings["hosts"] = {"memory": 2048, "cpus": 2, "disk": 20}
+        settings["network"] = {"mode": "nat", "cidr": "10.93.0.0/24", "cidr6": "fd00:93::/64"}
+        settings[driver] = (
+            {
+                "uri": "qemu:///system",
+                "image": "https://download.opensuse.org/distribution/leap/16.0/appliances/"
+                "Leap-16.0-Minimal-VM.x86_64-Cloud.qcow2",
+                "sha256": "",
+                "type": "auto",
+            }
+            if driver == "libvirt"
+            else {"image": "hostwright/node:leap16.0-lab"}
+        )
+    return settings
+
+
+def _host(text: str, user: str) -> dict[str, Any]:
+    name, _, address = text.partition("=")
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        parsed = None
+    if not NAME.match(name) or parsed is None:
+        raise BadInput(f"unfit host {text!r}", where="--host", fix="NAME=ADDRESS, as in web1=192.0.2.10")
+    return {"name": name, "address": str(parsed), "user": user}
+
+
+def _variables(mirror: Path | None) -> dict[str, Any]:
+    variables: dict[str, Any] = {"base_selinux": "enforcing"}
+    if mirror is not None:
+        try:
+            given = yaml.safe_load(mirror.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise BadInput(
+                "the mirror's variables cannot be read", where=f"{mirror}: {error}", fix="give a YAML file"
+            ) from None
+        if not isinstance(given, dict):
+            raise BadInput(
+                "the mirror's variables are not a mapping",
+                where=str(mirror),
+                fix="give role variables as YAML",
+            )
+        variables |= given
+    return variables
+
+
+def _yaml(document: object) -> str:
+    return "---\n" + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)

@@ -1,0 +1,350 @@
+"""Secrets of an environment: made once, kept encrypted in its Pulumi configuration, never printed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets as randomness
+import subprocess
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from hostwright import stack
+from hostwright.application import Application
+from hostwright.environment import pulumi_env
+from hostwright.environments import Environment
+from hostwright.errors import BadInput, Failure
+
+PREFIX = "secret-"  # of the keys in the Pulumi configuration
+HERE = ("localhost", "127.0.0.1", "::1")  # every certificate names these too: a host asks itself
+RENEW = timedelta(days=30)  # before its end a certificate is made anew
+CA_LIFE = timedelta(days=3650)
+LEAF_LIFE = timedelta(days=397)
+# Made from one another: what is made first, and what goes when it goes.
+PARENTS = {
+    "token_public_key": "token_private_key",
+    "ca_certificate": "ca_private_key",
+    "gateway_private_key": "ca_certificate",
+    "gateway_certificate": "gateway_private_key",
+}
+
+
+def ensure(environment: Environment, application: Application, names: Iterable[str] = ()) -> dict[str, str]:
+    """Every secret of the application by name; what is missing is made and kept. Twice changes nothing.
+
+    `names`: names and addresses by which others reach the gateway; its certificate is made anew when they
+    change or when it ends within 30 days. Raises HostwrightError when Pulumi cannot keep them.
+    """
+    with _alone(environment):
+        held = read(environment)
+        values = complete(application, held, environment.name, names)
+        _keep(environment, {name: value for name, value in values.items() if held.get(name) != value})
+    return values
+
+
+def read(environment: Environment) -> dict[str, str]:
+    """What the environment has now, by name, whoever it is for; empty before the first `ensure`."""
+    done = _pulumi(environment, "config", "--show-secrets", "--json")
+    if "no stack named" in done.stderr:
+        return {}
+    text = _checked(environment, done)
+    return {
+        key.split(":", 1)[1].removeprefix(PREFIX): str(item["value"])
+        for key, item in json.loads(text or "{}").items()
+        if key.split(":", 1)[1].startswith(PREFIX)
+    }
+
+
+def rotate(environment: Environment, application: Application, secrets: Collection[str]) -> list[str]:
+    """Make these anew, and what is made from them; the next deployment delivers them. Returns what changed.
+
+    Stores change their passwords when they start with new ones. `admin_password` is only how the first admin
+    is made: afterwards it is changed in the application, like everybody's.
+    """
+    known = {secret.name: secret for secret in application.secrets()}
+    for name in secrets:
+        if name not in known or known[name].kind == "email":
+            rotatable = ", ".join(each for each in known if known[each].kind != "email")
+            raise BadInput(
+                f"no secret {name!r} to rotate", where=application.name, fix=f"one of: {rotatable}"
+            )
+    held = read(environment)
+    kept = {name: value for name, value in held.items() if not _lineage(name) & set(secrets)}
+    names = _names_of(held["gateway_certificate"]) if "gateway_certificate" in held else ()
+    values = complete(application, kept, environment.name, names)
+    changed = {name: value for name, value in values.items() if held.get(name) != value}
+    _keep(environment, changed)
+    return sorted(changed)
+
+
+def forget(name: str, project: Path) -> None:
+    """Take every secret out of the environment's configuration; for when its data is gone too."""
+    environment = Environment(name, project, {})
+    if held := read(environment):
+        names = [f"{PREFIX}{each}" for each in sorted(held)]
+        _checked(environment, _pulumi(environment, "config", "rm-all", *names))
+
+
+def complete(
+    application: Application,
+    held: Mapping[str, str],
+    environment: str,
+    names: Iterable[str] = (),
+    now: datetime | None = None,
+) -> dict[str, str]:
+    """`held` with what the application lacks made, and certificates that no longer do made anew."""
+    now = now or datetime.now(UTC)
+    kinds = {secret.name: secret.kind for secret in application.secrets()}
+    values = {name: value for name, value in held.items() if name in kinds}
+    for name, kind in kinds.items():
+        if name not in values and kind in ("password", "email"):
+            values[name] = _password() if kind == "password" else f"admin@{application.name}.example"
+    if "token_private_key" in kinds:
+        if "token_private_key" not in values:
+            values["token_private_key"] = _pem(rsa.generate_private_key(65537, 2048))
+        values["token_public_key"] = _public(values["token_private_key"])
+    if "ca_certificate" in kinds:
+        _authority(values, f"{application.name} {environment}", now)
+        _certificate(values, sorted({*HERE, *names}), now)
+    return {name: values[name] for name in kinds}
+
+
+def digests(application: Application, values: Mapping[str, str]) -> dict[str, str]:
+    """Owner -> a digest of the secret files it reads, which changes when one of them does."""
+    return {
+        owner: hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+        for owner, files in files_of(application, values).items()
+    }
+
+
+def files_of(application: Application, values: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Owner -> file -> content, as they appear in its container's /run/secrets."""
+    found: dict[str, dict[str, str]] = {}
+    for secret in application.secrets():
+        for reader in secret.readers:
+            found.setdefault(reader.owner, {})[reader.file] = values[secret.name]
+    return found
+
+
+def write(folder: Path, application: Application, values: Mapping[str, str]) -> list[Path]:
+    """The files of a developer's environment: FOLDER/OWNER/FILE for containers, FOLDER/.store/NAME to keep.
+
+    Nobody else can enter the folder. As root, files belong to the service's uid alone; anybody else cannot
+    give files away, so that behind the folder's door they can be read by all.
+    """
+    root = os.geteuid() == 0
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    written = [_write(folder / ".gitignore", "*\n", 0o600)]
+    written += [_write(folder / ".store" / name, value, 0o600) for name, value in values.items()]
+    for secret in application.secrets():
+        for reader in secret.readers:
+            mode, uid = (0o400, reader.uid) if root else (0o444, -1)
+            path = folder / reader.owner / reader.file
+            written.append(_write(path, values[secret.name], mode, uid))
+            path.parent.chmod(0o500 if root else 0o755)
+            os.chown(path.parent, uid, uid)
+    return written
+
+
+# --- Pulumi ---
+
+
+@contextmanager
+def _alone(environment: Environment) -> Iterator[None]:
+    """One process at a time: hosts are deployed side by side, and must not each make their own."""
+    environment.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (environment.state / "secrets.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(environment: Environment, values: Mapping[str, str]) -> None:
+    # One by one over standard input: all at once they would be arguments, which everybody here can see.
+    for name in sorted(values, key=lambda each: len(_lineage(each))):
+        command = ("config", "set", "--secret", "--raw", f"{PREFIX}{name}")
+        done = _pulumi(environment, *command, stdin=values[name])
+        if "no stack named" in done.stderr:
+            _checked(environment, _pulumi(environment, "stack", "init"))
+            done = _pulumi(environment, *command, stdin=values[name])
+        _checked(environment, done)
+
+
+def _pulumi(environment: Environment, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """One call of the CLI for the environment's stack."""
+    try:
+        return subprocess.run(
+            ["pulumi", *arguments, "--stack", environment.name, "--non-interactive", "--color", "never"],
+            cwd=environment.project / "infra",
+            env=pulumi_env(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Failure("there is no pulumi on this machine", fix="hostwright toolchain") from None
+
+
+def _checked(environment: Environment, done: subprocess.CompletedProcess[str]) -> str:
+    """Its standard output, or what it complained of as an error of ours."""
+    if done.returncode:
+        raise stack.explain(environment, done.stderr or done.stdout)
+    return done.stdout
+
+
+# --- Making them ---
+
+
+def _lineage(name: str) -> set[str]:
+    """The secret and those it is made from."""
+    found = {name}
+    while name in PARENTS:
+        name = PARENTS[name]
+        found.add(name)
+    return found
+
+
+def _password() -> str:
+    """192 bits that need no quoting anywhere, with a letter and a digit for rules that ask for them."""
+    while True:
+        found = randomness.token_urlsafe(24)
+        if found[0].isalnum() and any(c.isdigit() for c in found) and any(c.isalpha() for c in found):
+            return found
+
+
+def _authority(values: dict[str, str], title: str, now: datetime) -> None:
+    """The environment's own certificate authority, unless it is good for longer."""
+    if "ca_private_key" in values and _good(values.get("ca_certificate"), values["ca_private_key"], now):
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"hostwright {title}")])
+    usage = _usage(digital_signature=True, key_cert_sign=True, crl_sign=True)
+    certificate = (
+        _draft(name, name, key.public_key(), now, CA_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    values["ca_private_key"] = _pem(key)
+    values["ca_certificate"] = certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _certificate(values: dict[str, str], names: list[str], now: datetime) -> None:
+    """The gateway's certificate for these names and addresses, unless the one it has still does."""
+    held = values.get("gateway_certificate")
+    authority = x509.load_pem_x509_certificate(values["ca_certificate"].encode())
+    if (
+        held
+        and _good(held, values.get("gateway_private_key"), now)
+        and _names_of(held) == names
+        and _signed_by(held, authority)
+    ):
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = serialization.load_pem_private_key(values["ca_private_key"].encode(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)  # noqa: S101  (we made it so)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[-1][:64])])
+    certificate = (
+        _draft(subject, authority.subject, key.public_key(), now, LEAF_LIFE)
+        .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(digital_signature=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    values["gateway_private_key"] = _pem(key)
+    values["gateway_certificate"] = certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _draft(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))  # clocks differ
+        .not_valid_after(now + life)
+    )
+
+
+def _usage(**given: bool) -> x509.KeyUsage:
+    every = (
+        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+        "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+    )  # fmt: skip
+    return x509.KeyUsage(**{name: given.get(name, False) for name in every})
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _names_of(certificate: str) -> list[str]:
+    """Names and addresses of a certificate (PEM), sorted."""
+    found = x509.load_pem_x509_certificate(certificate.encode())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return sorted(str(name.value) for name in names)
+
+
+def _good(certificate: str | None, key: str | None, now: datetime) -> bool:
+    """Whether the certificate (PEM) belongs to the key and is good for another month."""
+    if certificate is None or key is None:
+        return False
+    found = x509.load_pem_x509_certificate(certificate.encode())
+    return found.not_valid_after_utc - now > RENEW and _public(key) == _spki(found.public_key())
+
+
+def _signed_by(certificate: str, authority: x509.Certificate) -> bool:
+    try:
+        x509.load_pem_x509_certificate(certificate.encode()).verify_directly_issued_by(authority)
+    except Exception:  # each kind of key has errors of its own
+        return False
+    return True
+
+
+def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    encoding, format_ = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, format_, serialization.NoEncryption()).decode()
+
+
+def _public(private: str) -> str:
+    return _spki(serialization.load_pem_private_key(private.encode(), None).public_key())
+
+
+def _spki(key: object) -> str:
+    encoding, format_ = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return str(key.public_bytes(encoding, format_).decode())  # type: ignore[attr-defined]
+
+
+def _write(path: Path, text: str, mode: int, uid: int = -1) -> Path:
+    """Write a file that is at no moment open to others."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o600 | 0o400)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    path.chmod(mode)
+    os.chown(path, uid, uid)
+    return path

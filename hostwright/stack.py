@@ -1,0 +1,99 @@
+"""What the last `pulumi up` of an environment put out, and what Pulumi's failures mean."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hostwright import toolchain
+from hostwright.environment import pulumi_env, toolchain_bin
+from hostwright.environments import Environment
+from hostwright.errors import BadInput, Failure, HostwrightError
+
+# An error of ours in Pulumi's output: the program's or a provider's.
+OURS = re.compile(r"error: (?P<what>(?!update failed|preview failed)[^\n]+)\n\s+where: (?P<where>[^\n]+)"
+                  r"(?:\n\s+fix: (?P<fix>[^\n]+))?")  # fmt: skip
+
+
+def outputs(environment: Environment) -> dict[str, Any]:
+    """The stack's outputs, `hosts` and `environment`; empty before the first `up`.
+
+    Raises HostwrightError when Pulumi, the passphrase or the stack is missing.
+    """
+    if lacking := toolchain.missing():
+        raise Failure(f"the toolchain lacks {', '.join(lacking)}", fix="hostwright toolchain")
+    check_passphrase()
+    if not known(environment):
+        return {}
+    done = subprocess.run(
+        [
+            toolchain_bin() / "pulumi", "stack", "output", "--json",
+            "--stack", environment.name, "--cwd", environment.project / "infra",
+        ],
+        env=pulumi_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if done.returncode:
+        raise explain(environment, done.stderr or done.stdout)
+    return dict(json.loads(done.stdout or "{}"))
+
+
+def known(environment: Environment) -> bool:
+    """Whether Pulumi's state has heard of the environment; only a backend in files can tell at once."""
+    folder = backend()
+    return folder is None or any((folder / ".pulumi/stacks/hostwright").glob(f"{environment.name}.json*"))
+
+
+def backend() -> Path | None:
+    """The folder of Pulumi's state, when it is one."""
+    url = pulumi_env()["PULUMI_BACKEND_URL"]
+    return Path(url.removeprefix("file://")) if url.startswith("file://") else None
+
+
+def check_passphrase() -> None:
+    """Raise BadInput when Pulumi would have no passphrase for the secrets."""
+    env = pulumi_env()
+    if "PULUMI_CONFIG_PASSPHRASE" in env:
+        return
+    path = Path(env["PULUMI_CONFIG_PASSPHRASE_FILE"])
+    if not path.is_file():
+        raise BadInput(
+            "no passphrase for the environment's secrets",
+            where=str(path),
+            fix="put the one they were encrypted with there; for a first environment: "
+            f"umask 077; mkdir -p {path.parent}; openssl rand -hex 24 > {path}",
+        )
+
+
+def explain(environment: Environment, text: str) -> HostwrightError:
+    """The error to show for what Pulumi printed: our own when it holds one, else its diagnostics."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    stack = f"{environment.project / 'infra'}, stack {environment.name}"
+    if match := OURS.search(text):
+        # What a provider finds out while it works is no longer the settings' fault.
+        kind = Failure if "Exception calling application" in match["what"] else BadInput
+        what = match["what"].rpartition("Exception calling application: error: ")[2]
+        return kind(what, where=match["where"], fix=match["fix"] or "")
+    if "no stack named" in text:
+        return Failure(f"{environment.name} has no hosts yet", where=stack, fix="hostwright up")
+    if "currently locked" in text:
+        return Failure("another run holds the lock", where=stack, fix="wait for it, or: hostwright up again")
+    if "incorrect passphrase" in text or "constructing secrets manager" in text:
+        return BadInput(
+            "the passphrase is not the one the secrets were encrypted with",
+            where=pulumi_env().get("PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_CONFIG_PASSPHRASE"),
+            fix="put the right one there",
+        )
+    _, _, details = text.rpartition("Diagnostics:")
+    diagnostics = [line.strip() for line in (details or text).splitlines() if "error:" in line]
+    return Failure(
+        "; ".join(dict.fromkeys(diagnostics)) or text.strip()[-1500:],
+        where=stack,
+        fix="mend what the message names; running again takes up what is left",
+    )

@@ -1,0 +1,23 @@
+"""An environment's settings as infra/ types and checks them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from hostwright import paths
+from hostwright.environments import Environment
+
+if TYPE_CHECKING:
+    from infra.config import Settings
+
+# infra/ is a part of the toolkit and not of this package: Pulumi runs it where it is.
+if (_toolkit := str(paths.toolkit())) not in sys.path:
+    sys.path.append(_toolkit)
+
+
+def settings(environment: Environment) -> Settings:
+    """The settings, checked by themselves; the machine is not looked at. Raises BadInput."""
+    from infra import config
+
+    return config.parse(environment.name, environment.settings, environment.project / "infra")

@@ -1,0 +1,100 @@
+"""What Pulumi's libvirt provider cannot do or say, asked of virsh: whose a name is, and DHCP reservations."""
+
+from __future__ import annotations
+
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from typing import Any
+
+from hostwright.errors import BadInput, Failure
+
+
+def run(uri: str, *arguments: str, timeout: float = 60) -> str:
+    """What virsh prints. Raises BadInput when the hypervisor does not answer, Failure when virsh refuses."""
+    try:
+        done = subprocess.run(
+            ["virsh", "-q", "-c", uri, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError:
+        raise Failure("virsh is not on PATH", fix="install libvirt's client programs") from None
+    except subprocess.TimeoutExpired:
+        raise Failure(f"virsh {arguments[0]} did not end within {timeout:.0f} s", where=uri) from None
+    if done.returncode == 0:
+        return done.stdout
+    message = done.stderr.strip()
+    if "failed to connect to the hypervisor" in message:
+        raise BadInput(
+            f"the hypervisor does not answer: {message.splitlines()[-1].removeprefix('error: ')}",
+            where=f"hostwright:libvirt.uri: {uri}",
+            fix="start libvirtd (or virtqemud) and join the group libvirt; qemu+ssh: check host, key",
+        )
+    raise Failure(f"virsh {' '.join(arguments)}: {message}", where=uri)
+
+
+def names(uri: str, kind: str) -> set[str]:
+    """Names of all domains, networks or pools (`kind`: domain, net or pool), running or not."""
+    listing = {"domain": ["list"], "net": ["net-list"], "pool": ["pool-list"]}[kind]
+    return {line.strip() for line in run(uri, *listing, "--all", "--name").splitlines() if line.strip()}
+
+
+def volumes(uri: str, pool: str) -> list[str]:
+    """Names of the volumes in the pool; none when it does not run."""
+    if pool not in run(uri, "pool-list", "--name").split():
+        return []
+    run(uri, "pool-refresh", pool)
+    return [line.split()[0] for line in run(uri, "vol-list", pool).splitlines() if line.strip()]
+
+
+def document(uri: str, kind: str, name: str) -> ET.Element:
+    """The XML of one of them."""
+    command = {"domain": "dumpxml", "net": "net-dumpxml", "pool": "pool-dumpxml"}[kind]
+    return ET.fromstring(run(uri, command, name))  # noqa: S314  (libvirt's own)
+
+
+def reserve(props: Mapping[str, Any]) -> None:
+    """Reserve `address` for `mac` and `name` in the DHCP service of `network` at `uri`, live and for good."""
+    if not reserved(props):
+        run(
+            props["uri"],
+            "net-update",
+            props["network"],
+            "add",
+            "ip-dhcp-host",
+            _entry(props),
+            "--live",
+            "--config",
+        )
+
+
+def release(props: Mapping[str, Any]) -> None:
+    """Take the reservation back, where the network still has it."""
+    if reserved(props):
+        run(
+            props["uri"],
+            "net-update",
+            props["network"],
+            "delete",
+            "ip-dhcp-host",
+            _entry(props),
+            "--live",
+            "--config",
+        )
+
+
+def reserved(props: Mapping[str, Any]) -> bool:
+    """Whether the network has exactly this reservation."""
+    if props["network"] not in names(props["uri"], "net"):
+        return False
+    wanted = {key: props[value] for key, value in {"mac": "mac", "ip": "address", "name": "name"}.items()}
+    found = document(props["uri"], "net", props["network"]).iterfind("ip/dhcp/host")
+    return any(host.attrib == wanted for host in found)
+
+
+def _entry(props: Mapping[str, Any]) -> str:
+    return f"<host mac='{props['mac']}' name='{props['name']}' ip='{props['address']}'/>"
