@@ -1,0 +1,1 @@
+"""The Pulumi program: environment settings in, host records out."""

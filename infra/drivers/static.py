@@ -1,0 +1,52 @@
+"""Hosts that exist already: nothing is made, only looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+
+from hostwright.errors import BadInput
+from hostwright.host import HostRecord
+from infra import topology
+from infra.config import Settings, duplicates
+from infra.drivers import ready
+
+TIMEOUT = 20
+
+
+def build(settings: Settings) -> list[pulumi.Output[dict[str, Any]]]:
+    """A record for each machine of the settings, once it lets the login user in."""
+    return [
+        ready.record(settings, host, f"{host.address}:{host.port}", TIMEOUT, fresh=False)
+        for host in records(settings)
+    ]
+
+
+def records(settings: Settings) -> list[HostRecord]:
+    """The machines of the settings, in their groups. Raises BadInput when they do not fit the topology."""
+    assert settings.static  # noqa: S101  (config.parse saw to it)
+    machines = settings.static.hosts
+    topology.check_count(settings.topology, len(machines))
+    for what, values in {
+        "name": [m.name for m in machines],
+        "address": [f"{m.address}:{m.port}" for m in machines],
+    }.items():
+        if twice := duplicates(values):
+            raise BadInput(
+                f"two hosts with the {what} {twice[0]}",
+                where="hostwright:static.hosts",
+                fix="give each its own",
+            )
+    return [
+        HostRecord(
+            name=machine.name,
+            address=str(machine.address),
+            address6=str(machine.address6) if machine.address6 else None,
+            port=machine.port,
+            user=machine.user or settings.ssh.user,
+            groups=groups,
+            facts={"driver": "static"},
+        )
+        for machine, groups in zip(machines, topology.groups_of(settings.topology), strict=True)
+    ]
