@@ -1,0 +1,1 @@
+"""What auth publishes for each application: paths, fields, codes and texts."""

@@ -1,0 +1,99 @@
+"""Guessing passwords: per account and client, per client, counted for all replicas together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from auth.limits import network
+from auth.tests.conftest import PROXY, Api, Start
+
+WRONG = "wrong-password-1"
+
+
+async def wrong(api: Api, times: int, email: str = "jan@example.com", **headers: str) -> list[int]:
+    return [(await api.login(email, WRONG, **headers)).status_code for _ in range(times)]
+
+
+async def test_five_then_wait(start: Start) -> None:
+    async with start() as api:
+        await api.register("jan@example.com")
+        await api.register("ewa@example.com")
+        assert await wrong(api, 6) == [401] * 5 + [429]
+        refused = await api.login("jan@example.com")
+        assert refused.status_code == 429, "the right password must not tell that it is right"
+        seconds = int(refused.headers["retry-after"])
+        assert 0 < seconds <= 300
+        assert refused.json() == {"error": "Too many login attempts", "retry_after": seconds}
+        assert (await api.login("JAN@example.com")).status_code == 429
+        assert (await api.login("ewa@example.com")).status_code == 200
+    async with start() as replica:
+        assert (await replica.login("jan@example.com")).status_code == 429
+    async with start(peer="192.0.2.7") as elsewhere:
+        assert (await elsewhere.login("jan@example.com")).status_code == 200
+
+
+async def test_unknown_accounts_are_limited_too(api: Api) -> None:
+    assert await wrong(api, 6, "nobody@example.com") == [401] * 5 + [429]
+
+
+async def test_the_window_ends(start: Start) -> None:
+    async with start(login_window=1) as api:
+        await api.register("jan@example.com")
+        assert await wrong(api, 6) == [401] * 5 + [429]
+        refused = await api.login("jan@example.com")
+        assert refused.headers["retry-after"] == "1"
+        await asyncio.sleep(1.1)
+        assert (await api.login("jan@example.com")).status_code == 200
+        assert await wrong(api, 6) == [401] * 5 + [429], "and begins anew"
+
+
+async def test_a_good_login_forgives(api: Api) -> None:
+    await api.register("jan@example.com")
+    for _ in range(3):
+        assert await wrong(api, 4) == [401] * 4
+        assert (await api.login("jan@example.com")).status_code == 200
+
+
+async def test_all_at_once(api: Api) -> None:
+    await api.register("jan@example.com")
+    answers = await asyncio.gather(*(api.login("jan@example.com", WRONG) for _ in range(20)))
+    assert sorted(each.status_code for each in answers) == [401] * 5 + [429] * 15
+
+
+async def test_one_client_many_accounts(start: Start) -> None:
+    async with start(client_attempts=8) as api:
+        await api.register("jan@example.com")
+        found = [(await api.login(f"u{n}@example.com", WRONG)).status_code for n in range(9)]
+        assert found == [401] * 8 + [429]
+        assert (await api.login("jan@example.com")).status_code == 429
+    async with start(client_attempts=8, peer="192.0.2.7") as api:
+        for _ in range(20):
+            assert (await api.login("jan@example.com")).status_code == 200, "good logins are free"
+
+
+async def test_forwarded_addresses_count_only_from_a_declared_proxy(start: Start) -> None:
+    async with start(peer="192.0.2.1") as liar:
+        await liar.register("jan@example.com")
+        answers = [await wrong(liar, 1, **{"X-Forwarded-For": f"203.0.113.{n}"}) for n in range(6)]
+        assert answers == [[401]] * 5 + [[429]]
+    async with start(peer=PROXY) as proxied:
+        for n in (1, 2):
+            headers = {"X-Forwarded-For": f"203.0.113.{n}"}
+            assert await wrong(proxied, 6, **headers) == [401] * 5 + [429]
+        # What the client itself wrote stands to the left of what the proxy saw.
+        headers = {"X-Forwarded-For": "198.51.100.9, 203.0.113.1"}
+        assert await wrong(proxied, 1, **headers) == [429]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("", ""),
+    ],
+)
+def test_network(address: str, expected: str) -> None:
+    assert network(address) == expected

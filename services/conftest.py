@@ -1,0 +1,84 @@
+"""What tests of services start from: real servers, one each a test process, and fresh databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from kit.tokens import Issuer
+from testing.keys import Keys
+from testing.postgres import Postgres
+from testing.rabbitmq import RabbitMQ
+from testing.service import migrate
+
+APPLICATION = "warehouse"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """A test that stops it starts it again."""
+    with RabbitMQ.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    return Keys.generate()
+
+
+@pytest.fixture(scope="session")
+def issuer(keys: Keys) -> Issuer:
+    """Makes tokens as auth does."""
+    return Issuer(keys.private, APPLICATION)
+
+
+@pytest.fixture(scope="session")
+def common(keys: Keys) -> dict[str, object]:
+    """Settings that are the same for every service, auth's secrets among them."""
+    return {
+        "application": APPLICATION,
+        "contract": "warehouse",
+        "environment": "test",
+        "token_public_key": keys.public,
+        "token_private_key": keys.private,
+        "admin_email": "admin@example.com",
+        "admin_password": "correct-horse-battery-9",
+        "bcrypt_cost": 4,
+    }
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres, common: dict[str, object]) -> Callable[[str], str]:
+    """Name of the database that a service's migrations made, once a session."""
+    made: dict[str, str] = {}
+
+    def of(service: str) -> str:
+        if service not in made:
+            name = postgres.create()
+            migrate(service, common | postgres.settings(name))
+            made[service] = name
+        return made[service]
+
+    return of
+
+
+@pytest.fixture
+def new_database(
+    postgres: Postgres, template: Callable[[str], str]
+) -> Iterator[Callable[..., dict[str, str | int]]]:
+    """`new_database("orders")`: settings of a fresh migrated database; `new_database()`: of an empty one."""
+    made = []
+
+    def make(service: str | None = None) -> dict[str, str | int]:
+        made.append(postgres.create(template(service) if service else None))
+        return postgres.settings(made[-1])
+
+    yield make
+    for name in made:
+        postgres.drop(name)

@@ -1,0 +1,1 @@
+"""What every service of ours shares: settings, logging, errors, database, outbox, tokens, health, metrics."""

@@ -1,0 +1,210 @@
+"""Assembly of a service: its routers plus what every service has, every resource opened and closed here."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol, TypedDict
+
+import structlog
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kit import health, logging
+from kit.authentication import Authenticator
+from kit.database import Database
+from kit.errors import Invalid, InvalidBody, ServiceError, Unavailable
+from kit.metrics import Metrics, MetricsMiddleware, template
+from kit.settings import DatabaseSettings
+
+log = logging.get("kit.app")
+
+REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,128}$")
+
+
+class State(TypedDict):
+    """What requests find as `request.state`; a service's own state extends this class."""
+
+    database: Database
+    authenticator: Authenticator
+
+
+class Ready(Protocol):
+    """The dependencies without which a service is not ready: name -> check that raises."""
+
+    def __call__(self, state: Any) -> Mapping[str, Callable[[], Awaitable[None]]]: ...
+
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
+
+
+def create(
+    settings: DatabaseSettings,
+    *,
+    title: str,
+    routers: Sequence[APIRouter],
+    lifespan: Lifespan,
+    ready: Ready = lambda state: {"database": state.database.ping},
+    version: str = "1.0.0",
+) -> FastAPI:
+    """The ASGI application of a service.
+
+    `lifespan(app)` opens the service's resources and yields its `State`. `app.state.metrics` is the registry.
+    """
+    logging.configure(settings.service_name, settings.log_level)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def opened(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        async with lifespan(app) as state:
+            log.info("started", contract=settings.contract, version=version)
+            yield dict(state)
+        log.info("stopped")
+
+    app = FastAPI(
+        title=title,
+        version=version,
+        lifespan=opened,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,  # a redirected POST loses its body in many clients
+        middleware=_middleware(settings, metrics),
+        responses={400: {"model": InvalidBody, "description": "Bad Request"}},
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    for down in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(down, _database_down)
+    for router in routers:
+        app.include_router(router)
+    app.router.routes.extend([*health.routes(lambda request: ready(request.state)), metrics.route()])
+    generate = app.openapi
+    app.openapi = lambda: _without_422(generate())  # type: ignore[method-assign]
+    return app
+
+
+def contract(service: str, name: str) -> list[APIRouter]:
+    """The `router` of `SERVICE.contracts.NAME`, or exit status 2 if there is no such contract."""
+    module = f"{service}.contracts.{name}"
+    try:
+        return [importlib.import_module(module).router]
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        print(f"error: CONTRACT: {service} has no contract {name}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+class RequestMiddleware:
+    """Gives each request an id (the gateway's, else a new one); a crash becomes one log line and a 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        given = next(
+            (value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), ""
+        )
+        request_id = given if REQUEST_ID.match(given) else uuid.uuid4().hex
+        header = (b"x-request-id", request_id.encode())
+        status = 0
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                status = message.get("status", 101)
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, stamped)
+            except Exception:
+                log.exception("unhandled error", route=template(scope))
+                if scope["type"] == "websocket" or status:
+                    raise
+                await JSONResponse(ServiceError().body(), status_code=500)(scope, receive, stamped)
+            finally:
+                # The gateway logs every request under the same id; ours tell only what went wrong.
+                if status >= 400:
+                    log.info("refused", method=scope.get("method"), route=template(scope), status=status)
+
+
+def _middleware(settings: DatabaseSettings, metrics: Metrics) -> list[Middleware]:
+    """Outermost first."""
+    found = [Middleware(MetricsMiddleware, metrics=metrics)]
+    if settings.otel_exporter_otlp_endpoint:
+        from kit.tracing import middleware
+
+        found += middleware(settings)
+    if settings.cors_origins:
+        found.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+                expose_headers=["X-Request-ID", "X-Total-Count", "Retry-After"],
+                max_age=600,
+            )
+        )
+    return [*found, Middleware(RequestMiddleware)]
+
+
+async def _service_error(_: Request, error: Any) -> Response:
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    if error.status_code == 400:  # FastAPI's own, of a body that is not even text
+        return await _service_error(request, Invalid({"body": error.detail}))
+    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+
+
+async def _database_down(request: Request, error: Any) -> Response:
+    log.error(
+        "database does not answer",
+        reason=type(error).__name__,
+        detail=str(getattr(error, "orig", error))[:300],
+    )
+    return await _service_error(request, Unavailable())
+
+
+async def _invalid(request: Request, error: Any) -> Response:
+    fields = {_field(each): str(each["msg"]).removeprefix("Value error, ") for each in error.errors()}
+    return await _service_error(request, Invalid(fields))
+
+
+def _field(wrong: dict[str, Any]) -> str:
+    """`email`, `items.0.price`; `body` when it is not JSON at all."""
+    inner = wrong["loc"][1:] if wrong["type"] != "json_invalid" else ()
+    return ".".join(map(str, inner)) or str(wrong["loc"][0])
+
+
+def _without_422(document: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI documents 422 for invalid requests; ours are 400."""
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            operation.get("responses", {}).pop("422", None)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document.get("components", {}).get("schemas", {}).pop(unused, None)
+    return document

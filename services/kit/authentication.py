@@ -1,0 +1,94 @@
+"""Who is asking: the token-validation middleware of every service, and what roles may do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends
+from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection, Request
+
+from kit import client
+from kit.errors import Forbidden, Unauthorized
+from kit.tokens import Verifier
+
+# Declares the scheme in OpenAPI; the token itself is read by `bearer`, for WebSockets too.
+scheme = HTTPBearer(bearerFormat="JWT", auto_error=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The authenticated user of a request."""
+
+    user_id: int
+    email: str
+    role: str
+    session: str
+
+    def has(self, *roles: str) -> bool:
+        return self.role in roles
+
+
+class Authenticator(Protocol):
+    """From a token to an identity; raises `InvalidToken` (401) or `Unavailable` (503)."""
+
+    async def __call__(self, token: str) -> Identity: ...
+
+
+class Local:
+    """Believes the signature alone: enough behind a gateway that asks auth about revocation."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    async def __call__(self, token: str) -> Identity:
+        claims = self._verifier.verify(token)
+        return Identity(claims.user_id, claims.email, claims.role, claims.session)
+
+
+def bearer(connection: HTTPConnection) -> str:
+    """The token of the `Authorization` header; raises `Unauthorized` when there is none."""
+    kind, _, token = connection.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token.strip():
+        raise Unauthorized
+    return token.strip()
+
+
+async def identify(connection: HTTPConnection) -> Identity:
+    """The identity behind the connection's token, for a WebSocket's first request too; raises 401."""
+    authenticator: Authenticator = connection.state.authenticator
+    identity = await authenticator(bearer(connection))
+    return _of_this_moment(connection, identity)
+
+
+async def _identity(request: Request, _: Annotated[Any, Depends(scheme)]) -> Identity:
+    return await identify(request)
+
+
+Current = Annotated[Identity, Depends(_identity)]
+
+
+def _of_this_moment(connection: HTTPConnection, identity: Identity) -> Identity:
+    """The role that auth told the gateway for this very request, where a declared gateway says so.
+
+    The token's own role is as old as the token: without this a demoted admin would stay one for a day.
+    """
+    role = connection.headers.get("x-user-role")
+    if role and connection.headers.get("x-user-id") == str(identity.user_id):
+        peer = connection.client.host if connection.client else ""
+        if client.within(peer, connection.app.state.settings.trusted_proxies):
+            return replace(identity, role=role)
+    return identity
+
+
+def require(*roles: str) -> Callable[[Identity], Awaitable[Identity]]:
+    """Dependency: the identity if it has one of these roles, else 403. `Depends(require("admin"))`."""
+
+    async def check(identity: Current) -> Identity:
+        if not identity.has(*roles):
+            raise Forbidden(roles, identity.role)
+        return identity
+
+    return check

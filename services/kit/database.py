@@ -1,0 +1,109 @@
+"""PostgreSQL: the engine with its timeouts, the unit of work, and names that migrations can rely on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import psycopg
+from fastapi import Depends
+from sqlalchemy import MetaData, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from starlette.requests import HTTPConnection
+
+from kit.settings import DatabaseSettings
+
+CONNECT_TIMEOUT = 5  # seconds
+STATEMENT_TIMEOUT = 10_000  # milliseconds
+IDLE_IN_TRANSACTION_TIMEOUT = 30_000  # milliseconds
+
+
+def metadata() -> MetaData:
+    """A service's `metadata`: constraints get predictable names, so that migrations can name them."""
+    return MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+
+
+class Database:
+    """The database of a service; `async with database.transaction() as session` is a unit of work."""
+
+    def __init__(self, engine: AsyncEngine, settings: DatabaseSettings) -> None:
+        self.engine = engine
+        self._settings = settings
+        self.sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: DatabaseSettings) -> AsyncIterator[Database]:
+        """For the life of the process. Connects on first use, so a service starts without its database."""
+        engine = create_async_engine(
+            settings.database_url,
+            pool_size=settings.database_pool,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_recycle=1800,
+            pool_use_lifo=True,
+            hide_parameters=True,  # they hold people's data, and errors end in logs
+            connect_args=connect_args(settings.service_name),
+        )
+        try:
+            yield cls(engine, settings)
+        finally:
+            await engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Commits on a clean exit, rolls back on any exception."""
+        async with self.sessions.begin() as session:
+            yield session
+
+    async def dedicated(self) -> psycopg.AsyncConnection:
+        """A connection outside the pool, committing each statement, for a path too hot for the pool."""
+        settings = self._settings
+        return await psycopg.AsyncConnection.connect(
+            host=settings.database_host,
+            port=settings.database_port,
+            dbname=settings.database_name,
+            user=settings.database_user,
+            password=settings.database_password.get_secret_value(),
+            autocommit=True,
+            **connect_args(settings.service_name),
+        )
+
+    async def ping(self) -> None:
+        """Raises unless the database answers: the readiness check."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+
+def connect_args(name: str, statement_timeout: int = STATEMENT_TIMEOUT) -> dict[str, Any]:
+    """How we connect, always: bounded, named in pg_stat_activity, and noticing a dead peer."""
+    return {
+        "application_name": name,
+        "connect_timeout": CONNECT_TIMEOUT,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "options": f"-c statement_timeout={statement_timeout} "
+        f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT} -c timezone=UTC",
+    }
+
+
+async def _session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    database: Database = connection.state.database
+    async with database.transaction() as session:
+        yield session
+
+
+# One transaction a request. scope="function": it is committed before the answer is sent, so that no client is
+# told of a success that then fails.
+Session = Annotated[AsyncSession, Depends(_session, scope="function")]

@@ -1,0 +1,371 @@
+"""Events that survive: outbox rows written with the change, a relay to the broker, an inbox against twice.
+
+The invariant: an event is committed together with its cause, and its row leaves the outbox only after the
+broker confirmed it, by the relay that holds the row's lease. So none is lost; one may be sent twice (a relay
+killed between confirmation and delete), and consumers count it once by `first_time`.
+
+Order: of each aggregate only the oldest row is ever in flight. That holds if transactions that add events of
+one aggregate are serialised (they lock its row, as an update does).
+
+An event that the broker keeps refusing is dead: it stays, with its error, and lets those after it by.
+To try again: `UPDATE outbox SET dead_at = NULL, attempts = 0 WHERE dead_at IS NOT NULL`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import psycopg
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from psycopg.types.json import Jsonb
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    Uuid,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kit import logging
+from kit.database import Database, metadata
+
+log = logging.get("kit.outbox")
+
+
+def tables(target: MetaData) -> None:
+    """Declares `outbox` and `inbox` in a service's metadata; its first migration creates them."""
+    outbox.to_metadata(target)
+    inbox.to_metadata(target)
+
+
+_metadata = metadata()
+
+# Debezium's names for what an event is, so that change data capture can read the table some day.
+outbox = Table(
+    "outbox",
+    _metadata,
+    Column("position", BigInteger, Identity(always=True), primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("aggregatetype", String(64), nullable=False),
+    Column("aggregateid", String(64), nullable=False),
+    Column("type", String(128), nullable=False),
+    Column("queue", String(128), nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("headers", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("available_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("lease_token", Uuid),
+    Column("leased_until", DateTime(timezone=True)),
+    Column("dead_at", DateTime(timezone=True)),
+    Column("error", Text),
+)
+Index(
+    "outbox_pending_idx",
+    outbox.c.aggregatetype,
+    outbox.c.aggregateid,
+    outbox.c.position,
+    postgresql_where=outbox.c.dead_at.is_(None),
+)
+
+inbox = Table(
+    "inbox",
+    _metadata,
+    Column("consumer", String(64), primary_key=True),
+    Column("event_id", Uuid, primary_key=True),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact to tell: `payload` is the message's JSON body, the rest travels as CloudEvents attributes."""
+
+    type: str  # order.created
+    aggregate: str  # order
+    aggregate_id: str
+    queue: str
+    payload: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+async def add(session: AsyncSession | psycopg.AsyncConnection, *events: Event) -> None:
+    """Writes events in the caller's transaction: they are published if, and only if, it commits.
+
+    The transaction is a session's, or one on a connection of the driver itself (`kit.lanes`).
+    """
+    if not events:
+        return
+    if isinstance(session, AsyncSession):
+        await session.execute(insert(outbox), [_row(each) for each in events])
+        return
+    for each in events:
+        row = _row(each)
+        await session.execute(
+            INSERT, row | {"payload": Jsonb(row["payload"]), "headers": Jsonb(row["headers"])}
+        )
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "aggregatetype": event.aggregate,
+        "aggregateid": event.aggregate_id,
+        "type": event.type,
+        "queue": event.queue,
+        "payload": dict(event.payload),
+        "headers": dict(event.headers),
+        "created_at": event.time,
+    }
+
+
+COLUMNS = ("id", "aggregatetype", "aggregateid", "type", "queue", "payload", "headers", "created_at")
+INSERT = str(
+    insert(outbox).compile(dialect=PGDialect_psycopg(), column_keys=COLUMNS)  # type: ignore[no-untyped-call]
+).encode()
+
+
+async def first_time(session: AsyncSession, consumer: str, event_id: uuid.UUID | str) -> bool:
+    """Whether `consumer` sees this event for the first time; call it in the transaction of its effect."""
+    row = {"consumer": consumer, "event_id": uuid.UUID(str(event_id))}
+    statement = upsert(inbox).values(row).on_conflict_do_nothing().returning(inbox.c.event_id)
+    return (await session.execute(statement)).first() is not None
+
+
+class BrokerDown(Exception):
+    """The broker cannot be reached: no event's fault, so no event's attempt is counted."""
+
+
+class Publisher(Protocol):
+    """Returns once the broker confirmed the event; raises `BrokerDown`, or anything else if refused."""
+
+    async def publish(self, event: Event) -> None: ...
+
+
+class Relay:
+    """Moves events from the outbox to the broker; any number of relays may run on one outbox."""
+
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        *,
+        registry: CollectorRegistry | None = None,
+        interval: float = 0.5,
+        batch: int = 100,
+        lease: float = 30.0,
+        max_attempts: int = 10,
+        backoff: float = 0.5,
+        max_backoff: float = 300.0,
+    ) -> None:
+        """Times in seconds. A refused event is dead after `max_attempts`, with `backoff` doubling between."""
+        self._database = database
+        self._publisher = publisher
+        self._interval = interval
+        self._batch = batch
+        self._lease = lease
+        self._max_attempts = max_attempts
+        self._backoff = backoff
+        self._max_backoff = max_backoff
+        self._wake = asyncio.Event()
+        self._stopping = False
+        registry = registry or CollectorRegistry()
+        self._published = Counter("outbox_published", "Events confirmed by the broker", registry=registry)
+        self._refused = Counter("outbox_refused", "Attempts that the broker refused", registry=registry)
+        self._pending = Gauge("outbox_pending", "Events waiting for the broker", registry=registry)
+        self._dead = Gauge("outbox_dead", "Events given up, for a person to look at", registry=registry)
+        self._measured = float("-inf")
+
+    def wake(self) -> None:
+        """Looks at once instead of after `interval`: call it after a commit that added events."""
+        self._wake.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Relay]:
+        """Runs in the background; on exit the batch in flight is finished first."""
+        task = asyncio.create_task(self.run(), name="outbox-relay")
+        try:
+            yield self
+        finally:
+            self._stopping = True
+            self.wake()
+            _, pending = await asyncio.wait({task}, timeout=self._lease / 2)
+            for each in pending:
+                each.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def run(self) -> None:
+        """Relays until stopped; a broker or database that is down is waited for, with one warning."""
+        down: str | None = None
+        pause = self._interval
+        while not self._stopping:
+            try:
+                moved = await self.once()
+                await self._measure()
+            except (
+                Exception
+            ) as error:  # whatever it is: a relay that ended would lose no event, but tell none
+                reason = type(error).__name__
+                if down != reason:
+                    expected = isinstance(error, (BrokerDown, SQLAlchemyError, OSError))
+                    log.warning("relay waits", reason=reason, detail=str(error), exc_info=not expected)
+                down, moved = reason, 0
+                pause = min(pause * 2, MAX_PAUSE)
+            else:
+                if down:
+                    log.info("relay goes on")
+                down, pause = None, self._interval
+            if moved < self._batch:
+                await self._sleep(min(pause, GATHER) if moved else pause)
+
+    async def once(self) -> int:
+        """Publishes one batch; returns how many events the broker answered for. Raises `BrokerDown`."""
+        token = uuid.uuid4()
+        claimed = await self._claim(token)
+        if not claimed:
+            return 0
+        results = await asyncio.gather(
+            *(self._publish(_event(row)) for row in claimed), return_exceptions=True
+        )
+        sent, refused, returned, down = [], [], [], None
+        for row, result in zip(claimed, results, strict=True):
+            if result is None:
+                sent.append(row.position)
+            elif isinstance(result, BrokerDown):
+                returned.append(row.position)
+                down = result
+            else:
+                refused.append((row, result))
+        async with self._database.transaction() as session:
+            mine = outbox.c.lease_token == token
+            if sent:
+                await session.execute(delete(outbox).where(outbox.c.position.in_(sent), mine))
+            if returned:
+                await session.execute(
+                    update(outbox).where(outbox.c.position.in_(returned), mine).values(FREE)
+                )
+            for row, error in refused:
+                await session.execute(
+                    update(outbox)
+                    .where(outbox.c.position == row.position, mine)
+                    .values(self._verdict(row, error))
+                )
+        self._published.inc(len(sent))
+        self._refused.inc(len(refused))
+        if down:
+            raise down
+        return len(sent) + len(refused)
+
+    async def _publish(self, event: Event) -> None:
+        try:
+            async with asyncio.timeout(self._lease / 2):  # well before anyone else may take the row
+                await self._publisher.publish(event)
+        except TimeoutError as error:
+            raise BrokerDown("no confirmation in time") from error
+
+    async def _claim(self, token: uuid.UUID) -> Sequence[Row[Any]]:
+        async with self._database.transaction() as session:
+            found = await session.execute(CLAIM, {"token": token, "lease": self._lease, "batch": self._batch})
+            return found.all()
+
+    def _verdict(self, row: Row[Any], error: BaseException) -> dict[str, Any]:
+        """What a refused event's row becomes: tried again later, or dead."""
+        attempts = row.attempts + 1
+        reason = f"{type(error).__name__}: {error}"[:500]
+        dead = attempts >= self._max_attempts
+        say = log.error if dead else log.warning
+        say("event refused", event_id=str(row.id), type=row.type, attempts=attempts, dead=dead, detail=reason)
+        wait = timedelta(seconds=min(self._backoff * 2 ** (attempts - 1), self._max_backoff))
+        return FREE | {
+            "attempts": attempts,
+            "error": reason,
+            "available_at": func.now() + wait,
+            "dead_at": func.now() if dead else None,
+        }
+
+    async def _measure(self) -> None:
+        if time.monotonic() - self._measured < MEASURE:
+            return
+        async with self._database.transaction() as session:
+            dead = outbox.c.dead_at.is_not(None)
+            counts = (
+                await session.execute(select(func.count(), func.count().filter(dead)).select_from(outbox))
+            ).one()
+        self._pending.set(counts[0] - counts[1])
+        self._dead.set(counts[1])
+        self._measured = time.monotonic()
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+
+GATHER = (
+    0.05  # seconds for events to come together: under load a batch for each event would cost more than it
+)
+MAX_PAUSE = 5.0  # seconds between looks while the broker or the database is down
+MEASURE = 10.0  # seconds between counts of the outbox
+FREE: dict[str, Any] = {"lease_token": None, "leased_until": None}
+
+# A dead event no longer holds up those after it.
+CLAIM = text(
+    """
+    WITH ready AS MATERIALIZED (
+        SELECT position FROM outbox AS candidate
+        WHERE dead_at IS NULL AND available_at <= now() AND (leased_until IS NULL OR leased_until < now())
+          AND NOT EXISTS (
+            SELECT FROM outbox AS older
+            WHERE older.aggregatetype = candidate.aggregatetype AND older.aggregateid = candidate.aggregateid
+              AND older.position < candidate.position AND older.dead_at IS NULL)
+        ORDER BY position LIMIT :batch FOR UPDATE SKIP LOCKED
+    )
+    UPDATE outbox SET lease_token = :token, leased_until = now() + make_interval(secs => :lease)
+    FROM ready WHERE outbox.position = ready.position
+    RETURNING outbox.position, outbox.id, outbox.aggregatetype, outbox.aggregateid, outbox.type, outbox.queue,
+              outbox.payload, outbox.headers, outbox.created_at, outbox.attempts
+    """
+)
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        id=row.id,
+        type=row.type,
+        aggregate=row.aggregatetype,
+        aggregate_id=row.aggregateid,
+        queue=row.queue,
+        payload=row.payload,
+        headers=row.headers,
+        time=row.created_at,
+    )

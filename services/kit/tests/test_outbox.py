@@ -1,0 +1,400 @@
+"""The outbox against a real PostgreSQL and a real RabbitMQ, with everything failing that can."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import pytest
+from kit import broker, outbox
+from kit.broker import RabbitPublisher
+from kit.database import Database, metadata
+from kit.outbox import BrokerDown, Event, Relay
+from kit.settings import BrokerSettings, DatabaseSettings
+from prometheus_client import CollectorRegistry
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from testing.postgres import Postgres
+from testing.process import free_port
+from testing.rabbitmq import RabbitMQ
+
+SERVICES = Path(broker.__file__).parents[1]
+
+FAST: dict[str, Any] = {"interval": 0.05, "lease": 2.0, "backoff": 0.05}
+
+
+class Settings(DatabaseSettings, BrokerSettings):
+    pass
+
+
+@pytest.fixture
+async def settings(
+    rabbitmq: RabbitMQ, new_database: Callable[..., dict[str, Any]]
+) -> AsyncIterator[Settings]:
+    """With an empty outbox and inbox, and the table of what a consumer did."""
+    found = Settings.model_validate(
+        {"service_name": "shop", "application": "warehouse", **new_database(), **rabbitmq.settings()}
+    )
+    tables = metadata()
+    outbox.tables(tables)
+    async with Database.open(found) as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(tables.create_all)
+            await connection.execute(text("CREATE TABLE effects (event_id uuid, n int)"))
+        yield found
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    async with Database.open(settings) as found:
+        yield found
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"test-{uuid.uuid4()}"
+
+
+@pytest.fixture
+async def publisher(settings: Settings) -> AsyncIterator[RabbitPublisher]:
+    async with RabbitPublisher.open(settings) as found:
+        yield found
+
+
+def event(queue: str, n: int, aggregate: str | None = None) -> Event:
+    return Event("order.created", "order", aggregate or str(n), queue, {"n": n})
+
+
+async def write(database: Database, *events: Event) -> None:
+    async with database.transaction() as session:
+        await outbox.add(session, *events)
+
+
+async def waiting(database: Database) -> int:
+    async with database.transaction() as session:
+        return await session.scalar(select(func.count()).select_from(outbox.outbox)) or 0
+
+
+async def emptied(database: Database, within: float = 20.0) -> None:
+    async with asyncio.timeout(within):
+        while await waiting(database):
+            await asyncio.sleep(0.05)
+
+
+async def messages(
+    settings: Settings, queue: str, quiet: float = 0.3
+) -> list[aio_pika.abc.AbstractIncomingMessage]:
+    """All there is in a queue."""
+    connection = await aio_pika.connect(str(broker.url(settings)))
+    async with connection:
+        source = await (await connection.channel()).declare_queue(queue, durable=True)
+        found = []
+        while message := await source.get(fail=False, timeout=5):
+            await message.ack()
+            found.append(message)
+        await asyncio.sleep(quiet)
+        late = await source.get(fail=False, timeout=5)
+        assert late is None, "a message came after the outbox was empty"
+        return found
+
+
+def numbers(found: list[aio_pika.abc.AbstractIncomingMessage]) -> list[int]:
+    return [json.loads(each.body)["n"] for each in found]
+
+
+async def test_message(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    told = Event(
+        "order.created", "order", "17", queue, {"order_id": 17, "customer_name": "Żółć"}, {"tenant": "a"}
+    )
+    await write(database, told)
+    relay = Relay(database, publisher)
+    assert await relay.once() == 1
+    assert await relay.once() == 0
+    assert await waiting(database) == 0
+    (message,) = await messages(settings, queue)
+    assert json.loads(message.body) == {"order_id": 17, "customer_name": "Żółć"}
+    assert message.message_id == str(told.id)
+    assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+    assert (message.content_type, message.type) == ("application/json", "order.created")
+    expected = {
+        "tenant": "a",
+        "cloudEvents:specversion": "1.0",
+        "cloudEvents:id": str(told.id),
+        "cloudEvents:source": "/shop",
+        "cloudEvents:type": "order.created",
+        "cloudEvents:subject": "17",
+        "cloudEvents:time": told.time.isoformat(),
+    }
+    assert {name: message.headers[name] for name in expected} == expected
+
+
+async def test_only_what_was_committed(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    async def change_of_mind() -> None:
+        async with database.transaction() as session:
+            await outbox.add(session, event(queue, 1))
+            raise RuntimeError("change of mind")
+
+    with pytest.raises(RuntimeError, match="change of mind"):
+        await change_of_mind()
+    await write(database, event(queue, 2))
+    await Relay(database, publisher).once()
+    assert numbers(await messages(settings, queue)) == [2]
+
+
+async def test_order_within_an_aggregate(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    for n in range(60):
+        await write(database, event(queue, n, aggregate=str(n % 3)))
+    async with asyncio.timeout(20):
+        async with Relay(database, publisher, **FAST).running(), Relay(database, publisher, **FAST).running():
+            await emptied(database)
+    found = numbers(await messages(settings, queue))
+    assert sorted(found) == list(range(60))
+    by_aggregate: dict[int, list[int]] = defaultdict(list)
+    for n in found:
+        by_aggregate[n % 3].append(n)
+    assert all(each == sorted(each) for each in by_aggregate.values())
+
+
+async def test_many_relays_at_once_send_each_event_once(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    await write(database, *(event(queue, n) for n in range(300)))
+    relays = [Relay(database, publisher, batch=7, **FAST) for _ in range(4)]
+    while sum(await asyncio.gather(*(relay.once() for relay in relays))):
+        pass
+    assert sorted(numbers(await messages(settings, queue))) == list(range(300))
+
+
+async def test_broker_down_then_up(
+    rabbitmq: RabbitMQ, settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    """Events written before, during and after an outage all arrive, once, and none is charged an attempt."""
+    async with Relay(database, publisher, max_attempts=1, **FAST).running():
+        await write(database, *(event(queue, n) for n in range(10)))
+        await emptied(database)
+        await asyncio.to_thread(rabbitmq.stop)
+        try:
+            for n in range(10, 30):
+                await write(database, event(queue, n, aggregate=str(n % 4)))
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(1)
+            assert await waiting(database) == 20
+        finally:
+            rabbitmq.start()  # in this thread: the server ends together with the thread that started it
+        await write(database, event(queue, 30))
+        await emptied(database, within=30)
+    found = await messages(settings, queue)
+    assert sorted(numbers(found)) == list(range(31))
+    assert len({each.message_id for each in found}) == 31
+
+
+async def test_starts_without_a_broker(settings: Settings, database: Database, queue: str) -> None:
+    nowhere = settings.model_copy(update={"broker_port": free_port()})
+    async with RabbitPublisher.open(nowhere) as publisher:
+        await write(database, event(queue, 1))
+        with pytest.raises(BrokerDown):
+            await Relay(database, publisher).once()
+        with pytest.raises(BrokerDown):
+            await publisher.publish(event(queue, 2))
+    async with RabbitPublisher.open(
+        settings
+    ) as publisher:  # the row was given back: no waiting for its lease
+        assert await Relay(database, publisher).once() == 1
+    assert numbers(await messages(settings, queue)) == [1]
+
+
+async def test_a_refused_event_backs_off_dies_and_lets_the_others_by(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    bad = f"bad-{queue}"
+    connection = await aio_pika.connect(str(broker.url(settings)))
+    async with connection:  # not as we declare it: RabbitMQ refuses
+        await (await connection.channel()).declare_queue(bad, durable=False, exclusive=True)
+        await write(
+            database, event(bad, 1, "same"), event(queue, 2, "same"), event(queue, 3, "same"), event(queue, 4)
+        )
+        registry = CollectorRegistry()
+        relay = Relay(database, publisher, max_attempts=3, registry=registry, **FAST)
+        async with relay.running(), asyncio.timeout(20):
+            while await waiting(database) > 1:
+                await asyncio.sleep(0.05)
+    assert numbers(await messages(settings, queue)) == [4, 2, 3]
+    async with database.transaction() as session:
+        (row,) = (await session.execute(select(outbox.outbox))).all()
+    assert (row.attempts, row.payload, row.lease_token) == (3, {"n": 1}, None)
+    assert row.dead_at is not None
+    assert row.error
+    assert registry.get_sample_value("outbox_refused_total") == 3
+    assert registry.get_sample_value("outbox_published_total") == 3
+
+
+async def test_a_deleted_queue_is_declared_again(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    await write(database, event(queue, 1))
+    await Relay(database, publisher).once()
+    connection = await aio_pika.connect(str(broker.url(settings)))
+    async with connection:
+        await (await connection.channel()).queue_delete(queue)
+    await write(database, event(queue, 2))
+    async with Relay(database, publisher, max_attempts=2, **FAST).running():
+        await emptied(database)
+    assert numbers(await messages(settings, queue)) == [2]
+
+
+CRASHING = """
+import asyncio, os, signal, sys
+from kit.broker import RabbitPublisher
+from kit.database import Database
+from kit.outbox import Relay
+from kit.settings import BrokerSettings, DatabaseSettings, load
+
+class Settings(DatabaseSettings, BrokerSettings):
+    pass
+
+class Crashing:
+    def __init__(self, inner):
+        self.inner = inner
+        self.published = 0
+
+    async def publish(self, event):
+        await self.inner.publish(event)  # RabbitMQ has it, the outbox does not know
+        self.published += 1
+        if self.published == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.sleep(60)
+
+async def main():
+    settings = load(Settings)
+    async with Database.open(settings) as database, RabbitPublisher.open(settings) as publisher:
+        await Relay(database, Crashing(publisher), lease=2.0).run()
+
+asyncio.run(main())
+"""
+
+
+async def consume(settings: Settings, database: Database, queue: str, quiet: float) -> int:
+    """A consumer as they all should be: effect and inbox in one transaction, then acknowledged."""
+    deliveries = 0
+    for message in await messages(settings, queue, quiet):
+        deliveries += 1
+        async with database.transaction() as session:
+            if await outbox.first_time(session, "shop", message.message_id or ""):
+                effect = {"id": message.message_id, "n": json.loads(message.body)["n"]}
+                await session.execute(text("INSERT INTO effects VALUES (CAST(:id AS uuid), :n)"), effect)
+    return deliveries
+
+
+async def test_relay_killed_between_confirmation_and_delete(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    """Sent twice, but none lost and none counted twice; and order holds after the crash."""
+    await write(database, *(event(queue, n) for n in range(5)))
+    variables = {
+        name.upper(): str(getattr(value, "get_secret_value", lambda value=value: value)())
+        for name, value in settings
+        if value not in (None, ())
+    }
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", CRASHING],
+        env=variables | {"PYTHONPATH": str(SERVICES)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert await waiting(database) == 5
+    relay = Relay(database, publisher, **FAST)
+    assert await relay.once() == 0, "the dead relay's lease must hold until it ends"
+    async with relay.running():
+        await emptied(database)
+    assert await consume(settings, database, queue, 0.3) >= 5 + 3
+    async with database.transaction() as session:
+        assert sorted((await session.scalars(text("SELECT n FROM effects"))).all()) == list(range(5))
+
+
+async def test_a_lease_that_ran_out_is_not_settled_by_its_old_holder(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    await write(database, event(queue, 1))
+
+    class Slow:
+        async def publish(self, _: Event) -> None:
+            async with database.engine.begin() as connection:  # as if its lease had ended meanwhile
+                await connection.execute(text("UPDATE outbox SET lease_token = :t"), {"t": uuid.uuid4()})
+
+    await Relay(database, Slow()).once()
+    assert await waiting(database) == 1
+
+
+async def test_the_database_goes_away_and_comes_back(
+    postgres: Postgres, settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    async with Relay(database, publisher, **FAST).running():
+        await write(database, event(queue, 1))
+        await emptied(database)
+        await asyncio.to_thread(postgres.stop)
+        await asyncio.sleep(0.3)
+        postgres.start()  # in this thread: the server ends together with the thread that started it
+        await asyncio.sleep(0.1)
+        for _ in range(20):
+            try:
+                await write(database, event(queue, 2))
+                break
+            except SQLAlchemyError:  # a pooled connection of before
+                await asyncio.sleep(0.1)
+        await emptied(database)
+    assert numbers(await messages(settings, queue)) == [1, 2]
+
+
+async def test_inbox_counts_once_under_concurrency(database: Database) -> None:
+    first = uuid.uuid4()
+
+    async def handle(event_id: uuid.UUID, consumer: str = "shop", fail: bool = False) -> bool:
+        async with database.transaction() as session:
+            new = await outbox.first_time(session, consumer, event_id)
+            await asyncio.sleep(0.02)
+            if fail:
+                raise RuntimeError("the effect failed")
+            return new
+
+    with pytest.raises(RuntimeError, match="effect"):
+        await handle(first, fail=True)
+    assert sum(await asyncio.gather(*(handle(first) for _ in range(5)))) == 1
+    assert await handle(first, consumer="mail")
+    with pytest.raises(ValueError, match="UUID"):
+        await handle("not an id")  # type: ignore[arg-type]
+
+
+async def test_one_event_cannot_be_written_twice(database: Database, queue: str) -> None:
+    once = event(queue, 1)
+    await write(database, once)
+    with pytest.raises(IntegrityError):
+        await write(database, once)
+
+
+async def test_wake_and_orderly_stop(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    async with Relay(database, publisher, interval=60).running() as relay:
+        await asyncio.sleep(0.2)
+        await write(database, event(queue, 1))
+        relay.wake()
+        await emptied(database, within=3)
+        await write(database, event(queue, 2))
+    assert await waiting(database) == 1, "after the stop nobody relays"
+    assert numbers(await messages(settings, queue)) == [1]

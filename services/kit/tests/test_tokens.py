@@ -1,0 +1,151 @@
+"""Every forgery that is known to work somewhere must not work here."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.tokens import InvalidToken, Issuer, Verifier
+
+
+def pair(bits: int = 2048) -> tuple[str, str]:
+    return pem(rsa.generate_private_key(65537, bits))
+
+
+def pem(key: Any) -> tuple[str, str]:
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return private.decode(), public.decode()
+
+
+PRIVATE, PUBLIC = pair()
+VERIFIER = Verifier(PUBLIC, "warehouse")
+ISSUER = Issuer(PRIVATE, "warehouse")
+TOKEN = ISSUER.issue(user_id=7, email="jan@example.com", role="customer", session="s-1")
+GOOD: dict[str, Any] = jwt.decode(TOKEN, options={"verify_signature": False})
+
+
+def forged(changes: dict[str, Any] | None = None, **options: Any) -> str:
+    claims = {name: value for name, value in (GOOD | (changes or {})).items() if value is not None}
+    return jwt.encode(claims, **({"key": PRIVATE, "algorithm": "RS256"} | options))
+
+
+def test_round_trip() -> None:
+    found = VERIFIER.verify(TOKEN)
+    assert (found.user_id, found.email, found.role, found.session) == (
+        7,
+        "jan@example.com",
+        "customer",
+        "s-1",
+    )
+    assert found.raw["exp"] - found.raw["iat"] == 24 * 3600
+    assert VERIFIER.verify(forged()).user_id == 7  # so that what follows fails for its own reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": "platform"},
+        {"aud": None},
+        {"iss": "somebody"},
+        {"iss": None},
+        {"typ": "refresh"},
+        {"typ": None},
+        {"exp": 1_000_000_000},
+        {"exp": None},
+        {"iat": 4_000_000_000},
+        {"sid": None},
+        {"jti": None},
+        {"user_id": "seven"},
+        {"user_id": None},
+        {"role": None},
+        {"sub": None},
+    ],
+    ids=str,
+)
+def test_wrong_claims(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidToken):
+        VERIFIER.verify(forged(changes))
+
+
+def part(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("name", ["none", "None", "NONE", ""])
+def test_algorithm_none(name: str) -> None:
+    for signature in ("", TOKEN.rpartition(".")[2]):
+        with pytest.raises(InvalidToken):
+            VERIFIER.verify(f"{part({'alg': name, 'typ': 'JWT'})}.{part(GOOD)}.{signature}")
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_public_key_as_hmac_secret(algorithm: str) -> None:
+    message = f"{part({'alg': algorithm, 'typ': 'JWT'})}.{part(GOOD | {'role': 'admin'})}"
+    digest = hmac.new(PUBLIC.encode(), message.encode(), f"sha{algorithm[2:]}").digest()
+    with pytest.raises(InvalidToken):
+        VERIFIER.verify(f"{message}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}")
+
+
+def test_wrong_key_and_other_algorithms() -> None:
+    for token in (
+        forged(key=pair()[0]),
+        forged(algorithm="RS384"),
+        forged(algorithm="RS512"),
+        forged(algorithm="PS256"),
+        forged(key=pem(ec.generate_private_key(ec.SECP256R1()))[0], algorithm="ES256"),
+        forged(key=pair()[0], headers={"jwk": {"kty": "RSA"}, "kid": "../../dev/null"}),
+    ):
+        with pytest.raises(InvalidToken):
+            VERIFIER.verify(token)
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
+def test_rubbish(token: str) -> None:
+    with pytest.raises(InvalidToken):
+        VERIFIER.verify(token)
+
+
+@given(st.integers(0, len(TOKEN.rpartition(".")[0]) - 1), st.sampled_from("AZaz09-_."))
+def test_any_changed_character(position: int, character: str) -> None:
+    changed = TOKEN[:position] + character + TOKEN[position + 1 :]
+    if changed == TOKEN:
+        assert VERIFIER.verify(changed)
+        return
+    with pytest.raises(InvalidToken):
+        VERIFIER.verify(changed)
+
+
+def test_a_token_seen_before_still_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = Issuer(PRIVATE, "warehouse", lifetime=60).issue(
+        user_id=1, email="a@b.pl", role="admin", session="s"
+    )
+    assert VERIFIER.verify(token) is VERIFIER.verify(token)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    with pytest.raises(InvalidToken):
+        VERIFIER.verify(token)
+
+
+def test_keys_that_are_refused() -> None:
+    small = pair(1024)
+    curve = pem(ec.generate_private_key(ec.SECP256R1()))
+    for private in (small[0], curve[0], PUBLIC, "rubbish", ""):
+        with pytest.raises(ValueError, match="key"):
+            Issuer(private, "warehouse")
+    for public in (small[1], curve[1], PRIVATE, "rubbish", ""):
+        with pytest.raises(ValueError, match="key"):
+            Verifier(public, "warehouse")

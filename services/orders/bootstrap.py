@@ -1,0 +1,50 @@
+"""Puts the service together from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import kit.app
+from fastapi import FastAPI
+from kit.authentication import Local
+from kit.broker import RabbitPublisher
+from kit.database import Database
+from kit.lanes import Lanes
+from kit.outbox import Relay
+from kit.remote import Remote
+from kit.tokens import Verifier
+
+from orders.live import Gate, Hub
+from orders.orders import Orders, may_see
+from orders.settings import OrdersSettings
+
+
+class State(kit.app.State):
+    orders: Orders
+    gate: Gate
+
+
+def create(settings: OrdersSettings) -> FastAPI:
+    """Ready without RabbitMQ: orders are taken while it is down, and told when it is back."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        verifier = Verifier(settings.token_public_key, settings.application)
+        registry = app.state.metrics.registry
+        async with (
+            Database.open(settings) as database,
+            Lanes.open(database) as lanes,
+            RabbitPublisher.open(settings) as publisher,
+            httpx2.AsyncClient(timeout=settings.auth_timeout) as http,
+            Relay(database, publisher, registry=registry).running(),
+            Hub.running(database, may_see, settings.websocket_clients, registry) as hub,
+        ):
+            # The gateway has asked auth about every HTTP request; it cannot do so for a browser's WebSocket.
+            gate = Gate(settings, hub, verifier, Remote(verifier, settings.auth_url, http))
+            yield State(database=database, authenticator=Local(verifier), orders=Orders(lanes), gate=gate)
+
+    return kit.app.create(
+        settings, title="Orders", routers=kit.app.contract("orders", settings.contract), lifespan=lifespan
+    )

@@ -1,0 +1,226 @@
+"""The warehouse's contract: the paths, answers and texts of its original orders service.
+
+Differences on purpose: a customer sees only own orders, an illegal change of status is 409, lists have pages
+(`X-Total-Count` says how much there is), and `/ws` wants a token and tells only who may see the order.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from kit.authentication import Current
+from kit.errors import Forbidden, Unauthorized, responses
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from starlette.websockets import WebSocket
+
+from orders.live import Gate, Update
+from orders.models import Source
+from orders.orders import Filters, IllegalStatus, NewOrder, Order, OrderNotFound, Orders
+from orders.status import Status
+
+MAX_PAGE = 1000
+POLISH = {"źródło_jeden": Source.ZRODLO_JEDEN, "źródło_dwa": Source.ZRODLO_DWA}
+EMAIL = re.compile(r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]+\.[^@\s\x00-\x1f\x7f.]+$")
+
+
+def _email(text: str) -> str:
+    if len(text) > 254 or not EMAIL.match(text):
+        raise ValueError("is not an e-mail address")
+    return text.lower()
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(each) == "Cc" for each in text):
+        raise ValueError("has control characters")
+    return text
+
+
+def _source(given: object) -> object:
+    return POLISH.get(unicodedata.normalize("NFC", given), given) if isinstance(given, str) else given
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_printable),
+    Field(examples=["Jan Kowalski"]),
+]
+Email = Annotated[
+    str,
+    AfterValidator(_email),
+    Field(examples=["jan@example.com"], json_schema_extra={"format": "email", "maxLength": 254}),
+]
+AnySource = Annotated[
+    Source, BeforeValidator(_source), Field(description="`źródło_jeden` and `źródło_dwa` are understood too")
+]
+Money = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=12, decimal_places=2, examples=[299.99]),
+    WithJsonSchema({"type": "number", "minimum": 0, "multipleOf": 0.01, "maximum": 9999999999.99}),
+]
+Time = Annotated[datetime, AfterValidator(_utc)]
+OrderId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Sort = Literal["created_at", "-created_at", "updated_at", "-updated_at", "total_amount", "-total_amount"]
+
+
+class OrderIn(BaseModel):
+    customer_name: Name
+    customer_email: Email
+    source: AnySource = Source.WEBSITE
+    total_amount: Money
+
+
+class OrderOut(BaseModel):
+    """Times are UTC; `total_amount` always has two decimals."""
+
+    id: int
+    customer_name: str
+    customer_email: str
+    source: Source
+    status: Status
+    total_amount: Annotated[Decimal, WithJsonSchema({"type": "number"})]
+    created_at: datetime
+    updated_at: datetime
+
+
+class StatusIn(BaseModel):
+    status: Status
+
+
+class StatusOut(BaseModel):
+    message: str
+    order_id: int
+    new_status: Status
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+    service: str
+
+
+async def _orders(request: Request) -> Orders:
+    found: Orders = request.state.orders
+    return found
+
+
+UseCases = Annotated[Orders, Depends(_orders)]
+
+
+async def list_orders(
+    identity: Current,
+    use: UseCases,
+    status: Annotated[list[Status] | None, Query()] = None,
+    source: Annotated[list[AnySource] | None, Query()] = None,
+    customer_email: Email | None = None,
+    created_from: Annotated[Time | None, Query(description="inclusive; UTC unless it says otherwise")] = None,
+    created_to: Annotated[Time | None, Query(description="exclusive")] = None,
+    sort: Annotated[Sort, Query(description="`-` is descending")] = "-created_at",
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+) -> Response:
+    filters = Filters(status or (), source or (), customer_email, created_from, created_to)
+    found, total = await use.page(filters, identity, sort, limit, offset)
+    return _json([_shown(each) for each in found], headers={"X-Total-Count": str(total)})
+
+
+async def create_order(identity: Current, body: OrderIn, use: UseCases) -> Response:
+    new = NewOrder(body.customer_name, body.customer_email, body.source, body.total_amount)
+    return _json(_shown(await use.place(new, identity)), status=201)
+
+
+async def get_order(identity: Current, order_id: OrderId, use: UseCases) -> Response:
+    return _json(_shown(await use.find(order_id, identity)))
+
+
+async def update_status(identity: Current, order_id: OrderId, body: StatusIn, use: UseCases) -> StatusOut:
+    order = await use.change_status(order_id, body.status, identity)
+    return StatusOut(
+        message="Order status updated successfully", order_id=order.id, new_status=Status(order.status)
+    )
+
+
+async def live_updates(websocket: WebSocket) -> None:
+    gate: Gate = websocket.state.gate
+    await gate.serve(websocket, _update, '{"type":"heartbeat"}')
+
+
+async def health(request: Request) -> Health:
+    return Health(service=request.app.state.settings.service_name)
+
+
+def _update(update: Update) -> str:
+    payload = {
+        "order_id": update.order_id,
+        "new_status": update.new_status,
+        "updated_by": update.updated_by,
+    }
+    return orjson.dumps({"type": "order_update", "payload": payload}).decode()
+
+
+def _shown(order: Order) -> dict[str, Any]:
+    return {
+        "id": order.id,
+        "customer_name": order.customer_name,
+        "customer_email": order.customer_email,
+        "source": order.source,
+        "status": order.status,
+        "total_amount": orjson.Fragment(str(order.total_amount)),  # as a float 299.90 would lose its zero
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+    }
+
+
+def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), status, headers, "application/json")
+
+
+LIST: dict[str, Any] = {
+    "headers": {"X-Total-Count": {"description": "Orders on all pages", "schema": {"type": "integer"}}}
+}
+
+router = APIRouter(tags=["orders"])
+for path, shown in (("/api/orders", True), ("/api/orders/", False)):
+    router.add_api_route(
+        path,
+        list_orders,
+        response_model=list[OrderOut],
+        responses={200: LIST, **responses(Unauthorized)},
+        include_in_schema=shown,
+    )
+    router.add_api_route(
+        path,
+        create_order,
+        methods=["POST"],
+        status_code=201,
+        response_model=OrderOut,
+        responses=responses(Unauthorized),
+        include_in_schema=shown,
+    )
+for path, shown in (("/api/orders/{order_id}", True), ("/api/orders/{order_id}/", False)):
+    router.add_api_route(
+        path,
+        get_order,
+        response_model=OrderOut,
+        responses=responses(Unauthorized, OrderNotFound),
+        include_in_schema=shown,
+    )
+for path, shown in (("/api/orders/{order_id}/status", True), ("/api/orders/{order_id}/status/", False)):
+    router.add_api_route(
+        path,
+        update_status,
+        methods=["PATCH"],
+        responses=responses(Unauthorized, Forbidden, OrderNotFound, IllegalStatus),
+        include_in_schema=shown,
+    )
+router.add_api_route("/health", health)
+router.add_api_websocket_route("/ws", live_updates)

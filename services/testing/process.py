@@ -1,0 +1,102 @@
+"""A server process that cannot outlive its tests: on a free port, unprivileged, ended by its pid."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+START = 60.0  # seconds for any server to answer
+
+
+class Process:
+    """A child in the foreground; output goes to `log`. The kernel ends it together with whoever made it."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        orphaned: signal.Signals = signal.SIGKILL,
+    ) -> None:
+        """`orphaned` is what the kernel sends it: one with children must be asked to end them itself."""
+        self.log = log
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [
+                    "setpriv",
+                    "--pdeathsig",
+                    orphaned.name.removeprefix("SIG"),
+                    *unprivileged(),
+                    "--",
+                    *map(str, command),
+                ],
+                cwd=log.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+        self.pid = self._child.pid
+
+    def wait_for(self, answers: Callable[[], object], timeout: float = START) -> None:
+        """Until `answers()` is true. RuntimeError with the end of the log if the process ends first."""
+        deadline = time.monotonic() + timeout
+        while not answers():
+            if self._child.poll() is not None or time.monotonic() > deadline:
+                self.end(signal.SIGKILL)
+                raise RuntimeError(f"{self._child.args!r} did not start:\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.05)
+
+    def end(self, how: signal.Signals = signal.SIGTERM, timeout: float = 15.0) -> None:
+        """Signals the process and waits; SIGKILL if it is still there after `timeout` seconds."""
+        if self._child.poll() is None:
+            self._child.send_signal(how)
+            try:
+                self._child.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+
+
+def unprivileged() -> tuple[str, ...]:
+    """Arguments of setpriv that make us nobody where we are root: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return ()
+    nobody = pwd.getpwnam("nobody")
+    return (f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups")
+
+
+def own_directory(name: str) -> Path:
+    """A new directory that belongs to whom `unprivileged` makes us."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    give(directory)
+    return directory
+
+
+def give(path: Path) -> None:
+    """To whom `unprivileged` makes us."""
+    if unprivileged():
+        nobody = pwd.getpwnam("nobody")
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+
+def free_port() -> int:
+    """Free at this moment on loopback."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

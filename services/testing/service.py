@@ -1,0 +1,88 @@
+"""One of our own services as its container runs it: granian, environment variables, one process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from testing.process import Process, free_port, listens, own_directory
+
+Settings = Mapping[str, object]  # fields of the service's settings class, secrets included
+
+ROOT = Path(__file__).parents[1]
+
+
+class Service:
+    """A running instance. `kill` is what a crash is; `log` holds its JSON lines."""
+
+    def __init__(self, name: str, settings: Settings, directory: Path) -> None:
+        self.name = name
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = directory / "log"
+        self._process = Process(
+            [*granian(), "--port", str(self.port), f"{name}.app:app"],
+            log=self.log,
+            environment=environment(name, settings),
+            orphaned=signal.SIGTERM,
+        )
+        self.pid = self._process.pid
+        self._process.wait_for(lambda: listens(self.port))
+
+    @classmethod
+    @contextmanager
+    def running(cls, name: str, settings: Settings) -> Iterator[Service]:
+        directory = own_directory(name)
+        service = None
+        try:
+            service = cls(name, settings, directory)
+            yield service
+        finally:
+            if service:
+                service.stop()
+            shutil.rmtree(directory)
+
+    def stop(self) -> None:
+        """In order, as a deployment does."""
+        self._process.end()
+
+    def kill(self) -> None:
+        """At once, as the kernel does. Granian serves in a child of its own, which goes too."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.end()
+
+
+def granian() -> list[str]:
+    program = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"]
+    return [*program, "--workers", "1", "--log-level", "warning", "--ws"]
+
+
+def environment(name: str, settings: Settings) -> dict[str, str]:
+    """The environment of a service's process, or of its migration."""
+    return {
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C.UTF-8",
+        "PYTHONPATH": str(ROOT),
+        "SERVICE_NAME": name,
+        "SECRETS_DIR": "/nonexistent",
+        **{key.upper(): str(value) for key, value in settings.items()},
+    }
+
+
+def migrate(name: str, settings: Settings) -> None:
+    """Runs the service's migration job; raises RuntimeError with its output if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kit.migrate", name],
+        env=environment(name, settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"migration of {name} failed ({done.returncode}):\n{done.stdout}{done.stderr}")

@@ -1,0 +1,79 @@
+"""The servers themselves: they start, keep what they should, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import aio_pika
+import psycopg
+import pytest
+from testing.postgres import Postgres
+from testing.process import listens
+from testing.rabbitmq import RabbitMQ
+
+NewDatabase = Callable[..., dict[str, str | int]]
+
+
+def test_a_copy_has_what_its_template_has(postgres: Postgres, new_database: NewDatabase) -> None:
+    first = str(new_database()["database_name"])
+    with psycopg.connect(postgres.dsn(first)) as connection:
+        connection.execute("CREATE TABLE things (id int)")
+    second = postgres.create(first)
+    with psycopg.connect(postgres.dsn(second)) as connection:
+        assert connection.execute("SELECT count(*) FROM things").fetchone() == (0,)
+    postgres.drop(second)
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        psycopg.connect(postgres.dsn(second))
+
+
+def test_a_password_is_needed(postgres: Postgres) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(postgres.dsn("postgres").replace(postgres.password, "wrong"))
+
+
+async def test_a_crashed_broker_keeps_confirmed_messages(rabbitmq: RabbitMQ) -> None:
+    async with await aio_pika.connect(rabbitmq.url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("kept", durable=True)
+        message = aio_pika.Message(b"here", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(message, routing_key=queue.name)
+    rabbitmq.stop()
+    assert not listens(rabbitmq.port)
+    rabbitmq.start()
+    async with await aio_pika.connect(rabbitmq.url) as connection:
+        queue = await (await connection.channel()).get_queue("kept")
+        assert (await queue.get()).body == b"here"
+        await queue.delete(if_empty=False)
+
+
+def test_servers_end_with_a_killed_test_process(tmp_path: Path) -> None:
+    script = tmp_path / "holder.py"
+    script.write_text(
+        "import time\n"
+        "from testing.postgres import Postgres\n"
+        "with Postgres.running() as server:\n"
+        "    print(server.port, server.directory, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": "/tmp"},  # noqa: S108
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout
+    port, directory = holder.stdout.readline().split()
+    assert listens(int(port))
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    deadline = time.monotonic() + 10
+    while listens(int(port)):
+        assert time.monotonic() < deadline, "PostgreSQL outlived its owner"
+        time.sleep(0.05)
+    subprocess.run(["rm", "-r", directory], check=True)
