@@ -1,0 +1,50 @@
+"""What an environment's inventory is told of the mirror."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hostwright import paths
+from lab.mirror import Mirror
+
+_HEAD = "# Written by `hostwright lab`: where hosts of this environment take packages and images from.\n"
+
+
+def write(environment: str, mirror: Mirror) -> Path:
+    """Write inventories/ENVIRONMENT/group_vars/all/mirror.yml unless it says so already; its path."""
+    path = paths.project() / "inventories" / environment / "group_vars" / "all" / "mirror.yml"
+    text = _HEAD + yaml.dump(variables(mirror), Dumper=_Dumper, sort_keys=False)
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return path
+
+
+def variables(mirror: Mirror) -> dict[str, Any]:
+    """Variables of the roles mirror and app_compose: the mirror is the only source, signatures checked."""
+    return {
+        "mirror_repositories": [
+            {"name": "hostwright-lab", "url": f"{mirror.url}/rpm/", "gpg_key": mirror.rpm_key.strip() + "\n"}
+        ],
+        "mirror_exclusive": True,
+        "mirror_certificates": [{"name": "lab", "pem": mirror.ca_pem.strip() + "\n"}],
+        "mirror_registry": mirror.registry,
+        "app_compose_images": mirror.images,
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Keys and certificates as blocks, lists indented, as a person would write them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        super().increase_indent(flow, False)
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
