@@ -1,0 +1,70 @@
+"""What the tests share: the slow layer, and one live environment of their own, built and proven once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from tests.live import Live, make, purge
+
+NAME = "test-live"
+NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the slow layer too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: runs with --full only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow layer out unless it is asked for; what takes long first."""
+    if not config.getoption("--full"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        if slow:
+            config.hook.pytest_deselected(items=slow)
+            items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    items.sort(key=lambda item: _rank(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """By place: from pytest 9.2 on, pytest-xdist does not see the groups that marks name."""
+    return Together(config, log)
+
+
+class Together(LoadScopeScheduling):
+    """One worker for all that shares the live environment, one for each scenario, and for each other file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, name = nodeid.partition("::")
+        if file.startswith(LIVE) and not file.endswith("test_kill.py"):
+            return "live"
+        return name if file.endswith("test_molecule.py") else file
+
+
+LIVE = ("tests/contracts/", "tests/faults/")
+LONG = (*LIVE, "tests/roles/test_molecule.py", "tests/infra/")
+
+
+def _rank(nodeid: str) -> int:
+    return next((rank for rank, part in enumerate(LONG) if nodeid.startswith(part)), len(LONG))
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The live environment: up and proven before the first test that asks for it, gone after the last."""
+    folder = tmp_path_factory.mktemp("live")
+    environment = make(folder, NAME, NETWORK)
+    try:
+        environment.hostwright("up")
+        yield environment
+    finally:
+        environment.hostwright("down", "--data", "--yes", check=False)
+        purge(NAME)
+        shutil.rmtree(folder, ignore_errors=True)

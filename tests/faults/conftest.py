@@ -1,0 +1,86 @@
+"""Faults are made by hand on the tests' own live environment, on its one host, a node container."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docker
+import httpx2
+import pytest
+from docker.models.containers import Container
+
+from tests import environment
+from tests.environment import Account, Gateway
+
+
+class Node:
+    """The host's container: commands in it as root, and its own restart."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def container(self) -> Container:
+        return docker.from_env().containers.get(self.name)
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Standard output and error of a command on the host."""
+        code, output = self.container.exec_run(list(command))
+        text = output.decode(errors="replace")
+        assert not check or code == 0, f"{' '.join(command)}: {code}: {text}"
+        return str(text)
+
+    def start(self, *command: str) -> None:
+        """A command that goes on by itself."""
+        self.container.exec_run(list(command), detach=True)
+
+    def service(self, name: str) -> str:
+        """The container of a service of the application, on the host."""
+        wanted = f"label=com.docker.compose.service={name}"
+        return self.run("docker", "ps", "--all", "--quiet", "--filter", wanted).split()[0]
+
+    def inspect(self, container: str, what: str) -> str:
+        return self.run("docker", "inspect", "--format", what, container).strip()
+
+    def healthy(self, service: str) -> bool:
+        """Running and healthy; also when the container has been made anew meanwhile."""
+        state = self.inspect(self.service(service), "{{.State.Status}} {{.State.Health.Status}}")
+        return state == "running healthy"
+
+
+def until(true: Callable[[], Any], seconds: float, what: str) -> None:
+    """Wait for it; a question that cannot be asked yet is one whose answer is no."""
+    deadline = time.monotonic() + seconds
+    problem: object = "never"
+    while time.monotonic() < deadline:
+        try:
+            if true():
+                return
+            problem = "no"
+        except (AssertionError, OSError, IndexError, httpx2.HTTPError, docker.errors.APIError) as error:
+            problem = error
+        time.sleep(0.5)
+    raise AssertionError(f"{what}: not within {seconds} s ({problem})")
+
+
+@pytest.fixture(scope="session")
+def node(live: Any) -> Node:
+    return Node(live.hosts()[0]["name"])
+
+
+@pytest.fixture(scope="session")
+def gateway(live: Any) -> Gateway:
+    return environment.gateway(live)
+
+
+@pytest.fixture
+def http(gateway: Gateway) -> Iterator[httpx2.Client]:
+    with environment.client(gateway) as client:
+        yield client
+
+
+@pytest.fixture
+def customer(http: httpx2.Client) -> Account:
+    return environment.register(http)

@@ -1,0 +1,160 @@
+"""`up` killed at any moment and run again converges; `down` removes all that was made, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.live import Live, make, purge
+
+NAME = "test-kill"
+NETWORK = {"mode": "nat", "cidr": "10.99.0.0/24", "cidr6": "fd00:99::/64"}
+# What a run says when the phase has begun, and how far into it (seconds) it is killed.
+PHASES = {"hosts": 2.0, "system": 6.0, "runtime": 5.0, "deploy": 4.0, "proof": 3.0}
+TODAY = list(PHASES)[datetime.date.today().timetuple().tm_yday % len(PHASES)]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[Live]:
+    """An environment that is not up yet, gone afterwards."""
+    made = make(tmp_path, NAME, NETWORK)
+    try:
+        yield made
+    finally:
+        made.hostwright("down", "--data", "--yes", check=False)
+        purge(NAME)
+        shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def kill_in(live: Live, phase: str, alone: bool = False) -> None:
+    """Start `up` and SIGKILL it within the phase: with all of its children, or `alone`, leaving them."""
+    with subprocess.Popen(
+        live.command("up"),
+        cwd=live.project,
+        env=live.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.strip() == f"phase: {phase}":
+                break
+        else:
+            raise AssertionError(f"up ended before {phase}:\n{''.join(said)}")
+        # Its pipe is emptied meanwhile, so that it does not stop for that.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        time.sleep(PHASES[phase])
+        assert process.poll() is None, f"{phase} is over before it is killed: {''.join(said)}"
+        if alone:
+            os.kill(process.pid, signal.SIGKILL)
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def made_by(name: str) -> dict[str, list[str]]:
+    """What the container engine has with the environment's mark."""
+    engine = docker.from_env()
+    marked = {"label": f"hostwright.environment={name}"}
+    return {
+        "containers": sorted(each.name for each in engine.containers.list(all=True, filters=marked)),
+        "networks": sorted(each.name for each in engine.networks.list(filters=marked)),
+        "volumes": sorted(each.name for each in engine.volumes.list(filters=marked)),
+    }
+
+
+def assert_converges(live: Live, patience: float = 0) -> None:
+    """`up` ends well; with `patience` (seconds) it may first say that an earlier run holds the lock."""
+    deadline = time.monotonic() + patience
+    while True:
+        done = live.hostwright("up", check=False)
+        if done.returncode == 0 or "holds the lock" not in done.stderr or time.monotonic() > deadline:
+            break
+        time.sleep(3)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    proof = json.loads(
+        (Path(live.env["XDG_STATE_HOME"]) / "hostwright" / NAME / "proof" / "proof.json").read_text()
+    )
+    assert proof["ok"]
+    made = made_by(NAME)
+    assert [len(each) for each in made.values()] == [1, 1, 1], f"orphans: {made}"
+
+
+@pytest.mark.parametrize(
+    "phase", [pytest.param(each, marks=[pytest.mark.slow] if each != TODAY else []) for each in PHASES]
+)
+def test_up_killed_converges(environment: Live, phase: str) -> None:
+    kill_in(environment, phase)
+    assert_converges(environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["hosts", "system"])
+def test_up_killed_alone_converges(environment: Live, phase: str) -> None:
+    """Its children go on for a while, and the next run meets what they do."""
+    kill_in(environment, phase, alone=True)
+    assert_converges(environment, patience=120)
+
+
+def strangers() -> dict[str, Any]:
+    """Things that look like ours and are not: another environment's, and somebody's without a mark."""
+    engine = docker.from_env()
+    other = {"hostwright.environment": f"{NAME}-2"}
+    image = engine.images.get("hostwright/node:leap16.0-lab").id
+    return {
+        "network": engine.networks.create(f"hostwright-{NAME}-2", labels=other),
+        "volume": engine.volumes.create(f"{NAME}-1-data", labels={}),
+        "marked volume": engine.volumes.create(f"{NAME}-2-docker", labels=other),
+        "container": engine.containers.run(
+            image, ["sleep", "600"], name=f"{NAME}-10", labels=other, detach=True, init=True
+        ),
+    }
+
+
+def test_down_removes_what_up_made_and_nothing_else(environment: Live) -> None:
+    before, theirs = made_by(NAME), strangers()
+    try:
+        assert before == {"containers": [], "networks": [], "volumes": []}
+        kill_in(environment, "system")
+        assert [len(each) for each in made_by(NAME).values()] == [1, 1, 1]
+
+        refused = environment.hostwright("down", check=False)
+        assert refused.returncode == 2, "without a terminal it wants its answer beforehand"
+        assert "--yes" in refused.stderr
+        assert made_by(NAME)["containers"]
+
+        environment.hostwright("down", "--yes")
+        left = made_by(NAME)
+        assert (left["containers"], left["networks"]) == ([], [])
+        assert len(left["volumes"]) == 1, "data stays until somebody says otherwise"
+
+        environment.hostwright("down", "--data", "--yes")
+        assert made_by(NAME) == before
+        environment.hostwright("down", "--data", "--yes")
+        for each in theirs.values():
+            each.reload()
+        assert theirs["container"].status == "running"
+    finally:
+        with contextlib.suppress(docker.errors.APIError):
+            theirs["container"].remove(force=True)
+        for name in ("network", "volume", "marked volume"):
+            with contextlib.suppress(docker.errors.APIError):
+                theirs[name].remove()

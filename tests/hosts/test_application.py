@@ -1,0 +1,105 @@
+"""The application's containers: healthy, from the images asked for, with no more rights than needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hostwright.application import Application
+from hostwright.wanted import Machine
+
+pytestmark = pytest.mark.app_compose
+
+AREA = "Application"
+Detail = Callable[[object], None]
+
+
+def uid(application: Application, part: str) -> int:
+    if part == "gateway":
+        return application.gateway.uid
+    if part in application.stores:
+        return application.stores[part].traits.uid
+    return application.services[part].file.uid
+
+
+def image(application: Application, part: str) -> str:
+    """The name under which the environment names a reference."""
+    if part == "gateway":
+        return application.gateway.image_name
+    if part in application.stores:
+        return application.stores[part].image_name
+    return application.services[part].image
+
+
+@pytest.fixture
+def containers(machine: Machine, seen: dict[str, Any], case: str) -> list[dict[str, Any]]:
+    """The containers of that name; one, as a rule."""
+    found = [each for each in seen["containers"]["containers"] if each["service"] == case]
+    assert found, f"there is no container of {case}"
+    return found
+
+
+@pytest.mark.each(cases=lambda machine: list(machine.instances))
+def test_runs(containers: list[dict[str, Any]], case: str, detail: Detail) -> None:
+    """{case} runs and is healthy, and starts again by itself"""
+    detail(", ".join(f"{each['name']} since {each['started'][:19]}Z" for each in containers))
+    for each in containers:
+        assert (each["state"], each["health"]) == ("running", "healthy"), (
+            f"container {each['name']} is {each['state']}, {each['health'] or 'without health'}"
+        )
+        assert each["restart"] in ("unless-stopped", "always")
+
+
+@pytest.mark.each(cases=lambda machine: machine.jobs)
+def test_job_has_run(containers: list[dict[str, Any]], case: str) -> None:
+    """{case} has run to its end"""
+    for each in containers:
+        assert (each["state"], each["exit"]) == ("exited", 0), (
+            f"{each['name']}: {each['state']}, {each['exit']}"
+        )
+
+
+@pytest.mark.each(cases=lambda machine: list(machine.instances))
+def test_image(
+    machine: Machine, seen: dict[str, Any], containers: list[dict[str, Any]], case: str, detail: Detail
+) -> None:
+    """{case} runs the image that was asked for, by its digest"""
+    assert machine.application
+    name = image(machine.application, machine.instances[case])
+    asked = machine.wanted["app_compose_images"].get(name) or machine.application.images()[name]
+    detail(asked)
+    for each in containers:
+        assert each["image"] == asked
+        if "@" in asked:
+            held = seen["containers"]["images"][each["image_id"]]["digests"]
+            assert asked.partition("@")[2] in {digest.partition("@")[2] for digest in held}
+
+
+@pytest.mark.each(cases=lambda machine: list(machine.instances))
+def test_rights(machine: Machine, containers: list[dict[str, Any]], case: str, detail: Detail) -> None:
+    """{case} runs as its own user on a read-only root, without capabilities, within its memory"""
+    assert machine.application
+    for each in containers:
+        assert each["state"] == "running", f"container {each['name']} is {each['state']}"
+        detail(f"uid {each['uid']}, {each['memory'] // 2**20} MiB")
+        own = uid(machine.application, machine.instances[case])
+        assert each["uid"] == own, f"it runs as uid {each['uid']}, and not as its own, {own}"
+        assert each["read_only"], "its root can be written to"
+        assert each["capabilities"] == "0", f"it could have capabilities {each['capabilities']}"
+        assert each["no_new_privileges"], "it could gain rights by setuid programs"
+        assert not each["privileged"]
+        assert each["memory"] > 0, "its memory has no limit"
+        writable = [mount["to"] for mount in each["mounts"] if mount["rw"] and mount["from"].startswith("/")]
+        assert writable == [], f"it can write to the host's folders {writable}"
+
+
+@pytest.mark.each(cases=lambda machine: [machine.application.name] if machine.application else [])
+def test_nothing_else_runs(machine: Machine, seen: dict[str, Any], case: str, detail: Detail) -> None:
+    """no container runs that {case} does not declare"""
+    known = {*machine.instances, *machine.jobs}
+    found = seen["containers"]["containers"]
+    detail(f"{len(found)} containers")
+    others = [each["name"] for each in found if each["project"] != case or each["service"] not in known]
+    assert others == [], f"undeclared: {', '.join(others)}"

@@ -1,0 +1,235 @@
+"""The container driver for real: up, up again, drift, a kill, a stranger, down with and without the data."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+import yaml
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+import lab
+from hostwright import environments, hosts, scaffold, ssh, toolchain
+from hostwright.environment import pulumi_env, toolchain_bin
+from hostwright.environments import Environment
+from hostwright.errors import BadInput
+from tests.live import purge
+
+NAME = "test-infra"
+NODE = f"{NAME}-1"
+UP = "import sys; from hostwright import environments, hosts; hosts.up(environments.load(sys.argv[1]))"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """An environment in a project and with state of its own; its hosts are not made yet."""
+    folder = tmp_path_factory.mktemp("infra")
+    image = lab.build().node_image
+    purge(NAME)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        patch.setenv("PULUMI_CONFIG_PASSPHRASE", "of the tests only")
+        toolchain.ensure()
+        key = scaffold.ensure_key(NAME)
+        project = folder / "project"
+        settings = {
+            "driver": "container",
+            "ssh": {"privateKey": str(key)},
+            "hosts": {"memory": 1024, "cpus": 1, "disk": 8},
+            "network": {"cidr": "10.92.0.0/24", "cidr6": "fd00:92::/64"},
+            "container": {"image": image},
+        }
+        (project / "infra").mkdir(parents=True)
+        (project / "infra/__main__.py").write_text(scaffold.PROGRAM)
+        shutil.copy("infra/Pulumi.yaml", project / "infra/Pulumi.yaml")
+        (project / f"infra/Pulumi.{NAME}.yaml").write_text(
+            yaml.safe_dump({"config": {f"hostwright:{name}": value for name, value in settings.items()}})
+        )
+        inventory = project / f"inventories/{NAME}/pulumi.yml"
+        inventory.parent.mkdir(parents=True)
+        inventory.write_text(f"plugin: hostwright.hostwright.pulumi\nenvironment: {NAME}\n")
+        try:
+            yield environments.load(NAME, project)
+        finally:
+            hosts.destroy(environments.load(NAME, project), keep_data=False)
+            purge(NAME)
+
+
+def node() -> Container:
+    return docker.from_env().containers.get(NODE)
+
+
+def on_host(environment: Environment, *command: str) -> str:
+    """What a command says on the environment's host, over SSH as its operator."""
+    (host,) = hosts.outputs(environment)
+    options = ssh.options(environment.state / "id_ed25519", environment.state / "known_hosts")
+    return subprocess.run(
+        ["ssh", *options, "-o", "BatchMode=yes", f"{host.user}@{host.address}", *command],
+        check=True,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    ).stdout
+
+
+def marked() -> dict[str, list[str]]:
+    """Names of what carries the environment's label."""
+    engine = docker.from_env()
+    filters: dict[str, str | list[str] | bool] = {"label": f"hostwright.environment={NAME}"}
+    return {
+        "containers": [each.name for each in engine.containers.list(all=True, filters=filters)],
+        "networks": [each.name for each in engine.networks.list(filters=filters)],
+        "volumes": [each.name for each in engine.volumes.list(filters=filters)],
+    }
+
+
+def test_up_makes_a_host_that_answers(environment: Environment) -> None:
+    said: list[str] = []
+    outcome = hosts.up(environment, said.append)
+    (host,) = outcome.hosts
+    assert (host.name, host.address, host.address6) == (NODE, "10.92.0.11", "fd00:92::11")
+    assert (host.user, host.groups, host.facts["driver"]) == ("opensuse", ["single"], "container")
+    assert outcome.changes >= 4
+    assert f"making node {NODE}" in said
+    assert on_host(environment, "sudo", "-n", "systemctl", "is-system-running").strip() == "running"
+    addresses = on_host(environment, "ip", "-brief", "address", "show", "dev", "eth0")
+    assert "10.92.0.11/24" in addresses
+    assert "fd00:92::11/64" in addresses
+    assert node().attrs["HostConfig"]["Memory"] == 1024 * 2**20
+    assert node().attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+
+
+def test_a_second_up_changes_nothing(environment: Environment) -> None:
+    before, said = node().id, list[str]()
+    assert hosts.up(environment, said.append).changes == 0, said
+    assert node().id == before
+    assert "unchanged" in hosts.preview(environment)
+
+
+def test_plain_pulumi_sees_no_change_either(environment: Environment) -> None:
+    done = subprocess.run(
+        [toolchain_bin() / "pulumi", "preview", "--stack", NAME, "--non-interactive", "--expect-no-changes"],
+        cwd=environment.project / "infra",
+        env=pulumi_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_inventory(environment: Environment) -> None:
+    program = Path(sys.executable).with_name("ansible-inventory")
+    done = subprocess.run(
+        [program, "-i", environment.project / f"inventories/{NAME}", "--list"],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    document = json.loads(done.stdout)
+    variables = document["_meta"]["hostvars"][NODE]
+    assert document["single"]["hosts"] == [NODE]
+    assert variables["ansible_host"] == "10.92.0.11"
+    assert variables["ansible_ssh_private_key_file"] == str(environment.state / "id_ed25519")
+    assert variables["hostwright_host"] == hosts.outputs(environment)[0].model_dump()
+    assert variables["hostwright_environment"]["driver"] == "container"
+
+
+def test_a_stopped_host_is_started(environment: Environment) -> None:
+    before = node().id
+    node().stop(timeout=30)
+    assert hosts.up(environment).changes > 0
+    assert (node().id, node().status) == (before, "running")
+
+
+def test_a_removed_host_is_made_again_with_its_data(environment: Environment) -> None:
+    on_host(environment, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept'")
+    before = node().id
+    node().remove(force=True)
+    assert hosts.up(environment).changes > 0
+    assert node().id != before
+    assert on_host(environment, "sudo", "-n", "cat", "/var/lib/docker/kept").strip() == "kept"
+    assert hosts.up(environment).changes == 0
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("network", marks=pytest.mark.slow),
+        "container",
+        pytest.param("running", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_up_is_taken_up(environment: Environment, moment: str) -> None:
+    hosts.destroy(environment, keep_data=False)
+    with subprocess.Popen(
+        [sys.executable, "-c", UP, NAME],
+        cwd=environment.project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not _come(moment):
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    hosts.up(environment)
+    assert marked() == {
+        "containers": [NODE],
+        "networks": [f"hostwright-{NAME}"],
+        "volumes": [f"{NODE}-docker"],
+    }
+    assert on_host(environment, "echo", "here").strip() == "here"
+    assert hosts.up(environment).changes == 0
+
+
+def _come(moment: str) -> bool:
+    if moment == "network":
+        return bool(marked()["networks"])
+    try:
+        return moment == "container" or node().status == "running" if node() else False
+    except NotFound:
+        return False
+
+
+def test_a_strangers_container_stops_it_before_anything_is_made(environment: Environment) -> None:
+    hosts.destroy(environment, keep_data=False)
+    engine = docker.from_env()
+    image = str(environment.settings["container"]["image"])
+    theirs = engine.containers.create(image, ["sleep", "60"], name=NODE)
+    try:
+        with pytest.raises(BadInput, match=f"the container {NODE} exists already") as caught:
+            hosts.up(environment)
+        assert caught.value.exit_status == 2
+        assert marked() == {"containers": [], "networks": [], "volumes": []}
+        hosts.destroy(environment, keep_data=False)
+        theirs.reload()
+    finally:
+        theirs.remove(force=True)
+
+
+def test_data_outlives_its_host_until_told_otherwise(environment: Environment) -> None:
+    hosts.up(environment)
+    on_host(environment, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept'")
+    hosts.destroy(environment)
+    assert marked() == {"containers": [], "networks": [], "volumes": [f"{NODE}-docker"]}
+    assert hosts.outputs(environment) == []
+    hosts.up(environment)
+    assert on_host(environment, "sudo", "-n", "cat", "/var/lib/docker/kept").strip() == "kept"
+    hosts.destroy(environment, keep_data=False)
+    assert marked() == {"containers": [], "networks": [], "volumes": []}

@@ -1,0 +1,193 @@
+"""The resources each driver asks for, and the one form of what they put out."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from hostwright.host import HostRecord
+from infra import cloud_init, topology
+from infra.config import Settings
+from tests.infra.conftest import PUBLIC, Mocks
+
+Make = Callable[..., Settings]
+
+
+def build(settings: Settings) -> list[dict[str, Any]]:
+    """Run the settings' driver to its end; the host records."""
+    found: list[dict[str, Any]] = []
+
+    @pulumi.runtime.test
+    def run() -> pulumi.Output[None]:
+        driver = import_module(f"infra.drivers.{settings.driver}")
+        return pulumi.Output.all(*driver.build(settings)).apply(found.extend)
+
+    run()
+    return found
+
+
+def names(mocks: Mocks) -> list[tuple[str, str]]:
+    return sorted(key for key in mocks.resources if key[0] != "Stack")
+
+
+def test_container_resources(mocks: Mocks, settings: Make) -> None:
+    build(settings("container"))
+    assert names(mocks) == [
+        ("Network", "hostwright-shop"),
+        ("Node", "shop-1"),
+        ("Ready", "shop-1"),
+        ("Volume", "shop-1-docker"),
+    ]
+    network = mocks.resources["Network", "hostwright-shop"]
+    assert (network["cidr"], network["cidr6"]) == ("10.92.0.0/24", "fd00:92::/64")
+    assert len(network["bridge"]) <= 15
+    node = mocks.resources["Node", "shop-1"]
+    assert node["address"] == "10.92.0.11"
+    assert node["address6"] == "fd00:92::11"
+    assert (node["memory"], node["cpus"], node["volume"]) == (2048, 2, "shop-1-docker")
+    assert (node["network"], node["user"], node["publicKey"]) == ("hostwright-shop", "opensuse", PUBLIC)
+
+
+def test_what_is_pickled_is_a_name(mocks: Mocks, settings: Make) -> None:
+    """A later toolkit must find the provider: its code must not be in the state."""
+    build(settings("container"))
+    for kind in ("Network", "Volume", "Node", "Ready"):
+        name = next(name for found, name in names(mocks) if found == kind)
+        pickled = base64.b64decode(mocks.resources[kind, name]["__provider"])
+        assert f"{kind}Provider".encode() in pickled
+        assert b"hostwright.dynamic" in pickled
+        assert len(pickled) < 100
+
+
+def test_libvirt_with_a_network_of_its_own(mocks: Mocks, settings: Make) -> None:
+    build(settings("libvirt"))
+    assert names(mocks) == [
+        ("Domain", "shop-1"),
+        ("Network", "hostwright-shop"),
+        ("Pool", "hostwright-shop"),
+        ("Ready", "shop-1"),
+        ("Reservation", "shop-1"),
+        ("Volume", "base"),
+        ("Volume", "shop-1"),
+        ("Volume", "shop-1-cloud-init"),
+        ("Volume", "shop-1-data"),
+        ("libvirt", "libvirt"),
+    ]
+    network = mocks.resources["Network", "hostwright-shop"]
+    assert network["mode"] == "nat"
+    assert network["addresses"] == ["10.92.0.0/24", "fd00:92::/64"]
+    assert network["domain"] == "shop.hostwright.internal"
+    reservation = mocks.resources["Reservation", "shop-1"]
+    assert reservation["address"] == "10.92.0.11"
+    domain = mocks.resources["Domain", "shop-1"]
+    assert domain["description"] == "hostwright:shop"
+    (interface,) = domain["networkInterfaces"]
+    assert interface["networkId"] == "hostwright-shop-id"
+    assert interface["mac"].lower() == reservation["mac"] == topology.mac("shop-1")
+    assert interface["waitForLease"] is False
+    assert "addresses" not in interface
+    assert [disk["volumeId"] for disk in domain["disks"]] == [
+        "shop-1-id",
+        "shop-1-data-id",
+        "shop-1-cloud-init-id",
+    ]
+
+
+def test_libvirt_on_a_bridge(mocks: Mocks, settings: Make) -> None:
+    network = {"mode": "bridge", "bridge": "br0", "cidr": "192.168.7.0/24", "gateway": "192.168.7.1"}
+    made = settings("libvirt", network=network)
+    build(made)
+    kinds = {kind for kind, _ in names(mocks)}
+    assert not kinds & {"Network", "Reservation"}
+    (interface,) = mocks.resources["Domain", "shop-1"]["networkInterfaces"]
+    assert interface["bridge"] == "br0"
+    _, network_config = cloud_init.documents(made, topology.hosts(made)[0])
+    ethernet = yaml.safe_load(network_config)["ethernets"]["eth0"]
+    assert ethernet["dhcp4"] is False
+    assert ethernet["addresses"] == ["192.168.7.11/24"]
+    assert ethernet["routes"] == [{"to": "0.0.0.0/0", "via": "192.168.7.1"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("qemu", {"type": "qemu", "machine": "q35"}), ("kvm", {"type": "kvm"})],
+)
+def test_libvirt_processors(mocks: Mocks, settings: Make, kind: str, expected: dict[str, str]) -> None:
+    libvirt = settings("libvirt").libvirt
+    assert libvirt is not None
+    build(settings("libvirt", libvirt=json.loads(libvirt.model_dump_json()) | {"type": kind}))
+    domain = mocks.resources["Domain", "shop-1"]
+    assert {key: domain.get(key) for key in ("type", "machine") if domain.get(key)} == expected
+    if kind == "kvm":
+        assert domain["cpu"] == {"mode": "host-passthrough"}
+        assert "xml" not in domain
+    else:
+        assert "cx16" in domain["xml"]["xslt"]
+
+
+def test_cloud_init_data_is_named_by_its_content(settings: Make, values: Any) -> None:
+    made = settings("libvirt")
+    first = cloud_init.image(made, topology.hosts(made)[0])
+    assert first.read_bytes()[0x8001:0x8006] == b"CD001"
+    assert cloud_init.image(made, topology.hosts(made)[0]) == first
+    ssh = values("libvirt")["ssh"]
+    other = settings("libvirt", ssh=ssh | {"publicKey": PUBLIC + "2"})
+    assert cloud_init.image(other, topology.hosts(other)[0]) != first
+
+
+def test_cloud_init_user(settings: Make) -> None:
+    made = settings("libvirt")
+    user_data, network_config = cloud_init.documents(made, topology.hosts(made)[0])
+    (user,) = yaml.safe_load(user_data)["users"]
+    assert user["name"] == "opensuse"
+    assert user["ssh_authorized_keys"] == [PUBLIC]
+    assert user["lock_passwd"] is True
+    ethernet = yaml.safe_load(network_config)["ethernets"]["eth0"]
+    assert ethernet["dhcp4"] is True
+    assert ethernet["addresses"] == ["fd00:92::11/64"]
+
+
+def test_static_makes_nothing_but_looks(mocks: Mocks, settings: Make) -> None:
+    (record,) = build(settings("static"))
+    assert names(mocks) == [("Ready", "web1")]
+    ready = mocks.resources["Ready", "web1"]
+    assert ready["fresh"] is False, "a key remembered of a machine that is not ours must not be forgotten"
+    assert (record["name"], record["address"], record["groups"]) == ("web1", "192.0.2.10", ["single"])
+
+
+def test_records_are_the_same_from_every_driver(mocks: Mocks, settings: Make) -> None:
+    static = {"hosts": [{"name": "shop-1", "address": "10.92.0.11", "address6": "fd00:92::11"}]}
+    records = [build(settings(driver, static=static))[0] for driver in ("container", "libvirt", "static")]
+    drivers = [record["facts"]["driver"] for record in records]
+    assert drivers == ["container", "libvirt", "static"]
+    bare = [HostRecord.model_validate(record).model_dump(exclude={"facts"}) for record in records]
+    assert bare[0] == bare[1] == bare[2]
+    assert bare[0]["groups"] == ["single"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_data_volumes_are_protected(
+    mocks: Mocks, settings: Make, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    protected: dict[str, bool | None] = {}
+    remember = pulumi.CustomResource.__init__
+
+    def init(
+        self: Any, t: str, name: str, props: Any = None, opts: Any = None, *rest: Any, **more: Any
+    ) -> None:
+        protected[name] = opts.protect if opts else None
+        remember(self, t, name, props, opts, *rest, **more)
+
+    monkeypatch.setattr(pulumi.CustomResource, "__init__", init)
+    build(settings("container", keepData=keep))
+    build(settings("libvirt", keepData=keep))
+    assert protected["shop-1-docker"] is keep
+    assert protected["shop-1-data"] is keep
+    assert not protected["base"]

@@ -1,0 +1,133 @@
+"""An environment of the container driver in a project of its own: for live tests, and for measuring."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import docker
+import yaml
+
+import lab
+from hostwright import paths
+from lab import inventory
+
+CLAIMS: dict[str, IO[str]] = {}
+OWN = {
+    "base_selinux": "disabled",
+    "docker_daemon": {"experimental": True},
+}  # as in the lab: what its nodes lack
+
+
+@dataclass(frozen=True)
+class Live:
+    """An environment of the container driver in a project made by `hostwright init`, outside the checkout."""
+
+    name: str
+    project: Path
+    env: dict[str, str]
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(Path(sys.executable).parent / "hostwright"), *arguments]
+
+    def hostwright(
+        self, *arguments: str, check: bool = True, timeout: float = 900
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command as an operator would, in the project."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.project,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"hostwright {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        return done
+
+    def hosts(self) -> list[dict[str, Any]]:
+        """Host records, from Ansible's inventory as any tool would see them."""
+        answer = subprocess.run(
+            [
+                str(Path(sys.executable).parent / "ansible-inventory"),
+                "-i",
+                f"inventories/{self.name}",
+                "--list",
+            ],
+            cwd=self.project,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        variables = json.loads(answer.stdout)["_meta"]["hostvars"]
+        return [variables[host]["hostwright_host"] for host in sorted(variables)]
+
+
+def purge(environment: str) -> None:
+    """Remove what a killed run of the tests may have left in the container engine, by its marks only."""
+    engine = docker.from_env()
+    marked = {"label": f"hostwright.environment={environment}"}
+    for container in engine.containers.list(all=True, filters=marked):
+        container.remove(force=True, v=True)
+    for volume in engine.volumes.list(filters=marked):
+        volume.remove(force=True)
+    for network in engine.networks.list(filters=marked):
+        network.remove()
+
+
+def _claim(name: str) -> None:
+    if name not in CLAIMS:
+        path = paths.cache() / "tests" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        CLAIMS[name] = path.open("w")
+        fcntl.flock(CLAIMS[name], fcntl.LOCK_EX)
+
+
+def make(folder: Path, name: str, network: dict[str, str]) -> Live:
+    """A project with one environment on the container driver, drawing on this machine's mirror; not up.
+
+    The name is the process's until it ends: another that wants it, of any checkout, waits.
+    """
+    _claim(name)
+    purge(name)
+    mirror = lab.build()
+    given = folder / "mirror.yml"
+    given.write_text(yaml.safe_dump(inventory.variables(mirror) | OWN))
+    env = os.environ | {
+        "XDG_STATE_HOME": str(folder / "state"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "PULUMI_CONFIG_PASSPHRASE": "of the tests only",
+    }
+    live = Live(name, folder / "project", env)
+    arguments = [
+        "init",
+        str(live.project),
+        "--environment",
+        name,
+        "--driver",
+        "container",
+        "--mirror",
+        str(given),
+    ]
+    subprocess.run(live.command(*arguments), env=env, check=True, stdin=subprocess.DEVNULL, cwd=folder)
+    path = live.project / "infra" / f"Pulumi.{name}.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["config"] |= {
+        "hostwright:network": network,
+        "hostwright:container": {"image": mirror.node_image},
+    }
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return live

@@ -1,0 +1,139 @@
+"""The command as a person meets it: help, bad input, exit statuses, nothing half-done."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+VERBS = [
+    "init", "doctor", "toolchain", "lab", "up", "plan", "render",
+    "graph", "proof", "status", "logs", "restart", "ssh", "down",
+]  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An operator with nothing yet: no state, no settings, no cache of their own."""
+    return os.environ | {
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "HOSTWRIGHT_ENVIRONMENT": "",
+    }
+
+
+def run(home: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "hostwright"), *arguments],
+        cwd=folder,
+        env=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_names_every_verb(home: dict[str, str], tmp_path: Path) -> None:
+    done = run(home, tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    for verb in VERBS:
+        assert f"  {verb} " in done.stdout
+
+
+def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> None:
+    done = run(home, tmp_path, "up", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "hostwright up -e prod" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["frobnicate"], "frobnicate", ""),
+        (["up", "--sideways"], "--sideways", ""),
+        (["up"], "no hostwright project here", "hostwright init DIR"),
+        (["init", "shop", "--driver", "vmware"], "unknown driver 'vmware'", "libvirt, container, static"),
+        (["init", "shop", "--topology", "ring"], "unknown topology 'ring'", "single"),
+        (["init", "shop", "--app", "nosuch"], "nosuch", "warehouse"),
+        (["init", "shop", "--driver", "static"], "the static driver needs hosts", "--host NAME=ADDRESS"),
+        (["init", "shop", "--driver", "static", "--host", "web1"], "unfit host 'web1'", "NAME=ADDRESS"),
+        (["init", "shop", "--driver", "static", "--host", "web1=10.0.0.256"], "unfit host", "NAME=ADDRESS"),
+        (["init", "shop", "--environment", "Prod_1"], "unfit environment name", "lower-case"),
+        (["init", "shop", "--mirror", "missing.yml"], "mirror's variables cannot be read", "YAML"),
+        (["lab", "--driver", "static"], "unknown driver 'static'", "container, libvirt"),
+        (["graph", "--format", "gif"], "unknown format 'gif'", "svg, mermaid"),
+        (["graph", "--app", "nosuch"], "nosuch", "warehouse"),
+        (["render", "--image", "auth"], "image without a name", "NAME=REFERENCE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input(home: dict[str, str], tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
+    done = run(home, tmp_path, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert what in done.stderr
+    assert fix in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "shop").exists()
+
+
+@pytest.fixture
+def project(home: dict[str, str], tmp_path: Path) -> Path:
+    done = run(home, tmp_path, "init", "shop", "--driver", "static", "--host", "web1=192.0.2.10")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "shop"
+
+
+def test_init_makes_a_project(home: dict[str, str], project: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((project / "infra/Pulumi.prod.yaml").read_text())["config"]
+    assert config["hostwright:static"] == {
+        "hosts": [{"name": "web1", "address": "192.0.2.10", "user": "opensuse"}]
+    }
+    key = Path(config["hostwright:ssh"]["privateKey"])
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert config["hostwright:ssh"]["publicKey"] == key.with_suffix(".pub").read_text().strip()
+
+
+def test_init_again_overwrites_nothing(home: dict[str, str], project: Path, tmp_path: Path) -> None:
+    settings = project / "inventories/prod/group_vars/all/main.yml"
+    settings.write_text("base_selinux: permissive\n")
+    done = run(home, tmp_path, "init", "shop", "--driver", "static", "--host", "web2=192.0.2.11")
+    assert done.returncode == 0, done.stderr
+    assert settings.read_text() == "base_selinux: permissive\n"
+    assert "192.0.2.10" in (project / "infra/Pulumi.prod.yaml").read_text()
+
+
+def test_unknown_environment(home: dict[str, str], project: Path) -> None:
+    done = run(home, project, "status", "--environment", "staging")
+    assert done.returncode == 2
+    assert "unknown environment 'staging'" in done.stderr
+    assert "prod" in done.stderr
+
+
+def test_down_asks_first(home: dict[str, str], project: Path) -> None:
+    done = run(home, project, "down")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+
+
+def test_a_broken_settings_file_is_named(home: dict[str, str], project: Path) -> None:
+    (project / "infra/Pulumi.prod.yaml").write_text("config: {\n")
+    done = run(home, project, "up")
+    assert done.returncode == 2
+    assert "Pulumi.prod.yaml" in done.stderr
+
+
+def test_doctor_speaks_json(home: dict[str, str], project: Path) -> None:
+    done = run(home, project, "doctor", "--json")
+    needs = {need["name"]: need for need in json.loads(done.stdout)}
+    assert not needs["passphrase"]["present"]
+    assert needs["passphrase"]["fix"]
+    assert needs["ssh"]["usable"]
+    assert done.returncode == 1
+    assert "passphrase" in done.stderr

@@ -1,0 +1,160 @@
+"""What the hosts' runner makes of locks, of Pulumi's messages, and of a missing passphrase."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostwright import recovery, stack
+from hostwright.environments import Environment
+from hostwright.errors import BadInput, Failure
+
+SHOP = Environment("shop", Path("/nowhere"), {"driver": "container"})
+
+PROGRAM = """Diagnostics:
+  pulumi:pulumi:Stack (hostwright-shop):
+    error: unknown driver 'vmware'
+      where: infra/Pulumi.shop.yaml: hostwright:driver
+      fix: give one of: libvirt, container, static
+
+    error: an unhandled error occurred: program exited with non-zero exit code: 1
+"""
+PROVIDER = """error: update failed
+Diagnostics:
+  pulumi-python:dynamic:Ready (shop-1):
+    error: Exception calling application: error: shop-1 (10.0.0.1) does not let me in: refused
+      where: ssh me@10.0.0.1 true
+      fix: look at the host's console
+"""
+
+
+@pytest.fixture
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the environment's locks."""
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    folder = tmp_path / ".pulumi/locks/organization/hostwright/shop"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def lock(folder: Path, pid: int, host: str = "") -> Path:
+    path = folder / f"{pid}.json"
+    text = {"pid": pid, "username": "op", "hostname": host or socket.gethostname(), "timestamp": "today"}
+    path.write_text(json.dumps(text))
+    return path
+
+
+def test_a_dead_process_lock_is_removed(locks: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    path = lock(locks, dead.pid)
+    said: list[str] = []
+    recovery.unlock(SHOP, said.append)
+    assert not path.exists()
+    assert said == [
+        f"removed the lock of process {dead.pid} of op@{socket.gethostname()}, since today, which is dead"
+    ]
+
+
+def test_a_number_taken_by_another_program_is_dead_too(locks: Path) -> None:
+    path = lock(locks, os.getpid())
+    recovery.unlock(SHOP, lambda _: None)
+    assert not path.exists()
+
+
+def test_a_lock_of_another_machine_is_not_ours_to_judge(locks: Path) -> None:
+    path = lock(locks, 4711, "elsewhere")
+    said: list[str] = []
+    with pytest.raises(Failure, match="process 4711 of op@elsewhere") as caught:
+        recovery.unlock(SHOP, said.append, patience=0.6)
+    assert path.exists()
+    assert "pulumi cancel --yes --stack shop" in caught.value.fix
+    assert len(said) == 1
+
+
+def test_a_living_run_is_waited_for(locks: Path, tmp_path: Path) -> None:
+    program = tmp_path / "pulumi"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "1.5"]) as living:
+        while Path(f"/proc/{living.pid}/comm").read_text() != "pulumi\n":
+            time.sleep(0.01)
+        path = lock(locks, living.pid)
+        said: list[str] = []
+        recovery.unlock(SHOP, said.append, patience=20)
+        assert living.poll() == 0
+    assert not path.exists()
+    assert [remark.split()[0] for remark in said] == ["waiting", "removed"]
+
+
+def test_an_error_of_the_program_is_bad_input() -> None:
+    error = stack.explain(SHOP, PROGRAM)
+    assert isinstance(error, BadInput)
+    assert (error.what, error.where) == (
+        "unknown driver 'vmware'",
+        "infra/Pulumi.shop.yaml: hostwright:driver",
+    )
+    assert error.fix == "give one of: libvirt, container, static"
+
+
+def test_an_error_of_a_provider_is_a_failure() -> None:
+    error = stack.explain(SHOP, PROVIDER)
+    assert isinstance(error, Failure)
+    assert error.what == "shop-1 (10.0.0.1) does not let me in: refused"
+    assert error.fix == "look at the host's console"
+
+
+def test_what_pulumi_says_itself_is_passed_on() -> None:
+    error = stack.explain(SHOP, "Diagnostics:\n  libvirt:index:\n    error: no space left\n")
+    assert isinstance(error, Failure)
+    assert error.what == "error: no space left"
+    assert "shop" in error.where
+
+
+def test_a_missing_passphrase(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    with pytest.raises(BadInput, match="no passphrase") as caught:
+        stack.check_passphrase()
+    assert caught.value.where == str(tmp_path / "passphrase")
+    (tmp_path / "passphrase").write_text("here\n")
+    stack.check_passphrase()
+
+
+def test_a_wrong_passphrase() -> None:
+    error = stack.explain(SHOP, "error: getting secrets manager: passphrase: incorrect passphrase")
+    assert isinstance(error, BadInput)
+    assert "not the one the secrets were encrypted with" in error.what
+
+
+def resource(kind: str, name: str, protect: bool = False, needs: list[str] | None = None) -> dict[str, Any]:
+    urn = f"urn:pulumi:shop::hostwright::{kind}::{name}"
+    made: dict[str, Any] = {"urn": urn, "type": kind, "outputs": {"name": name}, "dependencies": needs or []}
+    return made | ({"protect": True} if protect else {})
+
+
+def test_data_of_a_former_driver_is_left() -> None:
+    """The engine would refuse to let a protected volume go; so it leaves the state and stays where it is."""
+    volume = resource("pulumi-python:dynamic/container:Volume", "shop-1-docker", protect=True)
+    node = resource("pulumi-python:dynamic/container:Node", "shop-1", needs=[volume["urn"]])
+    state = {"resources": [volume, node]}
+    assert recovery._leave_data("container", state) == []
+    assert len(state["resources"]) == 2
+    assert recovery._leave_data("libvirt", state) == ["shop-1-docker"]
+    (left,) = state["resources"]
+    assert (left["urn"], left["dependencies"]) == (node["urn"], [])
+
+
+def test_a_libvirt_volume_keeps_its_pool() -> None:
+    pool = resource("libvirt:index/pool:Pool", "hostwright-shop")
+    data = resource("libvirt:index/volume:Volume", "shop-1-data.qcow2", protect=True, needs=[pool["urn"]])
+    base = resource("libvirt:index/volume:Volume", "base.qcow2", needs=[pool["urn"]])
+    state = {"resources": [pool, data, base]}
+    assert recovery._leave_data("container", state) == ["shop-1-data.qcow2"]
+    assert [each["outputs"]["name"] for each in state["resources"]] == ["base.qcow2"]

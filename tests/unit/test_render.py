@@ -1,0 +1,271 @@
+"""Rendering: the files of the golden folder, and what must hold whatever they look like."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+from ipaddress import IPv4Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hostwright import application, secrets
+from hostwright.application import Application
+from hostwright.errors import BadInput
+from hostwright.render import Environment, render, write
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"  # UPDATE_GOLDEN=1 pytest tests/unit/test_render.py
+
+ENVIRONMENTS = {
+    "development": Environment(),
+    "production": Environment(
+        name="prod",
+        images={
+            "auth": "registry.example.com/auth:1@sha256:" + "a" * 64,
+            "orders": "registry.example.com/orders:1",
+        },
+        names=("shop.example.com", "192.0.2.10", "2001:db8::10"),
+        replicas={"orders": 3},
+        settings={"orders": {"LOG_LEVEL": "warning", "PRICE": "$5"}},
+        digests={"auth": "1", "orders": "2", "gateway": "3", "orders-db": "4"},
+        trusted_proxies=("198.51.100.0/24",),
+        network=IPv4Network("10.20.30.0/24"),
+        ipv6=False,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Application:
+    found = application.load("warehouse")
+    # The golden files are the same wherever the checkout is.
+    return dataclasses.replace(found, source=Path("services/apps/warehouse.yml"))
+
+
+@pytest.fixture(params=ENVIRONMENTS)
+def environment(request: pytest.FixtureRequest) -> Environment:
+    return ENVIRONMENTS[request.param]
+
+
+@pytest.fixture
+def compose(warehouse: Application, environment: Environment) -> dict[str, Any]:
+    return load(render(warehouse, environment))
+
+
+def load(files: dict[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(files["compose.yaml"])
+    return found
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_golden(warehouse: Application, name: str) -> None:
+    folder = GOLDEN / "warehouse" / name
+    files = render(warehouse, ENVIRONMENTS[name])
+    if UPDATE:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.unlink()
+        for path_, text in files.items():
+            (folder / path_).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path_).write_text(text)
+    held = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    assert files == held, "if that is meant: UPDATE_GOLDEN=1 pytest tests/unit/test_render.py"
+
+
+def test_the_same_twice(warehouse: Application, environment: Environment) -> None:
+    assert render(warehouse, environment) == render(application.load("warehouse"), environment)
+
+
+def test_every_container_is_confined(compose: dict[str, Any]) -> None:
+    uids = {}
+    for name, each in compose["services"].items():
+        assert each["read_only"] is True, name
+        assert each["cap_drop"] == ["ALL"], name
+        assert each["security_opt"] == ["no-new-privileges:true"], name
+        assert each["mem_limit"].endswith("m"), name
+        assert each["pids_limit"] > 0, name
+        assert each["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        assert all(mount.endswith(":ro,z") for mount in each["volumes"] if mount.startswith("."))
+        uid, gid = each["user"].split(":")
+        assert uid == gid
+        assert int(uid) > 0
+        uids[name] = int(uid)
+    assert uids["auth"] != uids["orders"] != uids["gateway"]
+
+
+def test_all_but_jobs_restart_and_are_watched(compose: dict[str, Any]) -> None:
+    for name, each in compose["services"].items():
+        if name.endswith("-migrate"):
+            assert each["restart"] == "no"
+        else:
+            assert each["restart"] == "unless-stopped"
+            assert each["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+
+
+def test_ports_are_published_as_their_scope_says(
+    warehouse: Application, environment: Environment, compose: dict[str, Any]
+) -> None:
+    reach = {"public": ["0.0.0.0", "[::]"], "host": ["127.0.0.1", "[::1]"]}  # noqa: S104
+    wanted = {
+        (port.owner, f"{address}:{port.number}:{port.container_port}")
+        for port in warehouse.ports()
+        for address in reach.get(port.scope, [])[: 2 if environment.ipv6 else 1]
+    }
+    published = {(name, port) for name, each in compose["services"].items() for port in each.get("ports", [])}
+    assert published == wanted
+
+
+def test_migrations_come_before_their_service_and_after_their_store(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert services["orders-migrate"]["depends_on"] == {"orders-db": {"condition": "service_healthy"}}
+    condition = services["orders"]["depends_on"]["orders-migrate"]
+    assert condition == {"condition": "service_completed_successfully"}
+
+
+def test_instances_have_fixed_addresses_outside_of_dockers_own_range(
+    warehouse: Application, environment: Environment, compose: dict[str, Any]
+) -> None:
+    config = compose["networks"]["application"]["ipam"]["config"][0]
+    fixed = {
+        name: ip_address(each["networks"]["application"]["ipv4_address"])
+        for name, each in compose["services"].items()
+        if isinstance(each["networks"], dict)
+    }
+    assert len(set(fixed.values())) == len(fixed)
+    for address in fixed.values():
+        assert address in ip_network(config["subnet"])
+        assert address not in ip_network(config["ip_range"])
+    gateway = render(warehouse, environment)["gateway/nginx.conf"]
+    for name, address in fixed.items():
+        assert (f"server {address}:8080" in gateway) == (name != "gateway")
+
+
+def test_scaling_leaves_everybody_where_they_are(warehouse: Application) -> None:
+    one, three = (
+        load(render(warehouse, Environment(replicas={"orders": many})))["services"] for many in (1, 3)
+    )
+    assert set(three) - set(one) == {"orders-2", "orders-3"}
+    assert {name: three[name] for name in one} == one
+
+
+def test_a_new_service_at_the_end_leaves_everybody_where_they_are(warehouse: Application) -> None:
+    auth = warehouse.services["auth"]
+    more = dataclasses.replace(auth, name="more", file=auth.file.model_copy(update={"name": "more"}), place=2)
+    wider = dataclasses.replace(warehouse, services={**warehouse.services, "more": more})
+    old, new = (load(render(each, Environment()))["services"] for each in (warehouse, wider))
+    assert {name: new[name] for name in old} == old
+
+
+def test_changed_secrets_make_their_readers_anew_but_reload_the_gateway(warehouse: Application) -> None:
+    def rendered(**digests: str) -> dict[str, str]:
+        return render(warehouse, Environment(digests=digests))
+
+    def changed(owner: str) -> tuple[set[str], set[str]]:
+        old, new = rendered(), rendered(**{owner: "x"})
+        services = [load(each)["services"] for each in (old, new)]
+        return (
+            {name for name in services[0] if services[0][name] != services[1][name]},
+            {path for path in old if old[path] != new[path] and path != "compose.yaml"},
+        )
+
+    assert changed("orders") == ({"orders", "orders-migrate"}, set())
+    assert changed("orders-db") == ({"orders-db"}, set())
+    assert changed("gateway") == (set(), {"gateway/nginx.conf", "gateway/digest"})
+
+
+def test_settings_of_the_environment_win_and_are_not_interpolated(warehouse: Application) -> None:
+    environment = ENVIRONMENTS["production"]
+    found = load(render(warehouse, environment))["services"]["orders"]["environment"]
+    assert found["LOG_LEVEL"] == "warning"
+    assert found["PRICE"] == "$$5"  # for Compose: a dollar
+    assert found["AUTH_URL"] == "http://auth:8080"
+    assert found["TRUSTED_PROXIES"] == '["10.20.30.2/32"]'
+    assert found["CORS_ORIGINS"] == (
+        '["https://shop.example.com", "https://192.0.2.10", "https://[2001:db8::10]"]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "what"),
+    [
+        (Environment(replicas={"mail": 2}), "replicas of unknown service 'mail'"),
+        (Environment(replicas={"orders": 0}), "0 replicas of orders"),
+        (Environment(replicas={"orders": 9}), "9 replicas of orders"),
+        (Environment(settings={"mail": {}}), "settings of unknown service 'mail'"),
+        (Environment(network=IPv4Network("10.0.0.0/16")), "network 10.0.0.0/16"),
+    ],
+)
+def test_what_the_application_has_not_is_refused(
+    warehouse: Application, environment: Environment, what: str
+) -> None:
+    with pytest.raises(BadInput, match=re.escape(what)):
+        render(warehouse, environment)
+
+
+def test_idle_memory_is_bounded(compose: dict[str, Any]) -> None:
+    """Limits, not use, and only the bound that a host of the default size (2 GiB) must hold."""
+    environment_ = [each for name, each in compose["services"].items() if not name.endswith("-migrate")]
+    assert sum(int(each["mem_limit"].removesuffix("m")) for each in environment_) < 1800
+
+
+def test_a_written_folder_is_complete_and_keeps_its_secrets(warehouse: Application, tmp_path: Path) -> None:
+    written = write(tmp_path, warehouse)
+    assert tmp_path / "compose.yaml" in written
+    before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    for each in load({"compose.yaml": (tmp_path / "compose.yaml").read_text()})["services"].values():
+        for mount in each["volumes"]:
+            source = mount.partition(":")[0]
+            assert not source.startswith(".") or (tmp_path / source).is_dir(), mount
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    write(tmp_path, warehouse)
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_developer_builds_what_is_ours_unless_an_image_is_given(
+    warehouse: Application, tmp_path: Path
+) -> None:
+    write(tmp_path, warehouse, {"auth": "registry.example.com/auth:1"})
+    services = load({"compose.yaml": (tmp_path / "compose.yaml").read_text()})["services"]
+    assert [name for name, each in services.items() if "build" in each] == ["orders"]
+    build = services["orders"]["build"]
+    assert build["args"] == {"SERVICE": "orders", "UID": "10002"}
+    assert (Path(build["context"]) / "Dockerfile").is_file()
+
+
+def test_no_secret_is_rendered(warehouse: Application, tmp_path: Path) -> None:
+    write(tmp_path, warehouse)
+    values = [path.read_text().strip() for path in (tmp_path / "secrets" / ".store").iterdir()]
+    assert len(values) == len(warehouse.secrets())
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and "secrets" not in path.relative_to(tmp_path).parts:
+            assert not [value for value in values if value in path.read_text()], path
+
+
+def test_files_of_a_developer_are_for_their_service_alone(warehouse: Application, tmp_path: Path) -> None:
+    write(tmp_path, warehouse)
+    for secret in warehouse.secrets():
+        for reader in secret.readers:
+            held = (tmp_path / "secrets" / reader.owner / reader.file).stat()
+            if os.geteuid() == 0:
+                assert (held.st_uid, held.st_mode & 0o777) == (reader.uid, 0o400)
+            else:
+                assert held.st_mode & 0o777 == 0o444  # behind a folder that nobody else can enter
+        assert (tmp_path / "secrets" / ".store" / secret.name).stat().st_mode & 0o777 == 0o600
+
+
+def test_shell_scripts_are_valid(warehouse: Application, tmp_path: Path) -> None:
+    for name, text in render(warehouse, Environment()).items():
+        if name.endswith(".sh"):
+            subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+def test_digests_follow_the_content_of_secrets(warehouse: Application) -> None:
+    values = secrets.complete(warehouse, {}, "trial")
+    one = secrets.digests(warehouse, values)
+    other = secrets.digests(warehouse, values | {"orders_database_password": "another"})
+    assert {owner for owner in one if one[owner] != other[owner]} == {"orders", "orders-db"}

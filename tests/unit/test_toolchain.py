@@ -1,0 +1,180 @@
+"""The three ways to a pinned program, and that a complete set is only looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import os
+import stat
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostwright import environment, toolchain
+from hostwright.errors import Failure
+
+VERSIONED = "#!/bin/sh\necho {version}\n"
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache without a toolchain, and a PATH without programs."""
+    for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("PULUMI_HOME", raising=False)
+    (tmp_path / "bin").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder served over HTTP, and its address."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def program(path: Path, version: str) -> None:
+    path.write_text(VERSIONED.format(version=version))
+    path.chmod(0o755)
+
+
+def archive(path: Path, names: list[str]) -> str:
+    """A release archive with these programs; its digest."""
+    with tarfile.open(path, "w:gz") as bundle:
+        for name in names:
+            body = VERSIONED.format(version="v3.259.0").encode()
+            member = tarfile.TarInfo(f"pulumi/{name}")
+            member.size = len(body)
+            bundle.addfile(member, io.BytesIO(body))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def only(monkeypatch: pytest.MonkeyPatch, tool: toolchain.Tool) -> None:
+    monkeypatch.setattr(toolchain, "pins", lambda: {tool.name: tool})
+
+
+def cli(**changes: Any) -> toolchain.Tool:
+    return replace(toolchain.pins()["pulumi"], **changes)
+
+
+def test_pins_name_every_part() -> None:
+    pins = toolchain.pins()
+    assert list(pins) == ["pulumi", "language-python", "libvirt"]
+    assert {name: tool.version for name, tool in pins.items()} == {
+        "pulumi": "3.259.0",
+        "language-python": "3.68.0",
+        "libvirt": "0.5.4",
+    }
+    for name, tool in pins.items():
+        sums = (toolchain.HERE / name / "go.sum").read_text()
+        assert "h1:" in sums, "every module that is built is pinned by its hash"
+        assert tool.release["url"].startswith("https://")
+
+
+def test_a_key_follows_every_pin() -> None:
+    assert cli().key == cli().key
+    assert cli(version="3.260.0").key != cli().key
+    assert cli(release=cli().release | {"sha256": {"amd64": "0"}}).key != cli().key
+
+
+def test_a_complete_set_is_only_looked_at() -> None:
+    """The toolchain of this machine is there by now: the other tests run with it."""
+    toolchain.ensure()
+    started = time.monotonic()
+    folder = toolchain.ensure()
+    assert time.monotonic() - started < 0.2
+    assert toolchain.missing() == []
+    assert os.access(folder / "pulumi", os.X_OK)
+
+
+def test_from_path(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(empty / "bin/pulumi", "v3.260.1")
+    only(monkeypatch, cli())
+    said: list[str] = []
+    folder = toolchain.ensure(said.append)
+    assert (folder / "pulumi").resolve() == empty / "bin/pulumi"
+    assert said == [f"pulumi 3.259.0: from {empty / 'bin'}"]
+    assert toolchain.missing() == []
+
+
+@pytest.mark.parametrize("version", ["v3.258.9", "v4.0.0", "what?", ""])
+def test_other_versions_on_path_do_not_fit(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, site: tuple[Path, str], version: str
+) -> None:
+    program(empty / "bin/pulumi", version)
+    only(monkeypatch, cli(release={"url": f"{site[1]}/none", "sums": f"{site[1]}/none", "sha256": {}}))
+    with pytest.raises(Failure):
+        toolchain.ensure()
+
+
+def test_from_the_release(empty: Path, monkeypatch: pytest.MonkeyPatch, site: tuple[Path, str]) -> None:
+    folder, address = site
+    digest = archive(folder / "pulumi.tar.gz", ["pulumi", "pulumi-language-go"])
+    (folder / "sums").write_text(f"{'0' * 64}  other.tar.gz\n{digest}  pulumi.tar.gz\n")
+    only(
+        monkeypatch, cli(release={"url": f"{address}/pulumi.tar.gz", "sums": f"{address}/sums", "sha256": {}})
+    )
+    said: list[str] = []
+    bin_ = toolchain.ensure(said.append)
+    assert said == ["pulumi 3.259.0: official release"]
+    assert sorted(path.name for path in bin_.iterdir()) == ["pulumi"]
+    assert (bin_ / "pulumi").stat().st_mode & stat.S_IXUSR
+
+
+def test_a_release_of_another_digest_is_refused(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, site: tuple[Path, str]
+) -> None:
+    folder, address = site
+    archive(folder / "pulumi.tar.gz", ["pulumi"])
+    sums = {"amd64": "f" * 64, "arm64": "f" * 64}
+    only(monkeypatch, cli(release={"url": f"{address}/pulumi.tar.gz", "sums": "", "sha256": sums}))
+    with pytest.raises(Failure, match=r"not f{64}") as caught:
+        toolchain.ensure()
+    assert "install Go" in caught.value.fix
+    assert not (environment.toolchain_bin() / "pulumi").exists()
+    assert toolchain.missing() == ["pulumi"]
+
+
+def test_without_a_way_it_says_so(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, site: tuple[Path, str]
+) -> None:
+    only(monkeypatch, cli(release={"url": f"{site[1]}/a", "sums": f"{site[1]}/b", "sha256": {}}))
+    with pytest.raises(Failure, match=r"no pulumi 3\.259\.0 on PATH, .* and no Go") as caught:
+        toolchain.ensure()
+    assert caught.value.exit_status == 1
+
+
+def test_a_plug_in_goes_where_pulumi_looks(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(empty / "bin/pulumi-resource-libvirt", "0.5.4")
+    tool = toolchain.pins()["libvirt"]
+    only(monkeypatch, tool)
+    toolchain.ensure()
+    home = Path(environment.pulumi_env()["PULUMI_HOME"])
+    assert (home / "plugins/resource-libvirt-v0.5.4/pulumi-resource-libvirt").exists()
+
+
+def test_exports_are_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///a folder")
+    lines = toolchain.exports().splitlines()
+    assert "export PULUMI_BACKEND_URL='file:///a folder'" in lines
+    assert any(line.startswith(f"export PATH={environment.toolchain_bin()}") for line in lines)
