@@ -1,0 +1,58 @@
+# What an operator or a developer runs. Every target sets up what it needs, from nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TOPOLOGY ?= single
+DRIVER ?= container
+APP ?= warehouse
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help
+help: ## What there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/.done: requirements.lock requirements.uv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements.uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/.done ## The Python environment, from the lock
+
+.PHONY: lab
+lab: venv ## A host, its application and the proof, on this machine (TOPOLOGY= DRIVER= APP=)
+	$(BIN)/hostwright lab --topology $(TOPOLOGY) --driver $(DRIVER) --app $(APP)
+
+.PHONY: lint
+lint: venv ## Every linter
+	bash tests/lint
+
+.PHONY: test
+test: venv ## Lint and every test that fits into half an hour
+	bash tests/run
+
+.PHONY: test-full
+test-full: venv ## The slow ones too: virtual machines, a kill in each phase
+	bash tests/run --full
+
+.PHONY: bench
+bench: venv ## Every phase measured, as text and JSON
+	$(BIN)/python -m tests.bench
+
+.PHONY: lock
+lock: venv ## Resolve the pins again (hashes, no addresses)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --extra dev --output-file requirements.lock pyproject.toml services/requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --constraint requirements.lock --output-file services/requirements.lock services/requirements.in
+
+.PHONY: clean
+clean: ## Take the lab away: hosts, servers, state; caches stay
+	$(BIN)/hostwright down --environment lab-$(TOPOLOGY) --data --yes
+	$(BIN)/python -m lab stop
