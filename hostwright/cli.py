@@ -26,7 +26,6 @@ from hostwright import (
     doctor,
     environments,
     graph,
-    hosts,
     paths,
     proof,
     remote,
@@ -35,6 +34,7 @@ from hostwright import (
     toolchain,
 )
 from hostwright.errors import BadInput, Failure, HostwrightError
+from hostwright.hosts import engine
 
 ENVIRONMENT = "the environment (default: $HOSTWRIGHT_ENVIRONMENT, or the only one of the project)"
 JSON = "print JSON for a program to read"
@@ -205,7 +205,7 @@ def status(_: Context, environment: str = "", json: bool = False) -> None:
     """Show hosts and containers: hostwright status"""
     chosen = environments.load(environment)
     rows: list[dict[str, Any]] = []
-    for host in hosts.outputs(chosen):
+    for host in engine.outputs(chosen):
         rows += remote.containers(chosen, host)
     if json:
         print(jsonlib.dumps(rows, indent=2))
@@ -236,7 +236,7 @@ def _well(row: dict[str, Any]) -> bool:
 def logs(_: Context, environment: str = "", service: str = "", follow: bool = False, tail: int = 100) -> None:
     """Print the application's logs: hostwright logs --service orders --follow"""
     chosen = environments.load(environment)
-    for host in hosts.outputs(chosen):
+    for host in engine.outputs(chosen):
         arguments = [
             "logs",
             "--timestamps",
@@ -251,7 +251,7 @@ def logs(_: Context, environment: str = "", service: str = "", follow: bool = Fa
 def restart(_: Context, service: str, environment: str = "") -> None:
     """Restart one service and wait until it is healthy: hostwright restart orders"""
     chosen = environments.load(environment)
-    for host in hosts.outputs(chosen):
+    for host in engine.outputs(chosen):
         known = sorted({row["service"] for row in remote.containers(chosen, host)})
         scaffold.check_choice("service", service, known)
         remote.compose(chosen, host, ["restart", service])
@@ -263,7 +263,7 @@ def restart(_: Context, service: str, environment: str = "") -> None:
 def ssh(_: Context, host: str = "", environment: str = "") -> None:
     """Log in, or run a command: hostwright ssh -- uptime"""
     chosen = environments.load(environment)
-    remote.interactive(chosen, remote.choose(hosts.outputs(chosen), host), shlex.split(Hostwright.remainder))
+    remote.interactive(chosen, remote.choose(engine.outputs(chosen), host), shlex.split(Hostwright.remainder))
 
 
 @task(

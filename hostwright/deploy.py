@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from hostwright import application, environments, hosts, paths, playbook, proof, scaffold, secrets, toolchain
+from hostwright import application, environments, paths, playbook, proof, scaffold, secrets, toolchain
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
+from hostwright.hosts import engine
 from hostwright.progress import Phases
 
 SITE = "playbooks/site.yml"
@@ -32,7 +33,7 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     with phases.phase("toolchain", "Toolchain"):
         toolchain.ensure()
     with phases.phase("hosts", "Hosts") as note:
-        outcome = hosts.up(environment, note)
+        outcome = engine.up(environment, note)
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
     _configure(environment, phases, verbose)
     _keep_authority(environment)
@@ -77,8 +78,8 @@ def plan(environment: Environment) -> None:
     """What Pulumi and Ansible would change; neither changes anything."""
     application.load(environment.application)
     toolchain.ensure()
-    print(hosts.preview(environment))
-    if not hosts.outputs(environment):
+    print(engine.preview(environment))
+    if not engine.outputs(environment):
         print("hosts do not exist yet: nothing to ask Ansible")
         return
     recap = playbook.run(environment.project, environment.name, SITE, ["--check", "--diff"], echo=True)
@@ -90,7 +91,7 @@ def down(environment: Environment, data: bool) -> None:
     phases = Phases()
     toolchain.ensure()
     with phases.phase("down", "Hosts") as note:
-        hosts.destroy(environment, keep_data=not data, on_event=note)
+        engine.destroy(environment, keep_data=not data, on_event=note)
     (environment.state / "known_hosts").unlink(missing_ok=True)
     if data:
         secrets.forget(environment.name, environment.project)

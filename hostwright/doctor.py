@@ -13,10 +13,11 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
-from hostwright import kvm, paths, toolchain
+from hostwright import paths, toolchain
 from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
 from hostwright.errors import HostwrightError
+from hostwright.hosts import kvm
 
 GIB = 2**30
 

@@ -13,7 +13,7 @@ from fabric import Config, Connection
 from hostwright import application
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
-from hostwright.host import HostRecord
+from hostwright.hosts.record import HostRecord
 
 
 def ssh_options(environment: Environment) -> list[str]:

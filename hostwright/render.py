@@ -16,7 +16,7 @@ import jinja2
 
 from hostwright import paths, secrets
 from hostwright.application import Application, Listener, Route, Service, Setting
-from hostwright.application_file import PROBE
+from hostwright.application.file import PROBE
 from hostwright.errors import BadInput
 
 PUBLISH = {"public": ("0.0.0.0", "[::]"), "host": ("127.0.0.1", "[::1]")}  # noqa: S104  (what public means)

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from hostwright import stack
 from hostwright.application import Application
 from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
+from hostwright.hosts import stack
 
 PREFIX = "secret-"  # of the keys in the Pulumi configuration
 HERE = ("localhost", "127.0.0.1", "::1")  # every certificate names these too: a host asks itself

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from hostwright import kvm, virsh
 from hostwright.errors import BadInput, Failure
+from hostwright.hosts import kvm, virsh
 from infra import topology
 from infra.config import Libvirt, Settings
 

@@ -9,8 +9,8 @@ import subprocess
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from hostwright import containers
 from hostwright.errors import BadInput
+from hostwright.hosts import containers
 from infra import hypervisor, image, topology
 from infra.config import Settings
 

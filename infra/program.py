@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pulumi
 
-from hostwright.host import EnvironmentRecord
+from hostwright.hosts.record import EnvironmentRecord
 from infra import config, preflight
 
 

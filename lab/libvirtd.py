@@ -9,8 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from hostwright import virsh
 from hostwright.errors import Failure, HostwrightError
+from hostwright.hosts import virsh
 
 URI = "qemu:///system"
 SECONDS = 30

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hostwright import containers, ssh
+from hostwright.hosts import containers, ssh
 
 USER = "opensuse"
 

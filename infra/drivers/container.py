@@ -7,8 +7,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import Resource
 
-from hostwright.dynamic import NetworkProvider, NodeProvider, VolumeProvider
-from hostwright.host import HostRecord
+from hostwright.hosts.dynamic import NetworkProvider, NodeProvider, VolumeProvider
+from hostwright.hosts.record import HostRecord
 from infra import topology
 from infra.config import Settings
 from infra.drivers import ready

@@ -8,8 +8,8 @@ import pulumi
 import pulumi_libvirt as lv
 from pulumi.dynamic import Resource
 
-from hostwright.dynamic import ReservationProvider
-from hostwright.host import HostRecord
+from hostwright.hosts.dynamic import ReservationProvider
+from hostwright.hosts.record import HostRecord
 from infra import cloud_init, hypervisor, image, topology
 from infra.config import Libvirt, Settings
 from infra.drivers import ready

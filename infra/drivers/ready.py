@@ -8,8 +8,8 @@ import pulumi
 from pulumi.dynamic import Resource
 
 from hostwright import paths
-from hostwright.dynamic import ReadyProvider
-from hostwright.host import HostRecord
+from hostwright.hosts.dynamic import ReadyProvider
+from hostwright.hosts.record import HostRecord
 from infra.config import Settings
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 
 from hostwright.errors import BadInput
-from hostwright.host import HostRecord
+from hostwright.hosts.record import HostRecord
 from infra import topology
 from infra.config import Settings, duplicates
 from infra.drivers import ready

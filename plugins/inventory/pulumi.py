@@ -10,10 +10,11 @@ from ansible.inventory.data import InventoryData  # type: ignore[import-untyped]
 from ansible.parsing.dataloader import DataLoader  # type: ignore[import-untyped]
 from ansible.plugins.inventory import BaseInventoryPlugin  # type: ignore[import-untyped]
 
-from hostwright import paths, ssh, stack
+from hostwright import paths
 from hostwright.environments import Environment, load
 from hostwright.errors import Failure, HostwrightError
-from hostwright.host import EnvironmentRecord, HostRecord
+from hostwright.hosts import ssh, stack
+from hostwright.hosts.record import EnvironmentRecord, HostRecord
 
 DOCUMENTATION = r"""
 name: pulumi

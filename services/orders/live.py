@@ -131,8 +131,13 @@ class Hub:
                 try:
                     client.waiting.put_nowait(update)
                 except asyncio.QueueFull:
-                    self._dropped.inc()
-                    client.end(Close(LATER, "Too slow"))
+                    self.drop(client)
+
+    def drop(self, client: Client) -> None:
+        """Ends a client who is too slow; counted once, however many updates still find it here."""
+        if not client.closing.done():
+            self._dropped.inc()
+            client.end(Close(LATER, "Too slow"))
 
     async def _listen(self) -> None:
         while True:
@@ -216,7 +221,7 @@ class Gate:
 
     async def _write(
         self, websocket: WebSocket, client: Client, message: Callable[[Update], str], heartbeat: str
-    ) -> Close | None:
+    ) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._settings.websocket_heartbeat):
@@ -227,9 +232,10 @@ class Gate:
                 async with asyncio.timeout(SEND_TIMEOUT):
                     await websocket.send_text(line)
             except TimeoutError:
-                return Close(LATER, "Too slow")
+                self._hub.drop(client)
+                return
             except (RuntimeError, WebSocketDisconnect):
-                return None
+                return
 
     async def _recheck(self, client: Client, token: str) -> Close:
         """Ends a client whose token has been revoked; follows a changed role."""

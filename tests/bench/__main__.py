@@ -25,7 +25,10 @@ from tests.live import OWN, Live, make, purge
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("bench-ours", {"mode": "nat", "cidr": "10.95.0.0/24", "cidr6": "fd00:95::/64"})
 HAND = ("bench-hand", {"mode": "nat", "cidr": "10.96.0.0/24", "cidr6": "fd00:96::/64"})
-HOSTS = "import sys; from hostwright import environments, hosts; hosts.up(environments.load(sys.argv[1]))"
+HOSTS = (
+    "import sys; from hostwright import environments; from hostwright.hosts import engine;"
+    " engine.up(environments.load(sys.argv[1]))"
+)
 MEMORY = "sudo docker stats --no-stream --format '{{.MemUsage}}'"
 UNITS = {"KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}
 

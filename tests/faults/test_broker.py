@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from hostwright.wanted import BESIDE
+from hostwright.proof.wanted import BESIDE
 from tests.environment import Account
 from tests.faults.conftest import Node, until
 

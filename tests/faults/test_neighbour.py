@@ -8,7 +8,7 @@ from typing import Any
 
 import docker
 
-from hostwright import knock
+from hostwright.proof import knock
 from tests.faults.conftest import Node
 
 

@@ -19,7 +19,7 @@ import pytest
 from testinfra.host import Host
 
 from hostwright.application import Port
-from hostwright.wanted import ROLES, Machine, Unreachable, machines
+from hostwright.proof.wanted import ROLES, Machine, Unreachable, machines
 
 HERE = Path(__file__).parent
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hostwright.application import Application
-from hostwright.wanted import Machine
+from hostwright.proof.wanted import Machine
 
 pytestmark = pytest.mark.app_compose
 

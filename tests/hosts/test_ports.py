@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hostwright.application import Port
-from hostwright.wanted import Look, Machine
+from hostwright.proof.wanted import Look, Machine
 
 pytestmark = pytest.mark.app_compose
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostwright.wanted import ROLES, Machine, Unreachable
+from hostwright.proof.wanted import ROLES, Machine, Unreachable
 
 pytestmark = [getattr(pytest.mark, role) for role in ROLES]
 

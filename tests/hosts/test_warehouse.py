@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from websockets.sync.client import connect
 
-from hostwright.wanted import BESIDE, Machine
+from hostwright.proof.wanted import BESIDE, Machine
 
 pytestmark = [pytest.mark.app_compose, pytest.mark.place("outside")]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hostwright import containers
 from hostwright.errors import BadInput, Failure
+from hostwright.hosts import containers
 from infra import config, hypervisor, preflight, topology
 from infra import image as images
 from infra.config import Settings

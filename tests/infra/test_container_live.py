@@ -19,15 +19,19 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 import lab
-from hostwright import environments, hosts, scaffold, ssh, toolchain
+from hostwright import environments, scaffold, toolchain
 from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
+from hostwright.hosts import engine, ssh
 from tests.live import purge
 
 NAME = "test-infra"
 NODE = f"{NAME}-1"
-UP = "import sys; from hostwright import environments, hosts; hosts.up(environments.load(sys.argv[1]))"
+UP = (
+    "import sys; from hostwright import environments; from hostwright.hosts import engine;"
+    " engine.up(environments.load(sys.argv[1]))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
         try:
             yield environments.load(NAME, project)
         finally:
-            hosts.destroy(environments.load(NAME, project), keep_data=False)
+            engine.destroy(environments.load(NAME, project), keep_data=False)
             purge(NAME)
 
 
@@ -71,7 +75,7 @@ def node() -> Container:
 
 def on_host(environment: Environment, *command: str) -> str:
     """What a command says on the environment's host, over SSH as its operator."""
-    (host,) = hosts.outputs(environment)
+    (host,) = engine.outputs(environment)
     options = ssh.options(environment.state / "id_ed25519", environment.state / "known_hosts")
     return subprocess.run(
         ["ssh", *options, "-o", "BatchMode=yes", f"{host.user}@{host.address}", *command],
@@ -84,18 +88,18 @@ def on_host(environment: Environment, *command: str) -> str:
 
 def marked() -> dict[str, list[str]]:
     """Names of what carries the environment's label."""
-    engine = docker.from_env()
+    daemon = docker.from_env()
     filters: dict[str, str | list[str] | bool] = {"label": f"hostwright.environment={NAME}"}
     return {
-        "containers": [each.name for each in engine.containers.list(all=True, filters=filters)],
-        "networks": [each.name for each in engine.networks.list(filters=filters)],
-        "volumes": [each.name for each in engine.volumes.list(filters=filters)],
+        "containers": [each.name for each in daemon.containers.list(all=True, filters=filters)],
+        "networks": [each.name for each in daemon.networks.list(filters=filters)],
+        "volumes": [each.name for each in daemon.volumes.list(filters=filters)],
     }
 
 
 def test_up_makes_a_host_that_answers(environment: Environment) -> None:
     said: list[str] = []
-    outcome = hosts.up(environment, said.append)
+    outcome = engine.up(environment, said.append)
     (host,) = outcome.hosts
     assert (host.name, host.address, host.address6) == (NODE, "10.92.0.11", "fd00:92::11")
     assert (host.user, host.groups, host.facts["driver"]) == ("opensuse", ["single"], "container")
@@ -111,9 +115,9 @@ def test_up_makes_a_host_that_answers(environment: Environment) -> None:
 
 def test_a_second_up_changes_nothing(environment: Environment) -> None:
     before, said = node().id, list[str]()
-    assert hosts.up(environment, said.append).changes == 0, said
+    assert engine.up(environment, said.append).changes == 0, said
     assert node().id == before
-    assert "unchanged" in hosts.preview(environment)
+    assert "unchanged" in engine.preview(environment)
 
 
 def test_plain_pulumi_sees_no_change_either(environment: Environment) -> None:
@@ -143,14 +147,14 @@ def test_inventory(environment: Environment) -> None:
     assert document["single"]["hosts"] == [NODE]
     assert variables["ansible_host"] == "10.92.0.11"
     assert variables["ansible_ssh_private_key_file"] == str(environment.state / "id_ed25519")
-    assert variables["hostwright_host"] == hosts.outputs(environment)[0].model_dump()
+    assert variables["hostwright_host"] == engine.outputs(environment)[0].model_dump()
     assert variables["hostwright_environment"]["driver"] == "container"
 
 
 def test_a_stopped_host_is_started(environment: Environment) -> None:
     before = node().id
     node().stop(timeout=30)
-    assert hosts.up(environment).changes > 0
+    assert engine.up(environment).changes > 0
     assert (node().id, node().status) == (before, "running")
 
 
@@ -158,10 +162,10 @@ def test_a_removed_host_is_made_again_with_its_data(environment: Environment) ->
     on_host(environment, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept'")
     before = node().id
     node().remove(force=True)
-    assert hosts.up(environment).changes > 0
+    assert engine.up(environment).changes > 0
     assert node().id != before
     assert on_host(environment, "sudo", "-n", "cat", "/var/lib/docker/kept").strip() == "kept"
-    assert hosts.up(environment).changes == 0
+    assert engine.up(environment).changes == 0
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ def test_a_removed_host_is_made_again_with_its_data(environment: Environment) ->
     ],
 )
 def test_a_killed_up_is_taken_up(environment: Environment, moment: str) -> None:
-    hosts.destroy(environment, keep_data=False)
+    engine.destroy(environment, keep_data=False)
     with subprocess.Popen(
         [sys.executable, "-c", UP, NAME],
         cwd=environment.project,
@@ -188,14 +192,14 @@ def test_a_killed_up_is_taken_up(environment: Environment, moment: str) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
-    hosts.up(environment)
+    engine.up(environment)
     assert marked() == {
         "containers": [NODE],
         "networks": [f"hostwright-{NAME}"],
         "volumes": [f"{NODE}-docker"],
     }
     assert on_host(environment, "echo", "here").strip() == "here"
-    assert hosts.up(environment).changes == 0
+    assert engine.up(environment).changes == 0
 
 
 def _come(moment: str) -> bool:
@@ -208,28 +212,28 @@ def _come(moment: str) -> bool:
 
 
 def test_a_strangers_container_stops_it_before_anything_is_made(environment: Environment) -> None:
-    hosts.destroy(environment, keep_data=False)
-    engine = docker.from_env()
+    engine.destroy(environment, keep_data=False)
+    daemon = docker.from_env()
     image = str(environment.settings["container"]["image"])
-    theirs = engine.containers.create(image, ["sleep", "60"], name=NODE)
+    theirs = daemon.containers.create(image, ["sleep", "60"], name=NODE)
     try:
         with pytest.raises(BadInput, match=f"the container {NODE} exists already") as caught:
-            hosts.up(environment)
+            engine.up(environment)
         assert caught.value.exit_status == 2
         assert marked() == {"containers": [], "networks": [], "volumes": []}
-        hosts.destroy(environment, keep_data=False)
+        engine.destroy(environment, keep_data=False)
         theirs.reload()
     finally:
         theirs.remove(force=True)
 
 
 def test_data_outlives_its_host_until_told_otherwise(environment: Environment) -> None:
-    hosts.up(environment)
+    engine.up(environment)
     on_host(environment, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept'")
-    hosts.destroy(environment)
+    engine.destroy(environment)
     assert marked() == {"containers": [], "networks": [], "volumes": [f"{NODE}-docker"]}
-    assert hosts.outputs(environment) == []
-    hosts.up(environment)
+    assert engine.outputs(environment) == []
+    engine.up(environment)
     assert on_host(environment, "sudo", "-n", "cat", "/var/lib/docker/kept").strip() == "kept"
-    hosts.destroy(environment, keep_data=False)
+    engine.destroy(environment, keep_data=False)
     assert marked() == {"containers": [], "networks": [], "volumes": []}

@@ -16,17 +16,21 @@ import pytest
 import yaml
 
 import lab
-from hostwright import environments, hosts, scaffold, ssh, toolchain, virsh
+from hostwright import environments, scaffold, toolchain
 from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
+from hostwright.hosts import engine, ssh, virsh
 from infra import hypervisor
 from lab import libvirtd
 
 NAME = "test-vm"
 HOST = f"{NAME}-1"
 COMMON = f"hostwright-{NAME}"
-UP = "import sys; from hostwright import environments, hosts; hosts.up(environments.load(sys.argv[1]))"
+UP = (
+    "import sys; from hostwright import environments; from hostwright.hosts import engine;"
+    " engine.up(environments.load(sys.argv[1]))"
+)
 DOMAIN = "<domain type='qemu'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
 NETWORK = "<network><name>{name}</name></network>"
 
@@ -70,7 +74,7 @@ def environment(
 
     yield make
     if project.exists():
-        hosts.destroy(environments.load(NAME, project), keep_data=False)
+        engine.destroy(environments.load(NAME, project), keep_data=False)
 
 
 def exists(uri: str) -> set[str]:
@@ -95,9 +99,9 @@ def test_a_strangers_name_stops_it_before_anything_is_made(
     virsh.run(uri, define, str(document))
     try:
         with pytest.raises(BadInput, match=f"the libvirt {kind} {name} exists already") as caught:
-            hosts.up(made)
+            engine.up(made)
         assert caught.value.exit_status == 2
-        hosts.destroy(made, keep_data=False)
+        engine.destroy(made, keep_data=False)
         assert exists(uri) == {kind}, "theirs is still there, and nothing of ours came"
     finally:
         virsh.run(uri, undefine, name)
@@ -108,7 +112,7 @@ def test_the_life_of_a_guest(uri: str, mirror: lab.Mirror, environment: Callable
     made = environment(Path(mirror.qcow2), mirror.qcow2_sha256)
     killed_when(lambda: "domain" in exists(uri), made)
 
-    outcome = hosts.up(made)
+    outcome = engine.up(made)
     (host,) = outcome.hosts
     assert (host.name, host.address, host.address6) == (HOST, "10.89.0.11", "fd00:89::11")
     assert host.facts["driver"] == "libvirt"
@@ -116,7 +120,7 @@ def test_the_life_of_a_guest(uri: str, mirror: lab.Mirror, environment: Callable
     assert "/var/lib/docker" in on_host(made, "findmnt", "/dev/vdb")
     on_host(made, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept; sync'")
 
-    assert hosts.up(made).changes == 0
+    assert engine.up(made).changes == 0
     preview = subprocess.run(
         [toolchain_bin() / "pulumi", "preview", "--stack", NAME, "--non-interactive", "--expect-no-changes"],
         cwd=made.project / "infra",
@@ -128,12 +132,12 @@ def test_the_life_of_a_guest(uri: str, mirror: lab.Mirror, environment: Callable
     )
     assert preview.returncode == 0, preview.stdout + preview.stderr
 
-    hosts.destroy(made)
+    engine.destroy(made)
     assert exists(uri) == {"pool"}
     assert virsh.volumes(uri, COMMON) == [f"{HOST}{hypervisor.DATA}"]
-    hosts.up(made)
+    engine.up(made)
     assert on_host(made, "sudo", "-n", "cat", "/var/lib/docker/kept").strip() == "kept"
-    hosts.destroy(made, keep_data=False)
+    engine.destroy(made, keep_data=False)
     assert exists(uri) == set()
 
 
@@ -157,7 +161,7 @@ def killed_when(come: Callable[[], bool], environment: Environment) -> None:
 
 def on_host(environment: Environment, *command: str) -> str:
     """What a command says on the environment's host, over SSH as its operator."""
-    (host,) = hosts.outputs(environment)
+    (host,) = engine.outputs(environment)
     options = ssh.options(environment.state / "id_ed25519", environment.state / "known_hosts")
     return subprocess.run(
         ["ssh", *options, "-o", "BatchMode=yes", f"{host.user}@{host.address}", *command],

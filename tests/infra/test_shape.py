@@ -12,7 +12,7 @@ import pulumi
 import pytest
 import yaml
 
-from hostwright.host import HostRecord
+from hostwright.hosts.record import HostRecord
 from infra import cloud_init, topology
 from infra.config import Settings
 from tests.infra.conftest import PUBLIC, Mocks
@@ -62,7 +62,7 @@ def test_what_is_pickled_is_a_name(mocks: Mocks, settings: Make) -> None:
         name = next(name for found, name in names(mocks) if found == kind)
         pickled = base64.b64decode(mocks.resources[kind, name]["__provider"])
         assert f"{kind}Provider".encode() in pickled
-        assert b"hostwright.dynamic" in pickled
+        assert b"hostwright.hosts.dynamic" in pickled
         assert len(pickled) < 100
 
 

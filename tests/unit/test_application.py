@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from hostwright import application, application_file
+from hostwright import application
+from hostwright.application import file as application_file
 from hostwright.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,8 +113,8 @@ def test_description_is_plain_data() -> None:
 
 def test_published_schemas_are_those_of_the_model() -> None:
     for name, text in application_file.schemas().items():
-        assert (ROOT / "hostwright" / "schema" / name).read_text() == text, (
-            "python -m hostwright.application_file"
+        assert (ROOT / "hostwright" / "application" / "schema" / name).read_text() == text, (
+            "python -m hostwright.application.file"
         )
 
 
@@ -122,7 +123,7 @@ def test_published_schemas_are_those_of_the_model() -> None:
 )
 def test_shipped_files_hold_to_the_published_schema(schema: str, files: str) -> None:
     validator = jsonschema.Draft202012Validator(
-        yaml.safe_load((ROOT / "hostwright" / "schema" / f"{schema}.json").read_text())
+        yaml.safe_load((ROOT / "hostwright" / "application" / "schema" / f"{schema}.json").read_text())
     )
     found = sorted(ROOT.glob(files))
     assert found

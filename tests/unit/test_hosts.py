@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from hostwright import recovery, stack
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
+from hostwright.hosts import recovery, stack
 
 SHOP = Environment("shop", Path("/nowhere"), {"driver": "container"})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import kvm
+from hostwright.hosts import kvm
 
 
 def test_the_guest_boots_under_emulation() -> None:

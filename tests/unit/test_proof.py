@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 import yaml
 
-from hostwright import application, knock, observe, paths, proof, report, secrets
+from hostwright import application, paths, proof, secrets
 from hostwright.environments import Environment
 from hostwright.errors import Failure
+from hostwright.proof import knock, observe, report
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 

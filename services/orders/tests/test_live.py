@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -271,7 +272,10 @@ async def test_a_slow_client_is_dropped_and_harms_nobody(deployed: Deployed) -> 
                 for _ in range(BACKLOG // 4):
                     assert (await update(quick))["payload"]["order_id"] == 1
                 metrics = await asyncio.to_thread(httpx2.get, f"{deployed.orders.url}/metrics")
-                if "websocket_dropped_total 1.0" in metrics.text:
+                dropped = re.search(r"^websocket_dropped_total (.*)$", metrics.text, re.MULTILINE)
+                assert dropped
+                if float(dropped[1]):
+                    assert float(dropped[1]) == 1, "one client is counted more than once"
                     return
         pytest.fail("the slow client is still served")
 

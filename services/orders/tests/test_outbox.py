@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,13 @@ from testing.rabbitmq import RabbitMQ
 from testing.service import Service
 
 BODY = ["order_id", "customer_name", "status", "total_amount", "timestamp"]
+
+
+@pytest.fixture(scope="module")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """Of this module alone: it is stopped here, and no other service's late events may be counted."""
+    with RabbitMQ.running() as server:
+        yield server
 
 
 @pytest.fixture
@@ -42,7 +49,6 @@ def bodies(found: list[aio_pika.abc.AbstractIncomingMessage]) -> list[dict[str, 
 
 
 async def test_the_message(api: Api, rabbitmq: RabbitMQ) -> None:
-    await messages(rabbitmq)  # what other tests left
     jan = api.as_user(JAN)
     order = await jan.place(customer_name="Żaneta", total_amount=299.9)
     await api.as_user(STAFF).change(order["id"], "confirmed")

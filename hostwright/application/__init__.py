@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hostwright import __version__, paths
-from hostwright.application_checks import problems
-from hostwright.application_file import (
+from hostwright.application.checks import problems
+from hostwright.application.file import (
     ApplicationFile,
     Document,
     Gateway,

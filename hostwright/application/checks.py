@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from hostwright.application_file import (
+from hostwright.application.file import (
     PROBE,
     ApplicationFile,
     Document,

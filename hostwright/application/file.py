@@ -244,7 +244,7 @@ def read(model: type[M], path: Path) -> Document[M]:
         elif first["type"] == "missing":
             what = f"{first['loc'][-1]!r} is missing"
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        fix = f"see hostwright/schema/{SCHEMAS[model]}.json"
+        fix = f"see hostwright/application/schema/{SCHEMAS[model]}.json"
         raise _bad(path, nodes, first["loc"], what + more, fix) from None
 
 

@@ -12,10 +12,11 @@ from pulumi import automation
 from pulumi.automation.events import EngineEvent
 
 from hostwright import environment as process
-from hostwright import recovery, toolchain, typed
-from hostwright import stack as stacks
+from hostwright import toolchain
 from hostwright.environments import Environment
-from hostwright.host import HostRecord
+from hostwright.hosts import recovery, typed
+from hostwright.hosts import stack as stacks
+from hostwright.hosts.record import HostRecord
 
 Say = Callable[[str], None]
 

@@ -17,8 +17,9 @@ import testinfra  # type: ignore[import-untyped]
 from testinfra.host import Host  # type: ignore[import-untyped]
 from testinfra.utils.ansible_runner import AnsibleRunner  # type: ignore[import-untyped]
 
-from hostwright import application, environments, knock, observe, paths, secrets
+from hostwright import application, environments, paths, secrets
 from hostwright.application import Application, Port
+from hostwright.proof import knock, observe
 
 ROLES = ("mirror", "base", "firewall", "docker", "app_compose")
 LOOPBACK = ("127.0.0.1", "::1")

@@ -12,10 +12,10 @@ from typing import Any
 
 from pulumi import automation
 
-from hostwright import containers, typed
-from hostwright import stack as stacks
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
+from hostwright.hosts import containers, typed
+from hostwright.hosts import stack as stacks
 
 Say = Callable[[str], None]
 Thing = tuple[str, str]

@@ -41,12 +41,12 @@ class NetworkProvider(_Provider):
     """An environment's network in the Docker engine."""
 
     def create(self, props: Props) -> CreateResult:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         return CreateResult(containers.create_network(props), props)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         return _read(id_, props, containers.network_exists(id_))
 
@@ -54,7 +54,7 @@ class NetworkProvider(_Provider):
         return _diff(olds, news, replacing=("name", "bridge", "cidr", "cidr6"))
 
     def delete(self, id_: str, props: Props) -> None:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         containers.delete_network(id_, props)
 
@@ -63,12 +63,12 @@ class VolumeProvider(_Provider):
     """A host's data volume in the Docker engine."""
 
     def create(self, props: Props) -> CreateResult:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         return CreateResult(containers.create_volume(props), props)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         return _read(id_, props, containers.volume_exists(id_))
 
@@ -76,7 +76,7 @@ class VolumeProvider(_Provider):
         return _diff(olds, news, replacing=("name",))
 
     def delete(self, id_: str, props: Props) -> None:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         containers.delete_volume(id_, props)
 
@@ -85,30 +85,30 @@ class NodeProvider(_Provider):
     """A node container."""
 
     def create(self, props: Props) -> CreateResult:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         return CreateResult(containers.create_node(props), {**props, "state": "running"})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         state = containers.node_state(id_)
         return _read(id_, {**props, "state": state}, bool(state))
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         stopped = olds.get("state", "running") != "running"
         return _diff(olds, news, containers.REPLACING, containers.UPDATING, stopped)
 
     def update(self, id_: str, _olds: Props, news: Props) -> UpdateResult:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         containers.update_node(id_, news)
         return UpdateResult({**news, "state": "running"})
 
     def delete(self, id_: str, props: Props) -> None:
-        from hostwright import containers
+        from hostwright.hosts import containers
 
         containers.delete_node(id_, props)
 
@@ -117,7 +117,7 @@ class ReadyProvider(_Provider):
     """The fact that a host lets its operator in."""
 
     def create(self, props: Props) -> CreateResult:
-        from hostwright import ssh
+        from hostwright.hosts import ssh
 
         ssh.wait(props)
         return CreateResult(f"{props['user']}@{props['address']}", props)
@@ -130,13 +130,13 @@ class ReservationProvider(_Provider):
     """A MAC's fixed address in the DHCP service of a libvirt network."""
 
     def create(self, props: Props) -> CreateResult:
-        from hostwright import virsh
+        from hostwright.hosts import virsh
 
         virsh.reserve(props)
         return CreateResult(f"{props['mac']}={props['address']}", props)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        from hostwright import virsh
+        from hostwright.hosts import virsh
 
         return _read(id_, props, virsh.reserved(props))
 
@@ -144,7 +144,7 @@ class ReservationProvider(_Provider):
         return _diff(olds, news, replacing=("networkId", "mac", "address", "name"))
 
     def delete(self, _id: str, props: Props) -> None:
-        from hostwright import virsh
+        from hostwright.hosts import virsh
 
         virsh.release(props)
 

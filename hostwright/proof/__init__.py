@@ -14,10 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from hostwright import paths, report
+from hostwright import paths
 from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
 from hostwright.errors import Failure
+from hostwright.proof import report
 
 MARKS = {"holds": ("✓", "green"), "fails": ("✗", "red"), "not deployed": ("–", "yellow")}
 
@@ -77,7 +78,7 @@ def run(
         done = subprocess.run(
             [
                 sys.executable, "-m", "pytest", str(tests), "-q", "--tb=short", "--no-header",
-                "-c", str(tests / "pytest.ini"), "--confcutdir", str(tests), "-p", "hostwright.rows",
+                "-c", str(tests / "pytest.ini"), "--confcutdir", str(tests), "-p", "hostwright.proof.rows",
                 "--hosts=ansible://all", f"--ansible-inventory=inventories/{environment.name}",
                 f"--proof-rows={rows}", f"--junitxml={output / 'junit.xml'}",
                 *(["-m", markers] if markers else []),

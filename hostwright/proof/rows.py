@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hostwright.application import Port
-from hostwright.wanted import Look, Machine, Unreachable
+from hostwright.proof.wanted import Look, Machine, Unreachable
 
 SYSTEM = ("PRETTY_NAME", "VARIANT", "VARIANT_ID", "kernel", "container")
 AREAS = ("Reach", "Mirror", "System", "Firewall", "Docker", "Application", "Ports", "Warehouse")

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from hostwright import knock
+from hostwright.proof import knock
 
 COMMAND_TIMEOUT = 20
 
@@ -422,9 +422,9 @@ def payload(request: dict[str, Any]) -> str:
     return (
         f"import base64,json,sys,types,zlib\nS,R=json.loads(zlib.decompress(base64.b64decode('{packed}')))\n"
         + (
-            "package=sys.modules['hostwright']=types.ModuleType('hostwright')\n"
+            "package=sys.modules['hostwright.proof']=types.ModuleType('hostwright.proof')\n"
             "for name,text in S.items():\n"
-            "    module=types.ModuleType('hostwright.'+name)\n"
+            "    module=types.ModuleType('hostwright.proof.'+name)\n"
             "    sys.modules[module.__name__]=module\n"
             "    setattr(package,name,module)\n"
             "    exec(compile(text,name+'.py','exec'),module.__dict__)\n"
