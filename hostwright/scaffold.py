@@ -33,26 +33,6 @@ PLAYBOOK = """---
   ansible.builtin.import_playbook: hostwright.hostwright.site
 """
 
-ANSIBLE = """[defaults]
-collections_path = .collections:~/.ansible/collections:/usr/share/ansible/collections
-inject_facts_as_vars = false
-gathering = smart
-forks = 20
-timeout = 30
-interpreter_python = /usr/bin/python3
-retry_files_enabled = false
-callbacks_enabled = ansible.posix.profile_tasks
-
-[inventory]
-enable_plugins = hostwright.hostwright.pulumi, ansible.builtin.yaml, ansible.builtin.ini
-any_unparsed_is_failed = true
-
-[ssh_connection]
-pipelining = true
-ssh_args = -o ControlMaster=auto -o ControlPersist=120s
-retries = 3
-"""
-
 IGNORE = """.collections/
 *.retry
 """
@@ -95,9 +75,7 @@ def create(
         ),
         inventory / "group_vars/all/main.yml": _yaml(variables),
         Path("playbooks/site.yml"): PLAYBOOK,
-        Path("ansible.cfg"): (toolkit / "ansible.cfg").read_text()
-        if (toolkit / "ansible.cfg").exists()
-        else "",
+        Path("ansible.cfg"): (toolkit / "ansible.cfg").read_text(),
         Path("requirements.txt"): f"hostwright=={__version__}\n",
         Path(".gitignore"): IGNORE,
     }

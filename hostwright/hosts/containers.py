@@ -216,29 +216,32 @@ def claim(
             _claim("network", {"environment": environment, "name": network.name}, network.attrs.get("Labels"))
 
 
-def sweep(environment: str, known: Collection[str], drop: Collection[str]) -> list[str]:
-    """Remove what carries the environment's label but is not `known` by name: a killed run's orphans.
-
-    `drop`: `hosts` for containers and networks, `data` for volumes. Returns what was removed.
-    """
+def sweep(environment: str, known: Collection[str]) -> list[str]:
+    """Remove containers and networks with the environment's label that are not `known` by name; what went."""
     engine = connect()
-    marked: dict[str, str | list[str] | bool] = {"label": f"{ENVIRONMENT}={environment}"}
     removed = []
-    if "hosts" in drop:
-        for container in engine.containers.list(all=True, filters=marked):
-            if container.name not in known:
-                container.remove(force=True, v=True)
-                removed.append(f"container {container.name}")
-        for network in engine.networks.list(filters=marked):
-            if network.name not in known:
-                network.remove()
-                removed.append(f"network {network.name}")
-    if "data" in drop:
-        for volume in engine.volumes.list(filters=marked):
-            if volume.name not in known:
-                volume.remove()
-                removed.append(f"volume {volume.name}")
+    for container in engine.containers.list(all=True, filters=_marked(environment)):
+        if container.name not in known:
+            container.remove(force=True, v=True)
+            removed.append(f"container {container.name}")
+    for network in engine.networks.list(filters=_marked(environment)):
+        if network.name not in known:
+            network.remove()
+            removed.append(f"network {network.name}")
     return removed
+
+
+def sweep_data(environment: str) -> list[str]:
+    """Remove the volumes with the environment's label; what went. No container may be using them any more."""
+    removed = []
+    for volume in connect().volumes.list(filters=_marked(environment)):
+        volume.remove()
+        removed.append(f"volume {volume.name}")
+    return removed
+
+
+def _marked(environment: str) -> dict[str, str | list[str] | bool]:
+    return {"label": f"{ENVIRONMENT}={environment}"}
 
 
 def connect() -> docker.DockerClient:

@@ -68,6 +68,8 @@ def destroy(environment: Environment, keep_data: bool = True, on_event: Say | No
         if not keep_data:
             _unprotect(stack)
         stack.destroy(on_event=_told(on_event), refresh=True, exclude_protected=keep_data, color="never")
+        if not keep_data:
+            recovery.sweep_data(environment, on_event or _silent)
         _forget_outputs(stack)
 
 

@@ -50,6 +50,13 @@ def take_up(environment: Environment, stack: automation.Stack, say: Say, drop: D
         stack.import_stack(automation.Deployment(exported.version, state))
 
 
+def sweep_data(environment: Environment, say: Say) -> None:
+    """Remove the data volumes that the state does not name, as those of a former driver; once no host is left."""
+    with _engine_optional(environment):
+        for volume in containers.sweep_data(environment.name):
+            say(f"removed what no host uses any more: {volume}")
+
+
 def unlock(environment: Environment, say: Say, patience: float = 120) -> None:
     """Wait for a run that holds the environment's lock, `patience` seconds; clear the lock of a dead one.
 
@@ -90,10 +97,9 @@ def _sweep(environment: Environment, known: set[Thing], begun: set[Thing], drop:
     """Remove what carries the environment's mark and is not `known` to the state; what went."""
     removed: list[str] = []
     if drop:
-        # A next `up` adopts its own containers; only what no `up` follows must go. An environment of
-        # another driver may have been one of containers before, and an engine is not asked of it.
-        with suppress(*([] if environment.driver == "container" else [Failure])):
-            removed += containers.sweep(environment.name, {name for _, name in known}, drop)
+        # A next `up` adopts its own containers; only what no `up` follows must go.
+        with _engine_optional(environment):
+            removed += containers.sweep(environment.name, {name for _, name in known})
     if environment.driver == "libvirt":
         with suppress(BadInput):  # what is there can be removed whatever the settings say by now
             settings = typed.settings(environment)
@@ -101,6 +107,11 @@ def _sweep(environment: Environment, known: set[Thing], begun: set[Thing], drop:
 
             removed += hypervisor.sweep(settings, known, begun, "data" in drop)
     return removed
+
+
+def _engine_optional(environment: Environment) -> suppress:
+    """An environment of another driver may have been one of containers before; it needs no engine for that."""
+    return suppress(*([] if environment.driver == "container" else [Failure]))
 
 
 def _leave_data(driver: str, state: dict[str, Any]) -> list[str]:

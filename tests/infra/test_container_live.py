@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -23,7 +24,7 @@ from hostwright import environments, scaffold, toolchain
 from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
-from hostwright.hosts import engine, ssh
+from hostwright.hosts import engine, recovery, ssh
 from tests.live import purge
 
 NAME = "test-infra"
@@ -235,5 +236,16 @@ def test_data_outlives_its_host_until_told_otherwise(environment: Environment) -
     assert engine.outputs(environment) == []
     engine.up(environment)
     assert on_host(environment, "sudo", "-n", "cat", "/var/lib/docker/kept").strip() == "kept"
+    engine.destroy(environment, keep_data=False)
+    assert marked() == {"containers": [], "networks": [], "volumes": []}
+
+
+def test_data_that_a_former_driver_left_goes_when_told(environment: Environment) -> None:
+    """While its host still runs: the driver was changed, and nothing has been made with the new one yet."""
+    engine.up(environment)
+    elsewhere = replace(environment, settings={**environment.settings, "driver": "static"})
+    said: list[str] = []
+    recovery.take_up(elsewhere, engine._stack(elsewhere), said.append)
+    assert any(f"{NODE}-docker" in line for line in said), said
     engine.destroy(environment, keep_data=False)
     assert marked() == {"containers": [], "networks": [], "volumes": []}
