@@ -44,5 +44,6 @@ def test_a_project_made_by_the_wheel_stands_on_the_wheel(site: Path, tmp_path: P
     assert link.resolve() == site / "hostwright" / "_toolkit"
     documented = run(str(Path(sys.executable).with_name("ansible-doc")), "hostwright.hostwright.compose")
     assert str(link) in documented
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {web1: {}}}")
     playbook = [str(Path(sys.executable).with_name("ansible-playbook")), "--list-tasks", "playbooks/site.yml"]
-    assert "app_compose" in run(*playbook, "--inventory", "web1,")
+    assert "app_compose" in run(*playbook, "--inventory", str(tmp_path / "hosts.yml"))
