@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json as jsonlib
 import shlex
 import sys
@@ -31,6 +32,7 @@ from hostwright import (
     remote,
     render,
     scaffold,
+    secrets,
     toolchain,
 )
 from hostwright.errors import BadInput, Failure, HostwrightError
@@ -259,6 +261,20 @@ def restart(_: Context, service: str, environment: str = "") -> None:
         print(f"{host.name}: {service} restarted")
 
 
+@task(
+    name="rotate",
+    positional=["names"],
+    help={"names": "the secrets, by name; an unknown one says which there are", "environment": ENVIRONMENT},
+)
+def rotate(_: Context, names: str, environment: str = "") -> None:
+    """Make secrets anew, for the next `up` to deliver: hostwright rotate rabbitmq_password"""
+    chosen = environments.load(environment)
+    app = application.load(chosen.application, chosen.project)
+    for name in secrets.rotate(chosen, app, names.split(",")):
+        print(name)
+    say("next: hostwright up delivers them; until then the hosts go on with the old ones")
+
+
 @task(name="ssh", help={"host": "the host (default: the only one)", "environment": ENVIRONMENT})
 def ssh(_: Context, host: str = "", environment: str = "") -> None:
     """Log in, or run a command: hostwright ssh -- uptime"""
@@ -312,7 +328,7 @@ class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
     remainder = ""  # what stands after --
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
-        arguments = list(sys.argv if argv is None else argv)
+        arguments = _gathered(list(sys.argv if argv is None else argv))
         try:
             super().run(arguments, exit=exit)
         except SystemExit as stop:
@@ -327,11 +343,26 @@ class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
         Hostwright.remainder = self.core.remainder
 
 
+def _gathered(arguments: list[str]) -> list[str]:
+    """`rotate A B -e C` as `rotate A,B -e C`: invoke takes one value at a place, and the next for a verb."""
+    if arguments[1:2] != ["rotate"]:
+        return arguments
+    names, options = [], []
+    rest = iter(arguments[2:])
+    for each in rest:
+        if each.startswith("-"):
+            options += [each, *itertools.islice(rest, int(each in ("-e", "--environment")))]
+        else:
+            names.append(each)
+    return [*arguments[:2], *([",".join(names)] if names else []), *options]
+
+
 def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
-        init, doctor_, toolchain_, lab, up, plan, render_, graph_, proof_, status, logs, restart, ssh, down
-    )
+        init, doctor_, toolchain_, lab, up, plan, render_, graph_,
+        proof_, status, logs, restart, rotate, ssh, down,
+    )  # fmt: skip
     Hostwright(
         name="hostwright",
         version=__version__,

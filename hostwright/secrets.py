@@ -37,6 +37,8 @@ PARENTS = {
     "gateway_private_key": "ca_certificate",
     "gateway_certificate": "gateway_private_key",
 }
+# Only how the first admin is made: afterwards they are the application's, and a new one here opens nothing.
+FIRST_ADMIN = ("admin_email", "admin_password")
 
 
 def ensure(environment: Environment, application: Application, names: Iterable[str] = ()) -> dict[str, str]:
@@ -68,22 +70,25 @@ def read(environment: Environment) -> dict[str, str]:
 def rotate(environment: Environment, application: Application, secrets: Collection[str]) -> list[str]:
     """Make these anew, and what is made from them; the next deployment delivers them. Returns what changed.
 
-    Stores change their passwords when they start with new ones. `admin_password` is only how the first admin
-    is made: afterwards it is changed in the application, like everybody's.
+    Stores change their passwords when they start with new ones. Raises BadInput, and changes nothing, for a
+    name that is not one of the application's, and before the first `up`.
     """
-    known = {secret.name: secret for secret in application.secrets()}
-    for name in secrets:
-        if name not in known or known[name].kind == "email":
-            rotatable = ", ".join(each for each in known if known[each].kind != "email")
+    known = [secret.name for secret in application.secrets() if secret.name not in FIRST_ADMIN]
+    if unknown := sorted(set(secrets) - {*known}):
+        raise BadInput(
+            f"no secret {unknown[0]!r} to rotate", where=application.name, fix=f"one of: {', '.join(known)}"
+        )
+    with _alone(environment):
+        held = read(environment)
+        if not held:
             raise BadInput(
-                f"no secret {name!r} to rotate", where=application.name, fix=f"one of: {rotatable}"
+                "there are no secrets yet", where=environment.name, fix="hostwright up makes the first ones"
             )
-    held = read(environment)
-    kept = {name: value for name, value in held.items() if not _lineage(name) & set(secrets)}
-    names = _names_of(held["gateway_certificate"]) if "gateway_certificate" in held else ()
-    values = complete(application, kept, environment.name, names)
-    changed = {name: value for name, value in values.items() if held.get(name) != value}
-    _keep(environment, changed)
+        kept = {name: value for name, value in held.items() if not _lineage(name) & set(secrets)}
+        names = _names_of(held["gateway_certificate"]) if "gateway_certificate" in held else ()
+        values = complete(application, kept, environment.name, names)
+        changed = {name: value for name, value in values.items() if held.get(name) != value}
+        _keep(environment, changed)
     return sorted(changed)
 
 

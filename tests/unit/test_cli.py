@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hostwright import toolchain
+
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "ssh", "down",
+    "graph", "proof", "status", "logs", "restart", "rotate", "ssh", "down",
 ]  # fmt: skip
 
 
@@ -127,6 +129,37 @@ def test_a_broken_settings_file_is_named(home: dict[str, str], project: Path) ->
     done = run(home, project, "up")
     assert done.returncode == 2
     assert "Pulumi.prod.yaml" in done.stderr
+
+
+def test_rotate_names_what_it_changed_and_what_is_next(home: dict[str, str], project: Path) -> None:
+    toolchain.ensure()
+    home |= {"PULUMI_CONFIG_PASSPHRASE": "of the tests only", "PULUMI_BACKEND_URL": f"file://{project}"}
+    settings = project / "infra/Pulumi.prod.yaml"
+
+    def refused(*arguments: str) -> str:
+        before = settings.read_text()
+        done = run(home, project, "rotate", *arguments)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert "Traceback" not in done.stderr
+        assert settings.read_text() == before, "nothing half-done"
+        return done.stderr
+
+    assert "did not receive required positional arguments" in refused()
+    assert "there are no secrets yet" in refused("rabbitmq_password")
+    secrets = "from hostwright import application, environments, secrets as s;"
+    make = f"{secrets} s.ensure(environments.load('prod'), application.load('warehouse'))"
+    subprocess.run([sys.executable, "-c", make], cwd=project, env=home, check=True)
+
+    wrong = refused("rabbitmq_password", "rabbit_password", "-e", "prod")
+    assert "no secret 'rabbit_password' to rotate" in wrong
+    assert "where: warehouse" in wrong
+    assert "fix: one of: auth-db_password, auth_database_password, " in wrong
+    assert "no secret 'admin_password' to rotate" in refused("admin_password")
+
+    done = run(home, project, "rotate", "token_private_key", "-e", "prod", "rabbitmq_password")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["rabbitmq_password", "token_private_key", "token_public_key"]
+    assert "hostwright up delivers them" in done.stderr
 
 
 def test_doctor_speaks_json(home: dict[str, str], project: Path) -> None:

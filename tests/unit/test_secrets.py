@@ -177,6 +177,9 @@ def test_the_store_keeps_them_encrypted_and_exact(
 def test_rotation_changes_what_is_named_and_what_is_made_from_it(
     warehouse: Application, environment: Environment
 ) -> None:
+    with pytest.raises(BadInput, match="there are no secrets yet"):
+        secrets.rotate(environment, warehouse, ["rabbitmq_password"])
+    assert secrets.read(environment) == {}
     old = secrets.ensure(environment, warehouse, ADDRESSES)
     assert secrets.rotate(environment, warehouse, ["rabbitmq_password", "token_private_key"]) == [
         "rabbitmq_password",
@@ -192,7 +195,7 @@ def test_rotation_changes_what_is_named_and_what_is_made_from_it(
         "gateway_private_key",
     ]
     assert set(secrets._names_of(secrets.read(environment)["gateway_certificate"])) >= set(ADDRESSES)
-    for wrong in ("nope", "admin_email"):
+    for wrong in ("nope", "admin_email", "admin_password"):
         with pytest.raises(BadInput, match=f"no secret '{wrong}' to rotate"):
             secrets.rotate(environment, warehouse, [wrong])
 
