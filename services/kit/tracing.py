@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from opentelemetry import trace
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,18 +11,13 @@ from kit.settings import Settings
 
 
 def middleware(settings: Settings) -> list[Middleware]:
-    """The ASGI instrumentation, exporting to `OTEL_EXPORTER_OTLP_ENDPOINT` by the installed exporter."""
+    """The ASGI instrumentation, exporting to `OTEL_EXPORTER_OTLP_ENDPOINT` as OTLP over HTTP."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    exporters = {each.name: each for each in entry_points(group="opentelemetry_traces_exporter")}
-    exporter = next(
-        (exporters[name] for name in ("otlp_proto_http", "otlp_proto_grpc") if name in exporters), None
-    )
-    if exporter is None:
-        raise SystemExit("error: OTEL_EXPORTER_OTLP_ENDPOINT: no OTLP exporter is installed in this image")
     provider = TracerProvider(
         resource=Resource.create(
             {
@@ -34,7 +27,7 @@ def middleware(settings: Settings) -> list[Middleware]:
             }
         )
     )
-    provider.add_span_processor(BatchSpanProcessor(exporter.load()()))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return [
         Middleware(
             OpenTelemetryMiddleware,

@@ -7,14 +7,14 @@ import json
 import logging as stdlib
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Annotated, Any
 
-import grpc  # type: ignore[import-untyped]
 import httpx2
 import kit.app
 import pytest
@@ -25,10 +25,7 @@ from kit.database import Database, Session
 from kit.errors import NotFound, TooManyRequests, responses
 from kit.settings import DatabaseSettings
 from kit.testing import client
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import BaseModel, Field
 from sqlalchemy import text
 from testing.process import free_port
@@ -272,32 +269,37 @@ def test_a_contract_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> N
 
 async def test_traces_reach_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where an endpoint is configured: spans by route template, none of probes."""
+    asked: list[tuple[str, str]] = []
     received: list[ExportTraceServiceRequest] = []
 
-    def export(request: ExportTraceServiceRequest, _: object) -> ExportTraceServiceResponse:
-        received.append(request)
-        return ExportTraceServiceResponse()
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append((self.path, self.headers["Content-Type"]))
+            received.append(ExportTraceServiceRequest.FromString(body))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
-    collector = grpc.server(ThreadPoolExecutor(1))
-    handler = grpc.unary_unary_rpc_method_handler(
-        export, ExportTraceServiceRequest.FromString, ExportTraceServiceResponse.SerializeToString
-    )
-    service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    collector.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
-    endpoint = f"http://127.0.0.1:{collector.add_insecure_port('127.0.0.1:0')}"
-    collector.start()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
-    try:
-        for app in (application(), application(otel_exporter_otlp_endpoint=endpoint)):
-            async with client(app) as api:
-                for path in ("/items/1", "/health/live"):
-                    assert (await api.get(path)).status_code == 200
-            for each in app.user_middleware:
-                provider: Any = each.kwargs.get("tracer_provider")
-                if provider is not None:
-                    await asyncio.to_thread(provider.shutdown)
-    finally:
-        collector.stop(0)
+        def log_message(self, *_: object) -> None:
+            """The test's output is not its log."""
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{collector.server_port}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        try:
+            for app in (application(), application(otel_exporter_otlp_endpoint=endpoint)):
+                async with client(app) as api:
+                    for path in ("/items/1", "/health/live"):
+                        assert (await api.get(path)).status_code == 200
+                for each in app.user_middleware:
+                    provider: Any = each.kwargs.get("tracer_provider")
+                    if provider is not None:
+                        await asyncio.to_thread(provider.shutdown)
+        finally:
+            collector.shutdown()
+    assert set(asked) == {("/v1/traces", "application/x-protobuf")}
     spans = [
         span for each in received for scope in each.resource_spans[0].scope_spans for span in scope.spans
     ]
