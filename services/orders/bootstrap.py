@@ -12,22 +12,25 @@ from kit.authentication import Local
 from kit.broker import RabbitPublisher
 from kit.database import Database
 from kit.lanes import Lanes
+from kit.live import Feed, Gate, Hub
 from kit.outbox import Relay
 from kit.remote import Remote
 from kit.tokens import Verifier
 
-from orders.live import Gate, Hub
+from orders.live import CHANNEL, Update, read
 from orders.orders import Orders, may_see
 from orders.settings import OrdersSettings
 
 
 class State(kit.app.State):
     orders: Orders
-    gate: Gate
+    gate: Gate[Update]
 
 
 def create(settings: OrdersSettings) -> FastAPI:
     """Ready without RabbitMQ: orders are taken while it is down, and told when it is back."""
+
+    feed = Feed(CHANNEL, read, lambda identity, update: may_see(identity, update.owner_id))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
@@ -39,7 +42,7 @@ def create(settings: OrdersSettings) -> FastAPI:
             RabbitPublisher.open(settings) as publisher,
             httpx2.AsyncClient(timeout=settings.auth_timeout) as http,
             Relay(database, publisher, registry=registry).running(),
-            Hub.running(database, may_see, settings.websocket_clients, registry) as hub,
+            Hub.running(database, feed, settings.websocket_clients, registry) as hub,
         ):
             # The gateway has asked auth about every HTTP request; it cannot do so for a browser's WebSocket.
             gate = Gate(settings, hub, verifier, Remote(verifier, settings.auth_url, http))

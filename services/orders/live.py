@@ -1,36 +1,13 @@
-"""Live updates: PostgreSQL tells every instance of a change, and each instance its own WebSocket clients."""
+"""Live updates of orders: told with the change, heard by every instance (`kit.live`)."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 
 import orjson
 import psycopg
-from kit import logging
-from kit.authentication import Authenticator, Identity, bearer
-from kit.database import Database
-from kit.errors import Unauthorized, Unavailable
-from kit.tokens import Verifier
-from prometheus_client import CollectorRegistry, Counter, Gauge
-from starlette.websockets import WebSocket, WebSocketDisconnect
-
-from orders.settings import OrdersSettings
-
-log = logging.get("orders.live")
 
 CHANNEL = "order_updates"
-BACKLOG = 100  # updates that a client may be behind
-SEND_TIMEOUT = 10.0  # seconds for a client to take one
-CLOSE_TIMEOUT = 2.0  # seconds for a client to be told why
-LISTEN_TIMEOUT = 5.0  # seconds that a client waits for us to listen, as after a start
-RECONNECT = 1.0  # seconds between attempts to listen
-
-# Close codes of RFC 6455 and its registry.
-POLICY, RESTART, LATER = 1008, 1012, 1013
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,227 +20,12 @@ class Update:
     updated_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Why a connection ends: a code of RFC 6455 and a text for people."""
-
-    code: int
-    reason: str
-
-
 async def tell(connection: psycopg.AsyncConnection, update: Update) -> None:
     """Told to every instance if, and when, the caller's transaction commits."""
     await connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, orjson.dumps(update).decode()])
 
 
-class Client:
-    """One connection: who it is, what waits to be sent, and, once known, why it ends."""
-
-    def __init__(self, identity: Identity) -> None:
-        self.identity = identity
-        self.waiting: asyncio.Queue[Update] = asyncio.Queue(BACKLOG)
-        self.closing: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
-
-    def end(self, why: Close) -> None:
-        if not self.closing.done():
-            self.closing.set_result(why)
-
-
-class Hub:
-    """The clients of this instance, and the one database connection that hears for all of them."""
-
-    def __init__(
-        self,
-        database: Database,
-        may_see: Callable[[Identity, int], bool],
-        limit: int,
-        registry: CollectorRegistry,
-    ) -> None:
-        self._database = database
-        self._may_see = may_see
-        self._limit = limit
-        self._clients: set[Client] = set()
-        self._listening = asyncio.Event()
-        self._gauge = Gauge("websocket_clients", "Connected WebSocket clients", registry=registry)
-        self._dropped = Counter("websocket_dropped", "Clients too slow to keep up", registry=registry)
-
-    @classmethod
-    @asynccontextmanager
-    async def running(
-        cls,
-        database: Database,
-        may_see: Callable[[Identity, int], bool],
-        limit: int,
-        registry: CollectorRegistry,
-    ) -> AsyncIterator[Hub]:
-        """Listens in the background."""
-        hub = cls(database, may_see, limit, registry)
-        task = asyncio.create_task(hub._listen(), name="live-updates")
-        try:
-            yield hub
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    @asynccontextmanager
-    async def client(self, identity: Identity) -> AsyncIterator[Client]:
-        """A registered client; raises `Unavailable` where updates could not be promised."""
-        try:
-            async with asyncio.timeout(LISTEN_TIMEOUT):
-                await self._listening.wait()
-        except TimeoutError as error:
-            raise Unavailable("Live updates are unavailable") from error
-        if len(self._clients) >= self._limit:
-            raise Unavailable("Too many connections")
-        client = Client(identity)
-        self._clients.add(client)
-        self._gauge.set(len(self._clients))
-        try:
-            yield client
-        finally:
-            self._clients.discard(client)
-            self._gauge.set(len(self._clients))
-
-    def publish(self, update: Update) -> None:
-        """Hands an update to the clients who may see the order; who cannot keep up is dropped."""
-        for client in self._clients:
-            if self._may_see(client.identity, update.owner_id):
-                try:
-                    client.waiting.put_nowait(update)
-                except asyncio.QueueFull:
-                    self.drop(client)
-
-    def drop(self, client: Client) -> None:
-        """Ends a client who is too slow; counted once, however many updates still find it here."""
-        if not client.closing.done():
-            self._dropped.inc()
-            client.end(Close(LATER, "Too slow"))
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._hear()
-            except Exception as error:  # whatever it is, the next connection may do better
-                log.warning("live updates wait for the database", reason=type(error).__name__)
-            finally:
-                self._listening.clear()
-                # What happened meanwhile is not known: clients reconnect and read their lists again.
-                self._end_all(Close(RESTART, "Live updates were interrupted"))
-            await asyncio.sleep(RECONNECT)
-
-    async def _hear(self) -> None:
-        async with await self._database.dedicated() as connection:
-            await connection.execute(f"LISTEN {CHANNEL}")
-            self._listening.set()
-            async for each in connection.notifies():
-                told = orjson.loads(each.payload)
-                # During an upgrade the other version may tell more than we know.
-                self.publish(Update(**{field.name: told[field.name] for field in fields(Update)}))
-
-    def _end_all(self, why: Close) -> None:
-        for client in self._clients:
-            client.end(why)
-
-
-class Gate:
-    """Serves WebSocket clients from their first request to their close."""
-
-    def __init__(
-        self, settings: OrdersSettings, hub: Hub, verifier: Verifier, authenticator: Authenticator
-    ) -> None:
-        self._settings = settings
-        self._hub = hub
-        self._verifier = verifier
-        self._authenticator = authenticator
-
-    async def serve(self, websocket: WebSocket, message: Callable[[Update], str], heartbeat: str) -> None:
-        """Sends `message(update)` for each update, `heartbeat` where there is none for a while.
-
-        Accepted when updates flow, so that a client who then reads its list misses nothing. A refused one
-        is accepted too, and closed: only so does a browser's page learn why.
-        """
-        offered = websocket.scope.get("subprotocols", [])
-        subprotocol = "bearer" if "bearer" in offered else None
-        try:
-            token = _token(websocket, offered)
-            identity = await self._authenticator(token)
-            left = self._verifier.verify(token).expires - time.time()
-            async with self._hub.client(identity) as client:
-                await websocket.accept(subprotocol)
-                why = await self._first(
-                    client.closing,
-                    self._read(websocket),
-                    self._write(websocket, client, message, heartbeat),
-                    self._recheck(client, token),
-                    _after(left, Close(POLICY, "Token expired")),
-                )
-                await _close(websocket, why)
-        except (Unauthorized, Unavailable) as error:
-            code = POLICY if isinstance(error, Unauthorized) else LATER
-            await websocket.accept(subprotocol)
-            await _close(websocket, Close(code, error.error))
-
-    async def _first(self, closing: asyncio.Future[Close], *rest: Awaitable[Close | None]) -> Close | None:
-        """What the first of them to end says; the others are cancelled."""
-        tasks = [asyncio.ensure_future(each) for each in (closing, *rest)]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return closing.result() if closing.done() else done.pop().result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _read(self, websocket: WebSocket) -> None:
-        """Until the client goes; what it says is of no interest."""
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass
-
-    async def _write(
-        self, websocket: WebSocket, client: Client, message: Callable[[Update], str], heartbeat: str
-    ) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(self._settings.websocket_heartbeat):
-                    line = message(await client.waiting.get())
-            except TimeoutError:
-                line = heartbeat
-            try:
-                async with asyncio.timeout(SEND_TIMEOUT):
-                    await websocket.send_text(line)
-            except TimeoutError:
-                self._hub.drop(client)
-                return
-            except (RuntimeError, WebSocketDisconnect):
-                return
-
-    async def _recheck(self, client: Client, token: str) -> Close:
-        """Ends a client whose token has been revoked; follows a changed role."""
-        while True:
-            await asyncio.sleep(self._settings.websocket_recheck)
-            try:
-                client.identity = await self._authenticator(token)
-            except Unauthorized as error:
-                return Close(POLICY, error.error)
-            except Unavailable:
-                continue  # who was let in stays while auth is away
-
-
-async def _close(websocket: WebSocket, why: Close | None) -> None:
-    """Says why, unless the client has gone already."""
-    if why:
-        with suppress(RuntimeError, TimeoutError, OSError):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await websocket.close(why.code, why.reason)
-
-
-async def _after(seconds: float, why: Close) -> Close:
-    await asyncio.sleep(max(seconds, 0))
-    return why
-
-
-def _token(websocket: WebSocket, offered: list[str]) -> str:
-    """From the header, or from the subprotocols, the one thing that browsers let a page choose."""
-    if offered[:1] == ["bearer"] and len(offered) == 2:
-        return offered[1]
-    return bearer(websocket)
+def read(payload: str) -> Update:
+    """During an upgrade the other version may tell more than we know."""
+    told = orjson.loads(payload)
+    return Update(**{field.name: told[field.name] for field in fields(Update)})

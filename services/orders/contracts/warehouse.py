@@ -16,10 +16,11 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from kit.authentication import Current
 from kit.errors import Forbidden, Unauthorized, responses
+from kit.live import Gate
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from starlette.websockets import WebSocket
 
-from orders.live import Gate, Update
+from orders.live import Update
 from orders.models import Source
 from orders.orders import Filters, IllegalStatus, NewOrder, Order, OrderNotFound, Orders
 from orders.status import Status
@@ -150,7 +151,7 @@ async def update_status(identity: Current, order_id: OrderId, body: StatusIn, us
 
 
 async def live_updates(websocket: WebSocket) -> None:
-    gate: Gate = websocket.state.gate
+    gate: Gate[Update] = websocket.state.gate
     await gate.serve(websocket, _update, '{"type":"heartbeat"}')
 
 

@@ -14,8 +14,9 @@ import httpx2
 import jwt
 import psycopg
 import pytest
+from kit.live import BACKLOG
 from kit.tokens import Issuer
-from orders.live import BACKLOG, CHANNEL
+from orders.live import CHANNEL
 from orders.tests.conftest import Deployed, rows
 from testing.keys import Keys
 from testing.process import free_port
