@@ -35,8 +35,10 @@ from hostwright import (
     secrets,
     toolchain,
 )
+from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure, HostwrightError
 from hostwright.hosts import engine
+from hostwright.hosts.record import HostRecord
 
 ENVIRONMENT = "the environment (default: $HOSTWRIGHT_ENVIRONMENT, or the only one of the project)"
 JSON = "print JSON for a program to read"
@@ -239,6 +241,8 @@ def logs(_: Context, environment: str = "", service: str = "", follow: bool = Fa
     """Print the application's logs: hostwright logs --service orders --follow"""
     chosen = environments.load(environment)
     for host in engine.outputs(chosen):
+        if service:
+            _check_service(chosen, host, service)
         arguments = [
             "logs",
             "--timestamps",
@@ -249,13 +253,18 @@ def logs(_: Context, environment: str = "", service: str = "", follow: bool = Fa
         remote.compose(chosen, host, arguments, stream=True)
 
 
+def _check_service(environment: Environment, host: HostRecord, service: str) -> None:
+    """Raise BadInput unless the host has a container of the service."""
+    known = sorted({row["service"] for row in remote.containers(environment, host)})
+    scaffold.check_choice("service", service, known)
+
+
 @task(name="restart", positional=["service"], help={"service": "the service", "environment": ENVIRONMENT})
 def restart(_: Context, service: str, environment: str = "") -> None:
     """Restart one service and wait until it is healthy: hostwright restart orders"""
     chosen = environments.load(environment)
     for host in engine.outputs(chosen):
-        known = sorted({row["service"] for row in remote.containers(chosen, host)})
-        scaffold.check_choice("service", service, known)
+        _check_service(chosen, host, service)
         remote.compose(chosen, host, ["restart", service])
         remote.compose(chosen, host, ["up", "--detach", "--wait", "--no-recreate", service])
         print(f"{host.name}: {service} restarted")
