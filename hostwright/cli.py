@@ -218,7 +218,8 @@ def status(_: Context, environment: str = "", json: bool = False) -> None:
         table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
     bad = [row["service"] for row in rows if not _well(row)]
     if bad or not rows:
-        raise Failure(f"not well: {', '.join(bad) or 'nothing runs'}", fix="hostwright logs --service NAME")
+        fix = "hostwright logs --service NAME" if bad else "hostwright up"
+        raise Failure(f"not well: {', '.join(bad) or 'nothing runs'}", fix=fix)
 
 
 def _well(row: dict[str, Any]) -> bool:
@@ -305,8 +306,10 @@ def down(_: Context, environment: str = "", data: bool = False, yes: bool = Fals
     if not yes:
         if not sys.stdin.isatty():
             raise BadInput("down asks before it removes", fix="add --yes to answer beforehand")
-        what = "hosts AND DATA" if data else "hosts (data volumes stay)"
-        answer = input(f"This removes the {what} of {chosen.name!r}. Type its name to go on: ")
+        deed = "removes the hosts AND DATA" if data else "removes the hosts (data volumes stay)"
+        if chosen.driver == "static":
+            deed = "forgets the hosts (the machines stay as they are)"
+        answer = input(f"This {deed} of {chosen.name!r}. Type its name to go on: ")
         if answer.strip() != chosen.name:
             raise BadInput("the name does not match; nothing was removed", fix=f"type {chosen.name} to go on")
     deploy.down(chosen, data)
