@@ -35,8 +35,10 @@ from hostwright import (
     secrets,
     toolchain,
 )
+from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure, HostwrightError
 from hostwright.hosts import engine
+from hostwright.hosts.record import HostRecord
 
 ENVIRONMENT = "the environment (default: $HOSTWRIGHT_ENVIRONMENT, or the only one of the project)"
 JSON = "print JSON for a program to read"
@@ -216,7 +218,8 @@ def status(_: Context, environment: str = "", json: bool = False) -> None:
         table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
     bad = [row["service"] for row in rows if not _well(row)]
     if bad or not rows:
-        raise Failure(f"not well: {', '.join(bad) or 'nothing runs'}", fix="hostwright logs --service NAME")
+        fix = "hostwright logs --service NAME" if bad else "hostwright up"
+        raise Failure(f"not well: {', '.join(bad) or 'nothing runs'}", fix=fix)
 
 
 def _well(row: dict[str, Any]) -> bool:
@@ -239,6 +242,8 @@ def logs(_: Context, environment: str = "", service: str = "", follow: bool = Fa
     """Print the application's logs: hostwright logs --service orders --follow"""
     chosen = environments.load(environment)
     for host in engine.outputs(chosen):
+        if service:
+            _check_service(chosen, host, service)
         arguments = [
             "logs",
             "--timestamps",
@@ -249,13 +254,18 @@ def logs(_: Context, environment: str = "", service: str = "", follow: bool = Fa
         remote.compose(chosen, host, arguments, stream=True)
 
 
+def _check_service(environment: Environment, host: HostRecord, service: str) -> None:
+    """Raise BadInput unless the host has a container of the service."""
+    known = sorted({row["service"] for row in remote.containers(environment, host)})
+    scaffold.check_choice("service", service, known)
+
+
 @task(name="restart", positional=["service"], help={"service": "the service", "environment": ENVIRONMENT})
 def restart(_: Context, service: str, environment: str = "") -> None:
     """Restart one service and wait until it is healthy: hostwright restart orders"""
     chosen = environments.load(environment)
     for host in engine.outputs(chosen):
-        known = sorted({row["service"] for row in remote.containers(chosen, host)})
-        scaffold.check_choice("service", service, known)
+        _check_service(chosen, host, service)
         remote.compose(chosen, host, ["restart", service])
         remote.compose(chosen, host, ["up", "--detach", "--wait", "--no-recreate", service])
         print(f"{host.name}: {service} restarted")
@@ -296,8 +306,10 @@ def down(_: Context, environment: str = "", data: bool = False, yes: bool = Fals
     if not yes:
         if not sys.stdin.isatty():
             raise BadInput("down asks before it removes", fix="add --yes to answer beforehand")
-        what = "hosts AND DATA" if data else "hosts (data volumes stay)"
-        answer = input(f"This removes the {what} of {chosen.name!r}. Type its name to go on: ")
+        deed = "removes the hosts AND DATA" if data else "removes the hosts (data volumes stay)"
+        if chosen.driver == "static":
+            deed = "forgets the hosts (the machines stay as they are)"
+        answer = input(f"This {deed} of {chosen.name!r}. Type its name to go on: ")
         if answer.strip() != chosen.name:
             raise BadInput("the name does not match; nothing was removed", fix=f"type {chosen.name} to go on")
     deploy.down(chosen, data)

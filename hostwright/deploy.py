@@ -87,13 +87,18 @@ def plan(environment: Environment) -> None:
 
 
 def down(environment: Environment, data: bool) -> None:
-    """Remove hosts and networks; with `data` also volumes, secrets and the environment's state."""
+    """Remove hosts and networks; with `data` also volumes, and the secrets that open them.
+
+    Machines that existed before are forgotten and keep what they hold; so the secrets that open it stay.
+    """
     phases = Phases()
     toolchain.ensure()
     with phases.phase("down", "Hosts") as note:
         engine.destroy(environment, keep_data=not data, on_event=note)
     (environment.state / "known_hosts").unlink(missing_ok=True)
-    if data:
+    if data and environment.driver == "static":
+        phases.console.print("data stays on the machines, and here the secrets that open it")
+    elif data:
         secrets.forget(environment.name, environment.project)
 
 

@@ -34,6 +34,12 @@ class Environment:
         return str(self.settings.get("topology", "single"))
 
     @property
+    def key(self) -> Path:
+        """The private half of the SSH key: of the settings, a relative path being of infra/, or its own."""
+        given = (self.settings.get("ssh") or {}).get("privateKey")
+        return self.project / "infra" / Path(given).expanduser() if given else self.state / "id_ed25519"
+
+    @property
     def state(self) -> Path:
         return paths.state(self.name)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from fabric import Config, Connection
 
@@ -15,13 +16,14 @@ from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts.record import HostRecord
 
+CLEAR = "\x1b[2K"  # clears a line; Compose 2.26 begins each of a log's lines with it, whatever --ansi says
+
 
 def ssh_options(environment: Environment) -> list[str]:
     """Options for the OpenSSH client: the environment's key and its own list of known hosts."""
-    key = (environment.settings.get("ssh") or {}).get("privateKey") or environment.state / "id_ed25519"
     return [
         "-i",
-        str(key),
+        str(environment.key),
         "-o",
         f"UserKnownHostsFile={environment.state / 'known_hosts'}",
         "-o",
@@ -55,13 +57,12 @@ def interactive(environment: Environment, host: HostRecord, command: Sequence[st
 
 def connect(environment: Environment, host: HostRecord) -> Connection:
     """A Fabric connection that trusts what the first contact saw and nothing else afterwards."""
-    key = (environment.settings.get("ssh") or {}).get("privateKey") or environment.state / "id_ed25519"
     connection = Connection(
         host.address,
         user=host.user,
         port=host.port,
         connect_timeout=10,
-        connect_kwargs={"key_filename": str(key), "look_for_keys": False, "allow_agent": False},
+        connect_kwargs={"key_filename": str(environment.key), "look_for_keys": False, "allow_agent": False},
         config=Config(lazy=True),
     )
     known = environment.state / "known_hosts"
@@ -83,7 +84,13 @@ def compose(
     )
     with connect(environment, host) as connection:
         try:
-            result = connection.run(command, hide=not stream, warn=True, in_stream=False)
+            result = connection.run(
+                command,
+                hide=not stream,
+                warn=True,
+                in_stream=False,
+                out_stream=Plain(sys.stdout) if stream else None,
+            )
         except OSError as error:
             raise Failure(
                 f"{host.name} does not answer: {error}", fix="hostwright status; hostwright up"
@@ -91,6 +98,22 @@ def compose(
     if not result.ok:
         raise Failure((result.stderr or result.stdout).strip() or f"{command} failed", where=host.name)
     return str(result.stdout)
+
+
+class Plain:
+    """What is written goes to the stream without CLEAR, of which a chunk may hold only a part."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.held = ""
+
+    def write(self, text: str) -> None:
+        text = (self.held + text).replace(CLEAR, "")
+        self.held = next((CLEAR[:n] for n in (3, 2, 1) if text.endswith(CLEAR[:n])), "")
+        self.stream.write(text.removesuffix(self.held))
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def containers(environment: Environment, host: HostRecord) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import yaml
 
 from hostwright import __version__, application, paths
 from hostwright.errors import BadInput
+from hostwright.hosts import typed
 
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")
 DRIVERS = ("libvirt", "container", "static")
@@ -154,12 +155,12 @@ def _settings(
     check_choice("topology", topology, TOPOLOGIES)
     application.load(app)
     settings: dict[str, Any] = {"application": app, "topology": topology, "driver": driver}
+    if hosts and driver != "static":
+        raise BadInput(
+            f"the driver {driver} makes its hosts itself", where="--host", fix="add --driver static"
+        )
     if driver == "static":
-        if not hosts:
-            raise BadInput(
-                "the static driver needs hosts", where="--host", fix="--host NAME=ADDRESS, once a host"
-            )
-        settings["static"] = {"hosts": [_host(text, user) for text in hosts]}
+        settings["static"] = {"hosts": _hosts(hosts, topology, user)}
     else:
         settings["hosts"] = {"memory": 2048, "cpus": 2, "disk": 20}
         settings["network"] = {"mode": "nat", "cidr": "10.93.0.0/24", "cidr6": "fd00:93::/64"}
@@ -175,6 +176,18 @@ def _settings(
             else {"image": "hostwright/node:leap16.0-lab"}
         )
     return settings
+
+
+def _hosts(given: Sequence[str], topology: str, user: str) -> list[dict[str, Any]]:
+    if not given:
+        raise BadInput(
+            "the static driver needs hosts", where="--host", fix="--host NAME=ADDRESS, once a host"
+        )
+    hosts = [_host(text, user) for text in given]
+    typed.check_machines(
+        topology, [host["name"] for host in hosts], [host["address"] for host in hosts], "--host"
+    )
+    return hosts
 
 
 def _host(text: str, user: str) -> dict[str, Any]:

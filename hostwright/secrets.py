@@ -37,8 +37,9 @@ PARENTS = {
     "gateway_private_key": "ca_certificate",
     "gateway_certificate": "gateway_private_key",
 }
-# Only how the first admin is made: afterwards they are the application's, and a new one here opens nothing.
-FIRST_ADMIN = ("admin_email", "admin_password")
+# The first admin is made with these and is the application's afterwards: a new one here would open nothing. A
+# public key is its private key's, and follows it.
+FIXED = ("admin_email", "admin_password", "token_public_key")
 
 
 def ensure(environment: Environment, application: Application, names: Iterable[str] = ()) -> dict[str, str]:
@@ -73,7 +74,7 @@ def rotate(environment: Environment, application: Application, secrets: Collecti
     Stores change their passwords when they start with new ones. Raises BadInput, and changes nothing, for a
     name that is not one of the application's, and before the first `up`.
     """
-    known = [secret.name for secret in application.secrets() if secret.name not in FIRST_ADMIN]
+    known = [secret.name for secret in application.secrets() if secret.name not in FIXED]
     if unknown := sorted(set(secrets) - {*known}):
         raise BadInput(
             f"no secret {unknown[0]!r} to rotate", where=application.name, fix=f"one of: {', '.join(known)}"

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pulumi
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from hostwright import paths
@@ -29,6 +37,7 @@ INNER_NETWORKS = {
 LEAST = {"single": {"memory": 1024, "disk": 8}, "cluster": {"memory": 4096, "disk": 20}}
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 
 
 class Section(BaseModel):
@@ -40,7 +49,7 @@ class Section(BaseModel):
 class Ssh(Section):
     """Who logs in, and with which key."""
 
-    user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "opensuse"
+    user: User = "opensuse"
     private_key: Path = Path()
     public_key: str = ""
 
@@ -63,7 +72,7 @@ class Network(Section):
     cidr: IPv4Network = IPv4Network("10.93.0.0/24")
     cidr6: IPv6Network | None = None
     gateway: IPv4Address | None = None
-    dns: list[IPv4Address | IPv6Address] = Field(default_factory=list)
+    dns: list[IPvAnyAddress] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -103,10 +112,10 @@ class StaticHost(Section):
     """A machine that exists already."""
 
     name: Name
-    address: IPv4Address | IPv6Address
+    address: IPvAnyAddress
     address6: IPv6Address | None = None
     port: int = Field(default=22, ge=1, le=65535)
-    user: str = ""
+    user: User | None = None
 
 
 class Static(Section):

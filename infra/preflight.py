@@ -10,9 +10,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from hostwright.errors import BadInput
-from hostwright.hosts import containers
+from hostwright.hosts import containers, ssh
 from infra import hypervisor, image, topology
 from infra.config import Settings
+from infra.drivers import ready, static
 
 GIB = 2**30
 
@@ -26,6 +27,8 @@ def check(settings: Settings) -> None:
             _names(settings)
         case "libvirt":
             _libvirt(settings)
+        case "static":
+            machines(settings)
 
 
 def _names(settings: Settings) -> None:
@@ -56,6 +59,40 @@ def _libvirt(settings: Settings) -> None:
         )
     if hypervisor.is_local(settings.libvirt.uri):
         space(settings, base.stat().st_size)
+
+
+def machines(settings: Settings) -> None:
+    """Raise BadInput unless each machine that exists lets its login user in, and become root."""
+    for host in static.records(settings):
+        login = ready.login(settings, host)
+        answer = ssh.ask(login, "sudo", "-n", "true")
+        if answer.kind == "yes":
+            continue
+        key, known, port = login["privateKey"], login["knownHosts"], host.port
+        entry = ssh.entry(host.address, port)
+        problem, fix = {
+            "silent": (
+                "does not answer",
+                f"start it and let this machine reach its port {port}, or correct its address",
+            ),
+            "stranger": (
+                "has another host key than before",
+                f"find out why; if it was installed anew: ssh-keygen -R '{entry}' -f {known}",
+            ),
+            "refused": (
+                f"does not let {host.user} in",
+                f"ssh-copy-id -f -i {key}.pub -p {port} {host.user}@{host.address}",
+            ),
+            "failed": (
+                f"does not let {host.user} become root",
+                f"there, in /etc/sudoers.d/{host.user}: {host.user} ALL=(ALL) NOPASSWD: ALL",
+            ),
+        }[answer.kind]
+        raise BadInput(
+            f"{host.name} ({host.address}) {problem}: {answer.reason}",
+            where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:static.hosts",
+            fix=fix,
+        )
 
 
 def space(settings: Settings, image_size: int, free: int | None = None) -> None:

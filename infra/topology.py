@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from hostwright.errors import BadInput
-from infra.config import Settings
+from infra.config import Settings, duplicates
 
 # Hosts of each topology: how many, and the groups each is in. Their order gives number and address.
 LAYOUTS: dict[str, list[list[str]]] = {"single": [["single"]]}
@@ -65,11 +66,14 @@ def bridge(environment: str) -> str:
     return f"hw-{hashlib.sha256(environment.encode()).hexdigest()[:10]}"
 
 
-def check_count(topology: str, given: int) -> None:
-    """Raise BadInput when machines that exist are not as many as the topology takes."""
-    if given != (wanted := len(groups_of(topology))):
+def check_machines(topology: str, names: Sequence[str], addresses: Sequence[str], where: str) -> None:
+    """Raise BadInput unless machines that exist differ and are as many as the topology takes."""
+    for what, values in {"name": names, "address": addresses}.items():
+        if twice := duplicates(values):
+            raise BadInput(f"two hosts with the {what} {twice[0]}", where=where, fix="give each its own")
+    if len(names) != (wanted := len(groups_of(topology))):
         raise BadInput(
-            f"topology {topology} has {wanted} host{'s' if wanted != 1 else ''}, {given} given",
-            where="hostwright:static.hosts",
+            f"topology {topology} has {wanted} host{'s' if wanted != 1 else ''}, {len(names)} given",
+            where=where,
             fix=f"name {wanted}",
         )

@@ -1,4 +1,4 @@
-"""An environment of the container driver in a project of its own: for live tests, and for measuring."""
+"""An environment in a project of its own, outside the checkout: for live tests, and for measuring."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN = {
 
 @dataclass(frozen=True)
 class Live:
-    """An environment of the container driver in a project made by `hostwright init`, outside the checkout."""
+    """An environment in a project made by `hostwright init`, outside the checkout."""
 
     name: str
     project: Path
@@ -55,6 +55,13 @@ class Live:
                 f"hostwright {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
             )
         return done
+
+    def set(self, **settings: object) -> None:
+        """Write settings over those of the environment's file."""
+        path = self.project / "infra" / f"Pulumi.{self.name}.yaml"
+        document = yaml.safe_load(path.read_text())
+        document["config"] |= {f"hostwright:{key}": value for key, value in settings.items()}
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def hosts(self) -> list[dict[str, Any]]:
         """Host records, from Ansible's inventory as any tool would see them."""
@@ -97,37 +104,36 @@ def _claim(name: str) -> None:
 
 
 def make(folder: Path, name: str, network: dict[str, str]) -> Live:
-    """A project with one environment on the container driver, drawing on this machine's mirror; not up.
+    """A project with one environment on the container driver, drawing on this machine's mirror; not up."""
+    settings = {"network": network, "container": {"image": lab.build().node_image}}
+    return project(folder, name, "container", settings=settings)
+
+
+def project(
+    folder: Path, name: str, driver: str, *arguments: str, settings: dict[str, Any] | None = None
+) -> Live:
+    """What `hostwright init` makes of the arguments, with this machine's mirror and the settings; not up.
 
     The name is the process's until it ends: another that wants it, of any checkout, waits.
     """
     _claim(name)
     purge(name)
-    mirror = lab.build()
     given = folder / "mirror.yml"
-    given.write_text(yaml.safe_dump(inventory.variables(mirror) | OWN))
+    given.write_text(yaml.safe_dump(inventory.variables(lab.build()) | OWN))
     env = os.environ | {
         "XDG_STATE_HOME": str(folder / "state"),
         "XDG_CONFIG_HOME": str(folder / "config"),
         "PULUMI_CONFIG_PASSPHRASE": "of the tests only",
     }
     live = Live(name, folder / "project", env)
-    arguments = [
+    init = [
         "init",
         str(live.project),
-        "--environment",
-        name,
-        "--driver",
-        "container",
-        "--mirror",
-        str(given),
+        f"--environment={name}",
+        f"--driver={driver}",
+        f"--mirror={given}",
+        *arguments,
     ]
-    subprocess.run(live.command(*arguments), env=env, check=True, stdin=subprocess.DEVNULL, cwd=folder)
-    path = live.project / "infra" / f"Pulumi.{name}.yaml"
-    document = yaml.safe_load(path.read_text())
-    document["config"] |= {
-        "hostwright:network": network,
-        "hostwright:container": {"image": mirror.node_image},
-    }
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    subprocess.run(live.command(*init), env=env, check=True, stdin=subprocess.DEVNULL, cwd=folder)
+    live.set(**settings or {})
     return live

@@ -51,7 +51,7 @@ def take_up(environment: Environment, stack: automation.Stack, say: Say, drop: D
 
 
 def sweep_data(environment: Environment, say: Say) -> None:
-    """Remove the data volumes that the state does not name, as those of a former driver; once no host is left."""
+    """Remove data volumes that the state does not name, as of a former driver; once no host is left."""
     with _engine_optional(environment):
         for volume in containers.sweep_data(environment.name):
             say(f"removed what no host uses any more: {volume}")
@@ -110,7 +110,7 @@ def _sweep(environment: Environment, known: set[Thing], begun: set[Thing], drop:
 
 
 def _engine_optional(environment: Environment) -> suppress:
-    """An environment of another driver may have been one of containers before; it needs no engine for that."""
+    """One of another driver may have been of containers before; it needs no engine for that."""
     return suppress(*([] if environment.driver == "container" else [Failure]))
 
 

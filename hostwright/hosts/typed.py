@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hostwright import paths
@@ -21,3 +22,10 @@ def settings(environment: Environment) -> Settings:
     from infra import config
 
     return config.parse(environment.name, environment.settings, environment.project / "infra")
+
+
+def check_machines(topology: str, names: Sequence[str], addresses: Sequence[str], where: str) -> None:
+    """Raise BadInput unless machines that exist differ and are as many as the topology takes."""
+    from infra import topology as layouts
+
+    layouts.check_machines(topology, names, addresses, where)

@@ -23,6 +23,7 @@ from typing import Any
 
 ALL_PORTS = range(1, 65536)
 POSTGRES_SSL_REQUEST = struct.pack("!II", 8, 80877103)  # PostgreSQL, protocol-message-formats: SSLRequest
+PATIENCE = 20.0  # seconds for an answer: who has accepted is there, and may be an emulated guest
 CANARY_EVERY = 16384  # ports
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
 
@@ -47,7 +48,7 @@ def knock_all(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def knock(
     address: str, port: int, protocol: str = "tcp", ca: str = "", name: str = "", timeout: float = 3.0
 ) -> dict[str, Any]:
-    """Connect and speak the protocol: tcp, ssh, http, https, postgres, amqp.
+    """Connect within `timeout` seconds and speak the protocol: tcp, ssh, http, https, postgres, amqp.
 
     `ca`: PEM of the authority that must have signed an https certificate; `name`: the name or address that
     the certificate must be for (default: it is not compared). Answers `state`: open, refused, rejected (by a
@@ -58,7 +59,7 @@ def knock(
     answer: dict[str, Any] = {"state": "open", "speaks": False, "detail": ""}
     try:
         with socket.create_connection((address, port), timeout) as connection:
-            connection.settimeout(timeout)
+            connection.settimeout(PATIENCE)
             try:
                 if protocol == "https":
                     answer["detail"] = _https(connection, ca, name)

@@ -21,7 +21,7 @@ from typing import Any
 
 from hostwright.proof import knock
 
-COMMAND_TIMEOUT = 20
+COMMAND_TIMEOUT = 90  # seconds; an emulated guest needs many of them
 
 
 def look(request: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Tool:
 def ensure(say: Say | None = None) -> Path:
     """Have every pinned program in one folder and return it; when all are there this only looks.
 
-    Two of these at once wait for each other; a killed one leaves nothing half-written.
+    Two of these at once wait for each other; what a killed one left is removed.
     Raises Failure when a program can be had in none of the three ways.
     """
     say = say or (lambda _: None)
@@ -68,6 +68,8 @@ def ensure(say: Say | None = None) -> Path:
     if not missing():
         return folder
     with _locked():
+        for left in folder.parent.glob(".new-*"):
+            shutil.rmtree(left)  # a killed run's: ours is the lock
         for name in missing():
             tool = pins()[name]
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:

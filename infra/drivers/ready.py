@@ -32,15 +32,22 @@ def record(
         ReadyProvider(),
         host.name,
         {
-            "name": host.name,
-            "address": host.address,
-            "port": host.port,
-            "user": host.user,
-            "privateKey": str(settings.ssh.private_key),
-            "knownHosts": str(paths.state(settings.environment) / "known_hosts"),
+            **login(settings, host),
             "machine": machine,
             "timeout": timeout,
             "fresh": fresh,
         },
     )
     return ready.id.apply(lambda _: host.model_dump())
+
+
+def login(settings: Settings, host: HostRecord) -> dict[str, Any]:
+    """How the host is reached: what `hostwright.hosts.ssh` wants to know of it."""
+    return {
+        "name": host.name,
+        "address": host.address,
+        "port": host.port,
+        "user": host.user,
+        "privateKey": str(settings.ssh.private_key),
+        "knownHosts": str(paths.state(settings.environment) / "known_hosts"),
+    }

@@ -6,10 +6,9 @@ from typing import Any
 
 import pulumi
 
-from hostwright.errors import BadInput
 from hostwright.hosts.record import HostRecord
 from infra import topology
-from infra.config import Settings, duplicates
+from infra.config import Settings
 from infra.drivers import ready
 
 TIMEOUT = 20
@@ -27,17 +26,12 @@ def records(settings: Settings) -> list[HostRecord]:
     """The machines of the settings, in their groups. Raises BadInput when they do not fit the topology."""
     assert settings.static  # noqa: S101  (config.parse saw to it)
     machines = settings.static.hosts
-    topology.check_count(settings.topology, len(machines))
-    for what, values in {
-        "name": [m.name for m in machines],
-        "address": [f"{m.address}:{m.port}" for m in machines],
-    }.items():
-        if twice := duplicates(values):
-            raise BadInput(
-                f"two hosts with the {what} {twice[0]}",
-                where="hostwright:static.hosts",
-                fix="give each its own",
-            )
+    topology.check_machines(
+        settings.topology,
+        [machine.name for machine in machines],
+        [f"{machine.address} port {machine.port}" for machine in machines],
+        f"infra/Pulumi.{settings.environment}.yaml: hostwright:static.hosts",
+    )
     return [
         HostRecord(
             name=machine.name,

@@ -87,14 +87,12 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
 
 def variables(environment: Environment, record: EnvironmentRecord, host: HostRecord) -> dict[str, Any]:
     """What Ansible is told of one host."""
-    configured = (environment.settings.get("ssh") or {}).get("privateKey")
-    key = Path(configured).expanduser() if configured else environment.state / "id_ed25519"
     known_hosts = environment.state / "known_hosts"
     return {
         "ansible_host": host.address,
         "ansible_port": host.port,
         "ansible_user": host.user,
-        "ansible_ssh_private_key_file": str(key),
+        "ansible_ssh_private_key_file": str(environment.key),
         "ansible_ssh_common_args": " ".join(ssh.trust(known_hosts)),
         "hostwright_host": host.model_dump(),
         "hostwright_environment": record.model_dump(),

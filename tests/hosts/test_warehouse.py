@@ -71,7 +71,7 @@ class Errand:
         self.tls = ssl.create_default_context(cadata=secrets["ca_certificate"])
         address = machine.addresses[0]
         self.address = f"[{address}]" if ":" in address else address
-        self.http = httpx2.Client(base_url=f"https://{self.address}", verify=self.tls, timeout=10)
+        self.http = httpx2.Client(base_url=f"https://{self.address}", verify=self.tls, timeout=60)
 
     @functools.cached_property
     def customer(self) -> dict[str, Any]:
@@ -190,9 +190,9 @@ def test_push(errand: Errand, case: str) -> None:
         answer = errand.http.patch(path, json={"status": "cancelled"}, headers=errand.bearer(errand.admin))
         assert answer.status_code == 200, answer.text
         wanted = {"order_id": errand.order["id"], "new_status": "cancelled", "updated_by": "admin"}
-        pushed = json.loads(live.recv(timeout=5))
+        pushed = json.loads(live.recv(timeout=30))
         while pushed["type"] != "order_update":
-            pushed = json.loads(live.recv(timeout=5))
+            pushed = json.loads(live.recv(timeout=30))
         assert pushed["payload"] == wanted
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import containers
 from infra import config, hypervisor, preflight, topology
 from infra import image as images
 from infra.config import Settings
-from infra.drivers import static
 
 Make = Callable[..., Settings]
 GIB = 2**30
@@ -79,6 +80,20 @@ def test_relative_paths_are_of_the_settings_folder(values: Any, image: Path) -> 
     parsed = config.parse("shop", values("libvirt", libvirt=libvirt(values, image=image.name)), image.parent)
     assert parsed.libvirt is not None
     assert parsed.libvirt.image == str(image)
+
+
+@pytest.mark.parametrize("given", ["id_ed25519", "~/id_ed25519"])
+def test_everyone_means_the_same_key(
+    values: Any, key: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """Pulumi's program, which runs in infra/, and the commands, which run anywhere."""
+    monkeypatch.setenv("HOME", str(key.parent))
+    project = key.parent / "project"
+    (project / "infra").mkdir(parents=True)
+    (project / "infra" / key.name).write_text("private\n")
+    read = values("static", ssh={"privateKey": given, "publicKey": "ssh-ed25519 AAAA own"})
+    parsed = config.parse("shop", read, project / "infra")
+    assert Environment("shop", project, read).key == parsed.ssh.private_key
 
 
 def test_clusters_have_more_inside(settings: Make) -> None:
@@ -164,10 +179,60 @@ def test_unreachable_hypervisor(values: Any) -> None:
     assert uri in caught.value.where
 
 
-def test_static_hosts_must_differ_and_be_enough(settings: Make) -> None:
-    twice = [{"name": "a1", "address": "192.0.2.1"}, {"name": "a1", "address": "192.0.2.2"}]
-    with pytest.raises(BadInput, match="single has 1 host, 2 given"):
-        static.records(settings("static", static={"hosts": twice}))
+@pytest.mark.parametrize(
+    ("static", "message", "where"),
+    [
+        ({}, "static.hosts is missing", "hosts"),
+        ({"hosts": []}, "static.hosts: List should have at least 1 item", "hosts"),
+        ({"hosts": [{"name": "a1"}]}, "static.hosts.0.address is missing", "hosts.0.address"),
+        (
+            {"hosts": [{"name": "a1", "address": "192.0.2.256"}]},
+            "static.hosts.0.address: value is not a valid IPv4 or IPv6 address",
+            "hosts.0.address",
+        ),
+        (
+            {"hosts": [{"name": "a1", "address": "192.0.2.1", "user": "-oProxyCommand=true"}]},
+            "static.hosts.0.user",
+            "hosts.0.user",
+        ),
+    ],
+)
+def test_static_hosts_are_checked_one_by_one(
+    values: Any, static: dict[str, Any], message: str, where: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        config.parse("shop", values("static", static=static))
+    assert caught.value.what.startswith(message)
+    assert caught.value.where == f"infra/Pulumi.shop.yaml: hostwright:static.{where}"
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"name": "a1", "address": "192.0.2.2"}, "two hosts with the name a1"),
+        ({"name": "b1", "address": "192.0.2.1"}, "two hosts with the address 192.0.2.1 port 22"),
+        ({"name": "b1", "address": "192.0.2.1", "port": 2222}, "single has 1 host, 2 given"),
+    ],
+)
+def test_static_hosts_must_differ_and_be_enough(settings: Make, second: dict[str, Any], message: str) -> None:
+    made = settings("static", static={"hosts": [{"name": "a1", "address": "192.0.2.1"}, second]})
+    with pytest.raises(BadInput, match=message) as caught:
+        preflight.check(made)
+    assert caught.value.where == "infra/Pulumi.shop.yaml: hostwright:static.hosts"
+
+
+def test_a_machine_that_does_not_answer(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is made: its name, its address and what can be done."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    made = settings("static", static={"hosts": [{"name": "a1", "address": "127.0.0.1", "port": port}]})
+    with pytest.raises(BadInput, match=r"a1 \(127\.0\.0\.1\) does not answer: .* refused") as caught:
+        preflight.check(made)
+    assert caught.value.where == "infra/Pulumi.shop.yaml: hostwright:static.hosts"
+    assert f"reach its port {port}" in caught.value.fix
 
 
 def test_an_engine_that_is_not_there(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:

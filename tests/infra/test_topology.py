@@ -35,7 +35,19 @@ def test_bridges_fit_the_kernel() -> None:
     assert topology.bridge("a") != topology.bridge("b")
 
 
-def test_machines_must_be_as_many_as_the_topology_takes() -> None:
-    topology.check_count("single", 1)
-    with pytest.raises(BadInput, match="single has 1 host, 2 given"):
-        topology.check_count("single", 2)
+@pytest.mark.parametrize(
+    ("names", "addresses", "message"),
+    [
+        (["a1", "b1"], ["192.0.2.1", "192.0.2.2"], "single has 1 host, 2 given"),
+        (["a1", "a1"], ["192.0.2.1", "192.0.2.2"], "two hosts with the name a1"),
+        (["a1", "b1"], ["192.0.2.1", "192.0.2.1"], "two hosts with the address 192.0.2.1"),
+    ],
+)
+def test_machines_must_differ_and_be_as_many_as_the_topology_takes(
+    names: list[str], addresses: list[str], message: str
+) -> None:
+    topology.check_machines("single", ["a1"], ["192.0.2.1"], "here")
+    with pytest.raises(BadInput, match=message) as caught:
+        topology.check_machines("single", names, addresses, "here")
+    assert (caught.value.where, caught.value.exit_status) == ("here", 2)
+    assert caught.value.fix

@@ -17,6 +17,7 @@ VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
     "graph", "proof", "status", "logs", "restart", "rotate", "ssh", "down",
 ]  # fmt: skip
+STATIC = ["init", "shop", "--driver", "static"]
 
 
 @pytest.fixture
@@ -67,6 +68,22 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> 
         (["init", "shop", "--driver", "static"], "the static driver needs hosts", "--host NAME=ADDRESS"),
         (["init", "shop", "--driver", "static", "--host", "web1"], "unfit host 'web1'", "NAME=ADDRESS"),
         (["init", "shop", "--driver", "static", "--host", "web1=10.0.0.256"], "unfit host", "NAME=ADDRESS"),
+        (["init", "shop", "--host", "web1=10.0.0.1"], "libvirt makes its hosts itself", "--driver static"),
+        (
+            [*STATIC, "--host", "web1=10.0.0.1", "--host", "web1=10.0.0.2"],
+            "two hosts with the name web1",
+            "each its own",
+        ),
+        (
+            [*STATIC, "--host", "web1=10.0.0.1", "--host", "web2=10.0.0.1"],
+            "two hosts with the address 10.0.0.1",
+            "each its own",
+        ),
+        (
+            [*STATIC, "--host", "web1=10.0.0.1", "--host", "web2=10.0.0.2"],
+            "single has 1 host, 2 given",
+            "name 1",
+        ),
         (["init", "shop", "--environment", "Prod_1"], "unfit environment name", "lower-case"),
         (["init", "shop", "--mirror", "missing.yml"], "mirror's variables cannot be read", "YAML"),
         (["lab", "--driver", "static"], "unknown driver 'static'", "container, libvirt"),

@@ -195,7 +195,7 @@ def test_rotation_changes_what_is_named_and_what_is_made_from_it(
         "gateway_private_key",
     ]
     assert set(secrets._names_of(secrets.read(environment)["gateway_certificate"])) >= set(ADDRESSES)
-    for wrong in ("nope", "admin_email", "admin_password"):
+    for wrong in ("nope", "admin_email", "admin_password", "token_public_key"):
         with pytest.raises(BadInput, match=f"no secret '{wrong}' to rotate"):
             secrets.rotate(environment, warehouse, [wrong])
 

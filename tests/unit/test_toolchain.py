@@ -6,7 +6,10 @@ import hashlib
 import http.server
 import io
 import os
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -115,6 +118,29 @@ def test_from_path(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (folder / "pulumi").resolve() == empty / "bin/pulumi"
     assert said == [f"pulumi 3.259.0: from {empty / 'bin'}"]
     assert toolchain.missing() == []
+
+
+def test_a_killed_run_is_taken_up(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (empty / "bin/pulumi").write_text(
+        "#!/bin/sh\nexec /bin/sleep 60\n"
+    )  # asked for its version, it is silent
+    (empty / "bin/pulumi").chmod(0o755)
+    folder = environment.toolchain_bin().parent
+    script = "from hostwright import toolchain; toolchain.ensure()"
+    with subprocess.Popen([sys.executable, "-c", script], start_new_session=True) as killed:
+        deadline = time.monotonic() + 20
+        while not list(folder.glob(".new-*")):
+            assert killed.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert list(folder.glob(".new-*"))
+    program(empty / "bin/pulumi", "v3.259.0")
+    only(monkeypatch, cli())
+    assert toolchain.missing() == ["pulumi"]
+    toolchain.ensure()
+    assert toolchain.missing() == []
+    assert list(folder.glob(".new-*")) == []
 
 
 @pytest.mark.parametrize("version", ["v3.258.9", "v4.0.0", "what?", ""])
