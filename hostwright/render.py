@@ -16,7 +16,7 @@ import jinja2
 
 from hostwright import paths, secrets
 from hostwright.application import Application, Listener, Route, Service, Setting
-from hostwright.application.file import PROBE
+from hostwright.application.file import DOCKERFILES, PROBE
 from hostwright.errors import BadInput
 
 PUBLISH = {"public": ("0.0.0.0", "[::]"), "host": ("127.0.0.1", "[::1]")}  # noqa: S104  (what public means)
@@ -182,7 +182,8 @@ def _service(
         "memory": service.file.memory,
         "command": service.file.command,
         "migrate": service.file.migrate,
-        "ready": service.file.health.ready,
+        "dockerfile": DOCKERFILES.get(service.file.build or ""),
+        "probe": _probe(service),
         "database": service.database.store if service.database else None,
         "broker": service.broker,
         "digest": _digest(environment.digests.get(service.name, "")),
@@ -195,6 +196,20 @@ def _service(
             for number in range(replicas)
         ],
     }
+
+
+def _probe(service: Service) -> list[str]:
+    """Command by which the container asks itself whether it is ready."""
+    file = service.file
+    if file.health.command:
+        return ["CMD", *file.health.command]
+    if file.build == "python":
+        url = f"http://127.0.0.1:{file.port}{file.health.ready}"
+        return ["CMD", "python", "-m", "kit.health", url]
+    ask = (
+        f"exec 3<>/dev/tcp/127.0.0.1/{file.port} && printf 'GET {file.health.ready} HTTP/1.0\\r\\n\\r\\n' >&3"
+    )
+    return ["CMD", "bash", "-c", f"{ask} && grep -q '^HTTP/1.. 200 ' <&3"]
 
 
 def _environment(

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 
 from hostwright import paths
+from hostwright.application.file import DOCKERFILES
 from hostwright.errors import Failure
 from lab import oci, registry, rootfs
 from lab.parts import discard, key, part, run, scratch
@@ -27,6 +28,11 @@ from lab.wheels import wheels
 
 BASES = ("python", "postgres", "rabbitmq", "nginx")
 PROJECT = "hostwright"
+# What is built -> its Dockerfile, what goes in beside the own folder, the images it stands on.
+KINDS = {
+    "python": (DOCKERFILES["python"], ("requirements.lock", "kit"), ("python",)),
+    "static": (DOCKERFILES["static"], ("web",), ("python", "nginx")),
+}
 
 _HERE = Path(__file__).parent / "images"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -48,7 +54,7 @@ def build() -> dict[str, str]:
     """
     with ThreadPoolExecutor(2) as pool:
         bases = dict(zip(BASES, pool.map(pushed, BASES), strict=True))
-    return bases | services(bases["python"])
+    return bases | services(bases)
 
 
 def pushed(name: str) -> str:
@@ -81,39 +87,41 @@ def base(name: str) -> Path:
     )
 
 
-def services(python: str, folder: Path | None = None) -> dict[str, str]:
+def services(bases: Mapping[str, str], folder: Path | None = None) -> dict[str, str]:
     """Build and push the image of each service that says `build:`; name -> `hostwright/NAME:KEY@sha256:...`.
 
-    `python` is the reference of the image they stand on, `folder` holds services, kit, Dockerfile and lock
+    `bases` are references of python and nginx, on which they stand; `folder` holds services and kit
     (default: the toolkit's). KEY names all that went into an image: one of a known key is not built again.
     """
     folder = folder or paths.toolkit() / "services"
     described = [yaml.safe_load(each.read_text()) for each in sorted(folder.glob("*/service.yml"))]
     ours = [each for each in described if "build" in each]
     with _context(folder) as context, ThreadPoolExecutor(2) as pool:
-        made = pool.map(partial(_service, context, python), ours)
+        made = pool.map(partial(_service, context, bases), ours)
         return {each["name"]: reference for each, reference in zip(ours, made, strict=True)}
 
 
-def _service(context: Path, python: str, described: dict[str, Any]) -> str:
+def _service(context: Path, bases: Mapping[str, str], described: dict[str, Any]) -> str:
     name, uid = str(described["name"]), str(described["uid"])
+    dockerfile, shared, beneath = KINDS[described["build"]]
     files = [
         file
-        for part in ("Dockerfile", "requirements.lock", "kit", name)
+        for part in (dockerfile, *shared, name)
         for file in ([context / part] if (context / part).is_file() else sorted((context / part).rglob("*")))
         if file.is_file()
     ]
     inputs = [each for file in files for each in (str(file.relative_to(context)), file)]
-    tag = key(python, uid, *inputs)
+    tag = key(*(bases[each] for each in beneath), uid, *inputs)
     place = f"{PROJECT}/{name}"
     local = f"{registry.ADDRESS}/{place}:{tag}"
     if not registry.held(place, tag):
         started = time.monotonic()
         client, kind = _client()
         run(
-            client, "build", "--quiet", "--network=none", f"--tag={local}",
-            f"--build-arg=PYTHON={registry.ADDRESS}/{python}", "--build-arg=PIP_NO_INDEX=1",
-            f"--build-arg=SERVICE={name}", f"--build-arg=UID={uid}", f"--build-arg=REVISION={tag}", context,
+            client, "build", "--quiet", "--network=none", f"--tag={local}", f"--file={context / dockerfile}",
+            *(f"--build-arg={each.upper()}={registry.ADDRESS}/{bases[each]}" for each in beneath),
+            "--build-arg=PIP_NO_INDEX=1", f"--build-arg=SERVICE={name}", f"--build-arg=UID={uid}",
+            f"--build-arg=REVISION={tag}", context,
             env={"DOCKER_BUILDKIT": kind},
         )  # fmt: skip
         run(client, "push", "--quiet", local)

@@ -24,6 +24,7 @@ Uid = Annotated[int, Field(ge=100, le=59999)]
 Mebibytes = Annotated[int, Field(ge=16, le=65536)]
 Setting = str | int | bool | list[str]
 
+DOCKERFILES = {"python": "Dockerfile", "static": "Dockerfile.static"}  # in services/, by what is built
 MOST_SERVICES = 22
 MOST_REPLICAS = 8
 PROBE = 10000  # the gateway's own port, on its container's loopback
@@ -38,6 +39,8 @@ class Health(_File):
     """Answers 200 while the process serves; touches no dependency."""
     ready: HttpPath
     """Answers 200 when the dependencies answer too."""
+    command: tuple[str, ...] | None = None
+    """How the container asks itself whether it is ready; somebody else's image must say, ours know."""
 
 
 class ServiceFile(_File):
@@ -46,8 +49,8 @@ class ServiceFile(_File):
     schema_: Literal[1] = Field(alias="schema")
     name: Name
     title: str = Field(min_length=1)
-    build: Literal["."] | None = None
-    """Our own image, made from this folder."""
+    build: Literal["python", "static"] | None = None
+    """Our own image, made from this folder: a Python service, or pages that nginx serves."""
     image: str | None = None
     """Somebody else's image, with its tag."""
     uid: Uid
@@ -79,6 +82,8 @@ class ServiceFile(_File):
     def _one_image(self) -> ServiceFile:
         if (self.build is None) == (self.image is None):
             raise ValueError("exactly one of build and image is needed")
+        if self.image and not self.health.command:
+            raise ValueError("health.command is needed beside image")
         return self
 
 

@@ -290,7 +290,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (package / "tests").mkdir(parents=True)
         (package / "tests" / "test_it.py").touch()
         (package / "__init__.py").touch()
-        (package / "service.yml").write_text(f"name: {package.name}\nbuild: .\nuid: {uid}\n")
+        (package / "service.yml").write_text(f"name: {package.name}\nbuild: python\nuid: {uid}\n")
         (package / "app.py").write_text(
             "from fastapi import FastAPI\napp = FastAPI()\n"
             f"@app.get('/')\ndef name() -> str: return '{name} {time.time_ns()}'\n"
@@ -308,13 +308,13 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_services_are_built_once_and_share_their_packages(
     start: Start, bases: dict[str, str], trial: Path
 ) -> None:
-    built = images.services(bases["python"], trial)
-    assert images.services(bases["python"], trial) == built
+    built = images.services(bases, trial)
+    assert images.services(bases, trial) == built
 
     changed = trial / "trial_one" / "app.py"
     changed.write_text(changed.read_text() + "# changed\n")
     began = time.monotonic()
-    rebuilt = images.services(bases["python"], trial)
+    rebuilt = images.services(bases, trial)
     assert time.monotonic() - began < 20
     assert rebuilt["trial_one"] != built["trial_one"]
     assert rebuilt["trial_two"] == built["trial_two"]

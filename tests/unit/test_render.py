@@ -234,7 +234,7 @@ def test_a_developer_builds_what_is_ours_unless_an_image_is_given(
     assert [name for name, each in services.items() if "build" in each] == ["orders"]
     build = services["orders"]["build"]
     assert build["args"] == {"SERVICE": "orders", "UID": "10002"}
-    assert (Path(build["context"]) / "Dockerfile").is_file()
+    assert (Path(build["context"]) / build["dockerfile"]).is_file()
 
 
 def test_no_secret_is_rendered(warehouse: Application, tmp_path: Path) -> None:
