@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kit import health, logging
+from kit import context, health, logging
 from kit.authentication import Authenticator
 from kit.database import Database
 from kit.errors import Invalid, InvalidBody, ServiceError, Unavailable
@@ -30,8 +29,6 @@ from kit.metrics import Metrics, MetricsMiddleware, template
 from kit.settings import DatabaseSettings
 
 log = logging.get("kit.app")
-
-REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,128}$")
 
 
 class State(TypedDict):
@@ -124,7 +121,7 @@ class RequestMiddleware:
         given = next(
             (value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), ""
         )
-        request_id = given if REQUEST_ID.match(given) else uuid.uuid4().hex
+        request_id = given if context.VALID.match(given) else uuid.uuid4().hex
         header = (b"x-request-id", request_id.encode())
         status = 0
 
@@ -162,8 +159,8 @@ def _middleware(settings: DatabaseSettings, metrics: Metrics) -> list[Middleware
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-                expose_headers=["X-Request-ID", "X-Total-Count", "Retry-After"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+                expose_headers=["X-Request-ID", "X-Total-Count", "Retry-After", "Idempotent-Replayed"],
                 max_age=600,
             )
         )
@@ -201,10 +198,12 @@ def _field(wrong: dict[str, Any]) -> str:
 
 
 def _without_422(document: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI documents 422 for invalid requests; ours are 400."""
+    """FastAPI documents 422 for invalid requests; ours are 400, and a 422 that a route declares stays."""
     for path in document.get("paths", {}).values():
         for operation in path.values():
-            operation.get("responses", {}).pop("422", None)
+            found = operation.get("responses", {})
+            if "HTTPValidationError" in str(found.get("422")):
+                del found["422"]
     for unused in ("HTTPValidationError", "ValidationError"):
         document.get("components", {}).get("schemas", {}).pop(unused, None)
     return document

@@ -12,10 +12,12 @@ from starlette.requests import HTTPConnection, Request
 
 from kit import client
 from kit.errors import Forbidden, Unauthorized
-from kit.tokens import Verifier
+from kit.tokens import ServiceTokens, Verifier, is_service_token
 
 # Declares the scheme in OpenAPI; the token itself is read by `bearer`, for WebSockets too.
 scheme = HTTPBearer(bearerFormat="JWT", auto_error=False)
+
+SERVICE = "service"  # the role of a caller that is a service
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,20 @@ class Local:
     async def __call__(self, token: str) -> Identity:
         claims = self._verifier.verify(token)
         return Identity(claims.user_id, claims.email, claims.role, claims.session)
+
+
+class WithServices:
+    """Lets services of the application in beside people: as role "service", which no person has."""
+
+    def __init__(self, people: Authenticator, services: ServiceTokens) -> None:
+        self._people = people
+        self._services = services
+
+    async def __call__(self, token: str) -> Identity:
+        if not is_service_token(token):
+            return await self._people(token)
+        name = self._services.verify(token)
+        return Identity(user_id=0, email=f"{name}@service", role=SERVICE, session="")
 
 
 def bearer(connection: HTTPConnection) -> str:

@@ -4,8 +4,11 @@ The invariant: an event is committed together with its cause, and its row leaves
 broker confirmed it, by the relay that holds the row's lease. So none is lost; one may be sent twice (a relay
 killed between confirmation and delete), and consumers count it once by `first_time`.
 
-Order: of each aggregate only the oldest row is ever in flight. That holds if transactions that add events of
-one aggregate are serialised (they lock its row, as an update does).
+Order: of each aggregate and queue only the oldest row is ever in flight. That holds if transactions that add
+events of one aggregate are serialised (they lock its row, as an update does).
+
+One event may go to several queues: a row each, with one id. Relays of different queues share nothing, so a
+receiver that is away holds up nobody else's events.
 
 An event that the broker keeps refusing is dead: it stays, with its error, and lets those after it by.
 To try again: `UPDATE outbox SET dead_at = NULL, attempts = 0 WHERE dead_at IS NOT NULL`.
@@ -18,8 +21,9 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Protocol
 
 import psycopg
@@ -37,6 +41,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     delete,
     func,
@@ -51,8 +56,9 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kit import logging
+from kit import context, logging
 from kit.database import Database, metadata
+from kit.events import check
 
 log = logging.get("kit.outbox")
 
@@ -63,6 +69,23 @@ def tables(target: MetaData) -> None:
     inbox.to_metadata(target)
 
 
+def to_several_queues(op: Any) -> None:
+    """What a migration does to an outbox in which an id was unique; `op` is Alembic's."""
+    op.drop_constraint("outbox_id_key", "outbox")
+    op.create_unique_constraint("outbox_id_queue_key", "outbox", ["id", "queue"])
+    op.create_index(
+        "outbox_queue_idx", "outbox", ["queue", "position"], postgresql_where=text("dead_at IS NULL")
+    )
+
+
+def to_one_queue(op: Any) -> None:
+    """The way back, for `downgrade`. Webhooks go: each has a twin that waits for the broker."""
+    op.execute("DELETE FROM outbox WHERE queue LIKE 'webhook:%'")
+    op.drop_index("outbox_queue_idx", "outbox")
+    op.drop_constraint("outbox_id_queue_key", "outbox")
+    op.create_unique_constraint("outbox_id_key", "outbox", ["id"])
+
+
 _metadata = metadata()
 
 # Debezium's names for what an event is, so that change data capture can read the table some day.
@@ -70,7 +93,7 @@ outbox = Table(
     "outbox",
     _metadata,
     Column("position", BigInteger, Identity(always=True), primary_key=True),
-    Column("id", Uuid, nullable=False, unique=True),
+    Column("id", Uuid, nullable=False),
     Column("aggregatetype", String(64), nullable=False),
     Column("aggregateid", String(64), nullable=False),
     Column("type", String(128), nullable=False),
@@ -84,6 +107,7 @@ outbox = Table(
     Column("leased_until", DateTime(timezone=True)),
     Column("dead_at", DateTime(timezone=True)),
     Column("error", Text),
+    UniqueConstraint("id", "queue"),
 )
 Index(
     "outbox_pending_idx",
@@ -92,6 +116,8 @@ Index(
     outbox.c.position,
     postgresql_where=outbox.c.dead_at.is_(None),
 )
+# So that a relay finds its own rows however many of a receiver that is away lie before them.
+Index("outbox_queue_idx", outbox.c.queue, outbox.c.position, postgresql_where=outbox.c.dead_at.is_(None))
 
 inbox = Table(
     "inbox",
@@ -115,14 +141,21 @@ class Event:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    def to(self, *queues: str) -> list[Event]:
+        """The same event for each of these queues, `webhook:NAME` among them."""
+        return [replace(self, queue=queue) for queue in queues]
+
 
 async def add(session: AsyncSession | psycopg.AsyncConnection, *events: Event) -> None:
     """Writes events in the caller's transaction: they are published if, and only if, it commits.
 
-    The transaction is a session's, or one on a connection of the driver itself (`kit.lanes`).
+    The transaction is a session's, or one on a connection of the driver itself (`kit.lanes`). Raises
+    `kit.events.Misfit` for what no consumer would take.
     """
     if not events:
         return
+    for each in events:
+        check(each.queue, each.payload)
     if isinstance(session, AsyncSession):
         await session.execute(insert(outbox), [_row(each) for each in events])
         return
@@ -141,7 +174,7 @@ def _row(event: Event) -> dict[str, Any]:
         "type": event.type,
         "queue": event.queue,
         "payload": dict(event.payload),
-        "headers": dict(event.headers),
+        "headers": context.outgoing() | dict(event.headers),
         "created_at": event.time,
     }
 
@@ -170,13 +203,14 @@ class Publisher(Protocol):
 
 
 class Relay:
-    """Moves events from the outbox to the broker; any number of relays may run on one outbox."""
+    """Moves events of some queues from the outbox to who takes them; any number may run on one outbox."""
 
     def __init__(
         self,
         database: Database,
         publisher: Publisher,
         *,
+        queues: Sequence[str],
         registry: CollectorRegistry | None = None,
         interval: float = 0.5,
         batch: int = 100,
@@ -185,9 +219,13 @@ class Relay:
         backoff: float = 0.5,
         max_backoff: float = 300.0,
     ) -> None:
-        """Times in seconds. A refused event is dead after `max_attempts`, with `backoff` doubling between."""
+        """`batch` is of each queue, times are in seconds.
+
+        A refused event is dead after `max_attempts`, with `backoff` doubling between.
+        """
         self._database = database
         self._publisher = publisher
+        self._queues = tuple(queues)
         self._interval = interval
         self._batch = batch
         self._lease = lease
@@ -196,11 +234,7 @@ class Relay:
         self._max_backoff = max_backoff
         self._wake = asyncio.Event()
         self._stopping = False
-        registry = registry or CollectorRegistry()
-        self._published = Counter("outbox_published", "Events confirmed by the broker", registry=registry)
-        self._refused = Counter("outbox_refused", "Attempts that the broker refused", registry=registry)
-        self._pending = Gauge("outbox_pending", "Events waiting for the broker", registry=registry)
-        self._dead = Gauge("outbox_dead", "Events given up, for a person to look at", registry=registry)
+        self._metrics = _metrics(registry or CollectorRegistry())
         self._measured = float("-inf")
 
     def wake(self) -> None:
@@ -210,7 +244,7 @@ class Relay:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
         """Runs in the background; on exit the batch in flight is finished first."""
-        task = asyncio.create_task(self.run(), name="outbox-relay")
+        task = asyncio.create_task(self.run(), name=f"outbox-relay {self._queues[0]}")
         try:
             yield self
         finally:
@@ -235,12 +269,18 @@ class Relay:
                 reason = type(error).__name__
                 if down != reason:
                     expected = isinstance(error, (BrokerDown, SQLAlchemyError, OSError))
-                    log.warning("relay waits", reason=reason, detail=str(error), exc_info=not expected)
+                    log.warning(
+                        "relay waits",
+                        queues=self._queues,
+                        reason=reason,
+                        detail=str(error),
+                        exc_info=not expected,
+                    )
                 down, moved = reason, 0
                 pause = min(pause * 2, MAX_PAUSE)
             else:
                 if down:
-                    log.info("relay goes on")
+                    log.info("relay goes on", queues=self._queues)
                 down, pause = None, self._interval
             if moved < self._batch:
                 await self._sleep(min(pause, GATHER) if moved else pause)
@@ -258,11 +298,13 @@ class Relay:
         for row, result in zip(claimed, results, strict=True):
             if result is None:
                 sent.append(row.position)
+                self._metrics.published.labels(row.queue).inc()
             elif isinstance(result, BrokerDown):
                 returned.append(row.position)
                 down = result
             else:
                 refused.append((row, result))
+                self._metrics.refused.labels(row.queue).inc()
         async with self._database.transaction() as session:
             mine = outbox.c.lease_token == token
             if sent:
@@ -277,23 +319,24 @@ class Relay:
                     .where(outbox.c.position == row.position, mine)
                     .values(self._verdict(row, error))
                 )
-        self._published.inc(len(sent))
-        self._refused.inc(len(refused))
         if down:
             raise down
         return len(sent) + len(refused)
 
     async def _publish(self, event: Event) -> None:
         try:
-            async with asyncio.timeout(self._lease / 2):  # well before anyone else may take the row
-                await self._publisher.publish(event)
+            with context.incoming(event.headers, f"send {event.queue}", "PRODUCER"):
+                event = replace(event, headers={**event.headers, **context.outgoing()})
+                async with asyncio.timeout(self._lease / 2):  # well before anyone else may take the row
+                    await self._publisher.publish(event)
         except TimeoutError as error:
             raise BrokerDown("no confirmation in time") from error
 
     async def _claim(self, token: uuid.UUID) -> Sequence[Row[Any]]:
         async with self._database.transaction() as session:
-            found = await session.execute(CLAIM, {"token": token, "lease": self._lease, "batch": self._batch})
-            return found.all()
+            wanted = {"queues": list(self._queues), "batch": self._batch}
+            found = await session.execute(CLAIM, {"token": token, "lease": self._lease, **wanted})
+            return sorted(found.all(), key=lambda row: int(row.position))
 
     def _verdict(self, row: Row[Any], error: BaseException) -> dict[str, Any]:
         """What a refused event's row becomes: tried again later, or dead."""
@@ -301,7 +344,16 @@ class Relay:
         reason = f"{type(error).__name__}: {error}"[:500]
         dead = attempts >= self._max_attempts
         say = log.error if dead else log.warning
-        say("event refused", event_id=str(row.id), type=row.type, attempts=attempts, dead=dead, detail=reason)
+        with context.bound(row.headers):
+            say(
+                "event refused",
+                event_id=str(row.id),
+                type=row.type,
+                queue=row.queue,
+                attempts=attempts,
+                dead=dead,
+                detail=reason,
+            )
         wait = timedelta(seconds=min(self._backoff * 2 ** (attempts - 1), self._max_backoff))
         return FREE | {
             "attempts": attempts,
@@ -315,11 +367,14 @@ class Relay:
             return
         async with self._database.transaction() as session:
             dead = outbox.c.dead_at.is_not(None)
-            counts = (
-                await session.execute(select(func.count(), func.count().filter(dead)).select_from(outbox))
-            ).one()
-        self._pending.set(counts[0] - counts[1])
-        self._dead.set(counts[1])
+            query = select(outbox.c.queue, func.count().filter(~dead), func.count().filter(dead))
+            mine = outbox.c.queue.in_(self._queues)
+            found = (await session.execute(query.where(mine).group_by(outbox.c.queue))).all()
+        counts = {queue: (pending, given_up) for queue, pending, given_up in found}
+        for queue in self._queues:
+            pending, given_up = counts.get(queue, (0, 0))
+            self._metrics.pending.labels(queue).set(pending)
+            self._metrics.dead.labels(queue).set(given_up)
         self._measured = time.monotonic()
 
     async def _sleep(self, seconds: float) -> None:
@@ -342,13 +397,17 @@ FREE: dict[str, Any] = {"lease_token": None, "leased_until": None}
 CLAIM = text(
     """
     WITH ready AS MATERIALIZED (
-        SELECT position FROM outbox AS candidate
-        WHERE dead_at IS NULL AND available_at <= now() AND (leased_until IS NULL OR leased_until < now())
-          AND NOT EXISTS (
-            SELECT FROM outbox AS older
-            WHERE older.aggregatetype = candidate.aggregatetype AND older.aggregateid = candidate.aggregateid
-              AND older.position < candidate.position AND older.dead_at IS NULL)
-        ORDER BY position LIMIT :batch FOR UPDATE SKIP LOCKED
+        SELECT found.position FROM unnest(CAST(:queues AS text[])) AS wanted(queue) CROSS JOIN LATERAL (
+            SELECT position FROM outbox AS candidate
+            WHERE queue = wanted.queue AND dead_at IS NULL AND available_at <= now()
+              AND (leased_until IS NULL OR leased_until < now())
+              AND NOT EXISTS (
+                SELECT FROM outbox AS older
+                WHERE older.aggregatetype = candidate.aggregatetype
+                  AND older.aggregateid = candidate.aggregateid AND older.queue = candidate.queue
+                  AND older.position < candidate.position AND older.dead_at IS NULL)
+            ORDER BY position LIMIT :batch FOR UPDATE SKIP LOCKED
+        ) AS found
     )
     UPDATE outbox SET lease_token = :token, leased_until = now() + make_interval(secs => :lease)
     FROM ready WHERE outbox.position = ready.position
@@ -368,4 +427,23 @@ def _event(row: Row[Any]) -> Event:
         payload=row.payload,
         headers=row.headers,
         time=row.created_at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    published: Counter
+    refused: Counter
+    pending: Gauge
+    dead: Gauge
+
+
+@cache
+def _metrics(registry: CollectorRegistry) -> Metrics:
+    """One set for all relays of a service."""
+    return Metrics(
+        Counter("outbox_published", "Events taken", ["queue"], registry=registry),
+        Counter("outbox_refused", "Attempts that were refused", ["queue"], registry=registry),
+        Gauge("outbox_pending", "Events waiting to be taken", ["queue"], registry=registry),
+        Gauge("outbox_dead", "Events given up, for a person to look at", ["queue"], registry=registry),
     )

@@ -103,6 +103,18 @@ class TokenSettings(Settings):
         return value
 
 
+class ServiceTokenSettings(Settings):
+    """For a service that calls, or is called by, others of its application."""
+
+    service_key: SecretStr = Field(min_length=32)
+
+
+class WebhookSettings(Settings):
+    """For a service that sends or receives webhooks."""
+
+    webhook_key: SecretStr = Field(min_length=24)
+
+
 S = TypeVar("S", bound=Settings)
 
 

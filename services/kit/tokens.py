@@ -1,4 +1,4 @@
-"""Access tokens: RS256 and nothing else, with type, audience and issuer checked every time."""
+"""Tokens of people (RS256) and of services (HS256): algorithm pinned, type, audience and issuer checked."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ LIFETIME = 24 * 3600  # seconds
 ALGORITHM = "RS256"
 MIN_KEY = 2048  # bits
 REQUIRED = ["sub", "user_id", "email", "role", "sid", "jti", "typ", "iss", "aud", "iat", "exp"]
+
+SERVICE_ALGORITHM = "HS256"
+SERVICE_LIFETIME = 60  # seconds
+SERVICE_REQUIRED = ["sub", "typ", "iss", "aud", "iat", "exp"]
+LEEWAY = 5  # seconds that clocks of hosts may differ
 
 
 class InvalidToken(Unauthorized):
@@ -104,6 +109,53 @@ class Verifier:
             )
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise InvalidToken from error
+
+
+class ServiceTokens:
+    """Tokens by which services of one application know each other; all of them hold the same key."""
+
+    def __init__(self, key: str, application: str) -> None:
+        self._key = key
+        self._audience = f"service:{application}"
+
+    def issue(self, service: str) -> str:
+        """A token for one call: it says who calls, and is soon over."""
+        now = int(time.time())
+        claims = {
+            "sub": service,
+            "typ": "service",
+            "iss": ISSUER,
+            "aud": self._audience,
+            "iat": now,
+            "exp": now + SERVICE_LIFETIME,
+        }
+        return jwt.encode(claims, self._key, algorithm=SERVICE_ALGORITHM)
+
+    def verify(self, token: str) -> str:
+        """The name of the service that calls; raises `InvalidToken`."""
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=[SERVICE_ALGORITHM],
+                audience=self._audience,
+                issuer=ISSUER,
+                leeway=LEEWAY,
+                options={"require": SERVICE_REQUIRED},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise InvalidToken from error
+        if claims["typ"] != "service" or not claims["sub"]:
+            raise InvalidToken
+        return str(claims["sub"])
+
+
+def is_service_token(token: str) -> bool:
+    """Whether a token says that it is a service's: which key to check it with, and no more than that."""
+    try:
+        return bool(jwt.get_unverified_header(token).get("alg") == SERVICE_ALGORITHM)
+    except jwt.PyJWTError:
+        return False
 
 
 def private_key(pem: str) -> RSAPrivateKey:

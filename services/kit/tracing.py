@@ -6,6 +6,7 @@ from opentelemetry import trace
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kit import context
 from kit.metrics import template
 from kit.settings import Settings
 
@@ -28,6 +29,7 @@ def middleware(settings: Settings) -> list[Middleware]:
         )
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    context.tracer = provider.get_tracer("kit")  # for what is no request: events, calls
     return [
         Middleware(
             OpenTelemetryMiddleware,

@@ -118,7 +118,7 @@ async def test_message(
         "order.created", "order", "17", queue, {"order_id": 17, "customer_name": "Żółć"}, {"tenant": "a"}
     )
     await write(database, told)
-    relay = Relay(database, publisher)
+    relay = Relay(database, publisher, queues=[queue])
     assert await relay.once() == 1
     assert await relay.once() == 0
     assert await waiting(database) == 0
@@ -150,7 +150,7 @@ async def test_only_what_was_committed(
     with pytest.raises(RuntimeError, match="change of mind"):
         await change_of_mind()
     await write(database, event(queue, 2))
-    await Relay(database, publisher).once()
+    await Relay(database, publisher, queues=[queue]).once()
     assert numbers(await messages(settings, queue)) == [2]
 
 
@@ -160,7 +160,10 @@ async def test_order_within_an_aggregate(
     for n in range(60):
         await write(database, event(queue, n, aggregate=str(n % 3)))
     async with asyncio.timeout(20):
-        async with Relay(database, publisher, **FAST).running(), Relay(database, publisher, **FAST).running():
+        async with (
+            Relay(database, publisher, queues=[queue], **FAST).running(),
+            Relay(database, publisher, queues=[queue], **FAST).running(),
+        ):
             await emptied(database)
     found = numbers(await messages(settings, queue))
     assert sorted(found) == list(range(60))
@@ -174,7 +177,7 @@ async def test_many_relays_at_once_send_each_event_once(
     settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
 ) -> None:
     await write(database, *(event(queue, n) for n in range(300)))
-    relays = [Relay(database, publisher, batch=7, **FAST) for _ in range(4)]
+    relays = [Relay(database, publisher, queues=[queue], batch=7, **FAST) for _ in range(4)]
     while sum(await asyncio.gather(*(relay.once() for relay in relays))):
         pass
     assert sorted(numbers(await messages(settings, queue))) == list(range(300))
@@ -184,7 +187,7 @@ async def test_broker_down_then_up(
     rabbitmq: RabbitMQ, settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
 ) -> None:
     """Events written before, during and after an outage all arrive, once, and none is charged an attempt."""
-    async with Relay(database, publisher, max_attempts=1, **FAST).running():
+    async with Relay(database, publisher, queues=[queue], max_attempts=1, **FAST).running():
         await write(database, *(event(queue, n) for n in range(10)))
         await emptied(database)
         await asyncio.to_thread(rabbitmq.stop)
@@ -208,13 +211,13 @@ async def test_starts_without_a_broker(settings: Settings, database: Database, q
     async with RabbitPublisher.open(nowhere) as publisher:
         await write(database, event(queue, 1))
         with pytest.raises(BrokerDown):
-            await Relay(database, publisher).once()
+            await Relay(database, publisher, queues=[queue]).once()
         with pytest.raises(BrokerDown):
             await publisher.publish(event(queue, 2))
     async with RabbitPublisher.open(
         settings
     ) as publisher:  # the row was given back: no waiting for its lease
-        assert await Relay(database, publisher).once() == 1
+        assert await Relay(database, publisher, queues=[queue]).once() == 1
     assert numbers(await messages(settings, queue)) == [1]
 
 
@@ -229,30 +232,32 @@ async def test_a_refused_event_backs_off_dies_and_lets_the_others_by(
             database, event(bad, 1, "same"), event(queue, 2, "same"), event(queue, 3, "same"), event(queue, 4)
         )
         registry = CollectorRegistry()
-        relay = Relay(database, publisher, max_attempts=3, registry=registry, **FAST)
+        relay = Relay(database, publisher, queues=[bad, queue], max_attempts=3, registry=registry, **FAST)
         async with relay.running(), asyncio.timeout(20):
             while await waiting(database) > 1:
                 await asyncio.sleep(0.05)
-    assert numbers(await messages(settings, queue)) == [4, 2, 3]
+    found = numbers(await messages(settings, queue))
+    assert sorted(found) == [2, 3, 4]
+    assert found.index(2) < found.index(3)
     async with database.transaction() as session:
         (row,) = (await session.execute(select(outbox.outbox))).all()
     assert (row.attempts, row.payload, row.lease_token) == (3, {"n": 1}, None)
     assert row.dead_at is not None
     assert row.error
-    assert registry.get_sample_value("outbox_refused_total") == 3
-    assert registry.get_sample_value("outbox_published_total") == 3
+    assert registry.get_sample_value("outbox_refused_total", {"queue": bad}) == 3
+    assert registry.get_sample_value("outbox_published_total", {"queue": queue}) == 3
 
 
 async def test_a_deleted_queue_is_declared_again(
     settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
 ) -> None:
     await write(database, event(queue, 1))
-    await Relay(database, publisher).once()
+    await Relay(database, publisher, queues=[queue]).once()
     connection = await aio_pika.connect(str(broker.url(settings)))
     async with connection:
         await (await connection.channel()).queue_delete(queue)
     await write(database, event(queue, 2))
-    async with Relay(database, publisher, max_attempts=2, **FAST).running():
+    async with Relay(database, publisher, queues=[queue], max_attempts=2, **FAST).running():
         await emptied(database)
     assert numbers(await messages(settings, queue)) == [2]
 
@@ -282,7 +287,7 @@ class Crashing:
 async def main():
     settings = load(Settings)
     async with Database.open(settings) as database, RabbitPublisher.open(settings) as publisher:
-        await Relay(database, Crashing(publisher), lease=2.0).run()
+        await Relay(database, Crashing(publisher), queues=sys.argv[1:], lease=2.0).run()
 
 asyncio.run(main())
 """
@@ -312,13 +317,13 @@ async def test_relay_killed_between_confirmation_and_delete(
     }
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", CRASHING],
+        [sys.executable, "-c", CRASHING, queue],
         env=variables | {"PYTHONPATH": str(SERVICES)},
         check=False,
     )
     assert done.returncode == -signal.SIGKILL
     assert await waiting(database) == 5
-    relay = Relay(database, publisher, **FAST)
+    relay = Relay(database, publisher, queues=[queue], **FAST)
     assert await relay.once() == 0, "the dead relay's lease must hold until it ends"
     async with relay.running():
         await emptied(database)
@@ -337,14 +342,14 @@ async def test_a_lease_that_ran_out_is_not_settled_by_its_old_holder(
             async with database.engine.begin() as connection:  # as if its lease had ended meanwhile
                 await connection.execute(text("UPDATE outbox SET lease_token = :t"), {"t": uuid.uuid4()})
 
-    await Relay(database, Slow()).once()
+    await Relay(database, Slow(), queues=[queue]).once()
     assert await waiting(database) == 1
 
 
 async def test_the_database_goes_away_and_comes_back(
     postgres: Postgres, settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
 ) -> None:
-    async with Relay(database, publisher, **FAST).running():
+    async with Relay(database, publisher, queues=[queue], **FAST).running():
         await write(database, event(queue, 1))
         await emptied(database)
         await asyncio.to_thread(postgres.stop)
@@ -390,7 +395,7 @@ async def test_one_event_cannot_be_written_twice(database: Database, queue: str)
 async def test_wake_and_orderly_stop(
     settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
 ) -> None:
-    async with Relay(database, publisher, interval=60).running() as relay:
+    async with Relay(database, publisher, queues=[queue], interval=60).running() as relay:
         await asyncio.sleep(0.2)
         await write(database, event(queue, 1))
         relay.wake()
