@@ -248,6 +248,9 @@ SERVICE_SECRETS: dict[str, SecretKind] = {
     "token_public_key": "rsa-public-key",
     "admin_email": "email",
     "admin_password": "password",
+    "service_key": "password",
+    "webhook_key": "password",
+    "smtp_password": "password",
 }
 
 

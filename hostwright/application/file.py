@@ -18,6 +18,7 @@ Protocol = Literal["http", "https", "postgres", "amqp", "tcp"]
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$", max_length=100)]
 Number = Annotated[int, Field(ge=1, le=65535)]
 HttpPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
 Uid = Annotated[int, Field(ge=100, le=59999)]
@@ -67,11 +68,20 @@ class ServiceFile(_File):
     """Which kind of store an application must give."""
     calls: tuple[Name, ...] = ()
     """Services it calls over HTTP: of each it is told the address, as NAME_URL."""
-    publishes: tuple[Identifier, ...] = ()
-    consumes: tuple[Identifier, ...] = ()
+    publishes: tuple[Queue, ...] = ()
+    consumes: tuple[Queue, ...] = ()
     """Queues of the broker."""
     secrets: tuple[
-        Literal["token_private_key", "token_public_key", "admin_email", "admin_password"], ...
+        Literal[
+            "token_private_key",
+            "token_public_key",
+            "admin_email",
+            "admin_password",
+            "service_key",
+            "webhook_key",
+            "smtp_password",
+        ],
+        ...,
     ] = ()
     """Secret files beyond the passwords of its stores."""
     settings: dict[str, Setting] = {}
