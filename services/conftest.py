@@ -49,7 +49,7 @@ def common(keys: Keys) -> dict[str, object]:
         "token_private_key": keys.private,
         "admin_email": "admin@example.com",
         "admin_password": "correct-horse-battery-9",
-        "bcrypt_cost": 4,
+        "public_url": "https://shop.example.com",
     }
 
 

@@ -1,32 +1,32 @@
-"""What auth does: register, log in and out, say who a token belongs to, assign roles."""
+"""What auth does: register, log in and out, change a password, list people, assign roles."""
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from kit import logging
+from kit import logging, outbox
 from kit.authentication import Identity
 from kit.database import Database
-from kit.errors import Conflict, NotFound, Unauthorized
-from kit.tokens import Issuer
+from kit.errors import Conflict, Invalid, NotFound, Unauthorized
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth.limits import LoginLimit
-from auth.models import LoginAttempts, Role, Session, User
-from auth.passwords import Passwords
+from auth import sessions
+from auth.limits import Limits
+from auth.mails import mail
+from auth.models import Language, LoginAttempts, PasswordReset, Role, User
+from auth.passwords import Passwords, weakness
+from auth.sessions import Grant, Grants, Origin
 
 log = logging.get("auth")
 
 EMAIL = re.compile(
     r"^[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$"
 )
-KEPT = timedelta(days=7)  # how long an ended session stays, for those who ask who was logged in
 
 
 class BadCredentials(Unauthorized):
@@ -55,65 +55,83 @@ def normalised(email: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """The use cases. Those that hash open short transactions themselves, so none waits for bcrypt."""
+    """The use cases. Those that hash open short transactions themselves, so none waits for a hash."""
 
     database: Database
     passwords: Passwords
-    issuer: Issuer
-    limit: LoginLimit
+    grants: Grants
+    limits: Limits
 
-    async def register(self, email: str, password: str, role: Role = "customer") -> int:
-        """The new user's id; raises `EmailTaken`."""
+    async def register(
+        self, email: str, password: str, role: Role, language: Language, client: str | None
+    ) -> int:
+        """The new user's id; raises `EmailTaken`, and `TooManyRequests` unless `client` is None."""
+        if client is not None:
+            await self.limits.register(self.database, client)
         hashed = await self.passwords.hash(password)
         async with self.database.transaction() as session:
-            return await create(session, email, hashed, role)
+            user_id = await create(session, email, hashed, role, language)
+            await outbox.add(session, mail("welcome", user_id, email, language, {"email": email}))
+        return user_id
 
-    async def login(self, email: str, password: str, client: str, user_agent: str) -> tuple[str, User]:
-        """A token of a new session; raises `BadCredentials`, `TooManyRequests`."""
-        await self.limit.count(self.database, email, client)
+    async def login(self, email: str, password: str, origin: Origin) -> Grant:
+        """Tokens of a new session; raises `BadCredentials`, `TooManyRequests`."""
+        await self.limits.login(self.database, email, origin.client)
         async with self.database.transaction() as session:
             user = await session.scalar(select(User).where(User.email == email))
         good, rehashed = await self.passwords.verify(password, user.password_hash if user else None)
         if not good or user is None:
-            log.info("login refused", client=client)
+            log.info("login refused", client=origin.client)
             raise BadCredentials
-        started = Session(
-            id=uuid.uuid4(),
-            user_id=user.id,
-            client=client[:64],
-            user_agent=user_agent[:256],
-            expires_at=datetime.now(UTC) + timedelta(seconds=self.issuer.lifetime),
-        )
         async with self.database.transaction() as session:
-            session.add(started)
-            await self.limit.forgive(session, email, client)
+            if not await _unchanged(session, user):
+                raise BadCredentials
+            await self.limits.forgive(session, email, origin.client)
             if rehashed:
-                await session.execute(update(User).where(User.id == user.id).values(password_hash=rehashed))
-        log.info("login", user_id=user.id, session=str(started.id))
-        token = self.issuer.issue(user_id=user.id, email=user.email, role=user.role, session=str(started.id))
-        return token, user
+                await session.execute(
+                    update(User)
+                    .where(User.id == user.id)
+                    .values(password_hash=rehashed, updated_at=User.updated_at)
+                )
+            grant = await self.grants.start(session, user, origin)
+        log.info("login", user_id=user.id, session=grant.session)
+        return grant
+
+    async def change_password(self, identity: Identity, old: str, new: str, client: str) -> None:
+        """Ends the user's other sessions. A wrong `old` counts as a failed login; raises `Invalid`."""
+        wrong = Invalid({"old_password": "is wrong"})
+        await self.limits.login(self.database, identity.email, client)
+        async with self.database.transaction() as session:
+            user = await get(session, identity.user_id)
+        good, _ = await self.passwords.verify(old, user.password_hash)
+        if not good:
+            raise wrong
+        if problem := "must be another one" if new == old else weakness(new, user.email):
+            raise Invalid({"new_password": problem})
+        hashed = await self.passwords.hash(new)
+        async with self.database.transaction() as session:
+            if not await _unchanged(session, user):
+                raise wrong
+            await self.limits.forgive(session, user.email, client)
+            await set_password(session, user.id, hashed, keep=identity.session)
 
     async def logout(self, identity: Identity) -> None:
-        """Puts the session's token on the blacklist."""
+        """Puts the session's access tokens on the blacklist, and its refresh token out of use."""
         async with self.database.transaction() as session:
-            await session.execute(
-                update(Session)
-                .where(Session.id == uuid.UUID(identity.session), Session.revoked_at.is_(None))
-                .values(revoked_at=func.now())
-            )
-        log.info("logout", user_id=identity.user_id, session=identity.session)
+            await sessions.end(session, identity.user_id, identity.session)
 
     async def purge(self) -> None:
-        """Forgets long ended sessions and windows of failed logins."""
+        """Forgets long ended sessions, dead links of resets, and windows of tries."""
         async with self.database.transaction() as session:
-            await session.execute(delete(Session).where(Session.expires_at < func.now() - KEPT))
-            ended = func.now() - timedelta(seconds=self.limit.window)
+            await sessions.purge(session)
+            await session.execute(delete(PasswordReset).where(PasswordReset.expires_at < func.now()))
+            ended = func.now() - timedelta(seconds=self.limits.window)
             await session.execute(delete(LoginAttempts).where(LoginAttempts.started_at < ended))
 
 
-async def create(session: AsyncSession, email: str, hashed: str, role: Role) -> int:
+async def create(session: AsyncSession, email: str, hashed: str, role: Role, language: Language) -> int:
     """Inserts a user; raises `EmailTaken`, also when two come at once."""
-    statement = insert(User).values(email=email, password_hash=hashed, role=role)
+    statement = insert(User).values(email=email, password_hash=hashed, role=role, language=language)
     found = await session.scalar(
         statement.on_conflict_do_nothing(index_elements=["email"]).returning(User.id)
     )
@@ -123,6 +141,16 @@ async def create(session: AsyncSession, email: str, hashed: str, role: Role) -> 
     return int(found)
 
 
+async def set_password(session: AsyncSession, user_id: int, hashed: str, keep: str | None = None) -> None:
+    """Ends every session but `keep`, and every link that could set yet another password."""
+    await session.execute(
+        update(User).where(User.id == user_id).values(password_hash=hashed, password_changed_at=func.now())
+    )
+    await session.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
+    await sessions.end_all(session, user_id, keep)
+    log.info("password changed", user_id=user_id)
+
+
 async def get(session: AsyncSession, user_id: int) -> User:
     user = await session.get(User, user_id)
     if user is None:
@@ -130,10 +158,16 @@ async def get(session: AsyncSession, user_id: int) -> User:
     return user
 
 
-async def page(session: AsyncSession, limit: int, offset: int) -> tuple[Sequence[User], int]:
-    """Users by id, and how many there are."""
-    users = (await session.scalars(select(User).order_by(User.id).limit(limit).offset(offset))).all()
-    return users, await session.scalar(select(func.count()).select_from(User)) or 0
+async def page(
+    session: AsyncSession, query: str, role: Role | None, limit: int, offset: int
+) -> tuple[Sequence[User], int]:
+    """Users by id whose address has `query` in it, and how many there are on all pages."""
+    wanted = [User.email.contains(query.lower(), autoescape=True)] if query else []
+    if role:
+        wanted.append(User.role == role)
+    statement = select(User).where(*wanted).order_by(User.id).limit(limit).offset(offset)
+    users = (await session.scalars(statement)).all()
+    return users, await session.scalar(select(func.count()).select_from(User).where(*wanted)) or 0
 
 
 async def assign(session: AsyncSession, user_id: int, role: Role, by: Identity) -> User:
@@ -152,3 +186,13 @@ async def assign(session: AsyncSession, user_id: int, role: Role, by: Identity) 
     await session.flush()
     await session.refresh(user)
     return user
+
+
+async def _unchanged(session: AsyncSession, user: User) -> bool:
+    """Locks the user; false if the password that was verified meanwhile is no longer theirs.
+
+    Without it a login with the old password could begin a session just after a reset has ended them all.
+    """
+    same = User.password_changed_at == user.password_changed_at
+    locked = select(User.id).where(User.id == user.id, same).with_for_update(key_share=True)
+    return await session.scalar(locked) is not None

@@ -3,49 +3,82 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import kit.app
 from fastapi import FastAPI
 from kit import logging
+from kit.broker import RabbitPublisher
 from kit.database import Database
+from kit.outbox import Relay
 from kit.tokens import Issuer, Verifier
 from sqlalchemy.exc import SQLAlchemyError
 
 from auth.accounts import Accounts
-from auth.limits import LoginLimit
+from auth.limits import Limits
+from auth.mails import QUEUE
 from auth.passwords import Passwords
-from auth.sessions import Sessions
+from auth.resets import Resets
+from auth.sessions import Grants, Sessions
 from auth.settings import AuthSettings
 
 log = logging.get("auth")
 
 PURGE = 600.0  # seconds
+SEND = 1.0
 
 
 class State(kit.app.State):
     accounts: Accounts
+    grants: Grants
+    resets: Resets
     sessions: Sessions
 
 
 def create(settings: AuthSettings) -> FastAPI:
+    """Ready without RabbitMQ: only mails wait for it."""
+
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         verifier = Verifier(settings.token_public_key, settings.application)
-        passwords = Passwords(settings.bcrypt_cost)
+        passwords = Passwords()
         issuer = Issuer(
             settings.token_private_key.get_secret_value(), settings.application, settings.token_lifetime
         )
-        limit = LoginLimit(settings.login_window, settings.login_attempts, settings.client_attempts)
-        async with Database.open(settings) as database:
-            accounts = Accounts(database, passwords, issuer, limit)
+        limits = Limits(
+            window=settings.login_window,
+            per_account=settings.login_attempts,
+            per_client=settings.client_attempts,
+            registrations=settings.client_registrations,
+            resets=settings.client_resets,
+        )
+        async with (
+            Database.open(settings) as database,
+            RabbitPublisher.open(settings) as publisher,
+            Relay(database, publisher, queues=(QUEUE,), registry=app.state.metrics.registry).running(),
+        ):
+            grants = Grants(database, issuer, settings.session_lifetime)
+            accounts = Accounts(database, passwords, grants, limits)
+            resets = Resets(database, passwords, limits, settings.public_url, settings.reset_lifetime)
             sessions = Sessions(database, verifier)
-            purging = asyncio.create_task(_purge(accounts))
+            tasks = [
+                asyncio.create_task(_every(PURGE, accounts.purge)),
+                asyncio.create_task(_every(SEND, resets.send)),
+            ]
             try:
-                yield State(database=database, authenticator=sessions, accounts=accounts, sessions=sessions)
+                yield State(
+                    database=database,
+                    authenticator=sessions,
+                    accounts=accounts,
+                    grants=grants,
+                    resets=resets,
+                    sessions=sessions,
+                )
             finally:
-                purging.cancel()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 passwords.close()
                 await sessions.close()
 
@@ -54,10 +87,16 @@ def create(settings: AuthSettings) -> FastAPI:
     )
 
 
-async def _purge(accounts: Accounts) -> None:
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Again and again, through outages, of which the first failure is told."""
+    down = False
     while True:
-        await asyncio.sleep(PURGE)
+        await asyncio.sleep(seconds)
         try:
-            await accounts.purge()
+            await work()
         except SQLAlchemyError as error:
-            log.warning("purge failed", reason=type(error).__name__)
+            if not down:
+                log.warning(f"{work.__name__} failed", reason=type(error).__name__)
+            down = True
+        else:
+            down = False

@@ -1,8 +1,9 @@
-"""Limits failed logins per account and client, and per client; counted in PostgreSQL, so for all replicas."""
+"""Limits on failed logins, registrations and resets; counted in PostgreSQL, so for all replicas."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -13,38 +14,46 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 
 @dataclass(frozen=True, slots=True)
-class LoginLimit:
-    """`window` in seconds, from a key's first failed login."""
+class Limits:
+    """`window` in seconds, from a key's first try. Tries of one account are counted for each client apart."""
 
     window: int
     per_account: int
     per_client: int
+    registrations: int
+    resets: int
 
-    async def count(self, database: Database, email: str, client: str) -> None:
-        """Counts an attempt before the password is looked at; raises `TooManyRequests` (429).
-
-        In a transaction of its own: the count must stand when the login fails.
-        """
-        async with database.transaction() as session:
-            rows = await session.execute(COUNT, self._keys(email, client) | {"window": self.window})
-            found = {row.key: row for row in rows}
-        limits = self._limits(email, client)
-        waits = [found[key].wait for key, limit in limits.items() if found[key].attempts > limit]
-        if waits:
-            raise TooManyRequests(max(1, math.ceil(max(waits))), "Too many login attempts")
+    async def login(self, database: Database, email: str, client: str) -> None:
+        """Counts a try before the password is looked at; raises `TooManyRequests` (429)."""
+        place = network(client)
+        limits = {place: self.per_client, _account(email, place): self.per_account}
+        await self._count(database, limits, "Too many login attempts")
 
     async def forgive(self, session: AsyncSession, email: str, client: str) -> None:
-        """After a good login: the account starts afresh, and the client is not charged for it."""
-        await session.execute(FORGIVE, self._keys(email, client))
-
-    def _limits(self, email: str, client: str) -> dict[str, int]:
-        keys = self._keys(email, client)
-        return {keys["account"]: self.per_account, keys["client"]: self.per_client}
-
-    @staticmethod
-    def _keys(email: str, client: str) -> dict[str, str]:
+        """After a good password: the account starts afresh, and the client is not charged for it."""
         place = network(client)
-        return {"account": f"{email} {place}", "client": place}
+        await session.execute(FORGIVE, {"client": place})
+        await session.execute(FORGET, {"account": _account(email, place)})
+
+    async def forget(self, session: AsyncSession, email: str, client: str) -> None:
+        """After a reset: whoever was locked out for the password they had forgotten may log in."""
+        await session.execute(FORGET, {"account": _account(email, network(client))})
+
+    async def register(self, database: Database, client: str) -> None:
+        await self._count(
+            database, {f"register {network(client)}": self.registrations}, "Too many registrations"
+        )
+
+    async def reset(self, database: Database, client: str) -> None:
+        await self._count(database, {f"reset {network(client)}": self.resets}, "Too many password resets")
+
+    async def _count(self, database: Database, limits: Mapping[str, int], error: str) -> None:
+        """In a transaction of its own: the count must stand when what follows fails."""
+        async with database.transaction() as session:
+            rows = await session.execute(COUNT, {"keys": list(limits), "window": self.window})
+            waits = [row.wait for row in rows if row.attempts > limits[row.key]]
+        if waits:
+            raise TooManyRequests(max(1, math.ceil(max(waits))), error)
 
 
 def network(client: str) -> str:
@@ -56,11 +65,15 @@ def network(client: str) -> str:
     return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else client
 
 
-# One statement, atomic by the rows' locks (taken in key order, so that two logins cannot lock each other).
+def _account(email: str, place: str) -> str:
+    return f"{email} {place}"
+
+
+# One statement, atomic by the rows' locks. Everybody locks the client's before the account's: no deadlock.
 COUNT = text(
     """
     INSERT INTO login_attempts AS old (key, count, started_at)
-    SELECT key, 1, now() FROM (VALUES (CAST(:account AS text)), (:client)) AS new (key) ORDER BY key
+    SELECT key, 1, now() FROM unnest(CAST(:keys AS text[])) WITH ORDINALITY AS new (key, n) ORDER BY n
     ON CONFLICT (key) DO UPDATE SET (count, started_at) = (
         SELECT CASE WHEN over THEN 1 ELSE old.count + 1 END, CASE WHEN over THEN now() ELSE old.started_at END
         FROM (SELECT old.started_at + make_interval(secs => :window) <= now()) AS window_is (over)
@@ -70,9 +83,5 @@ COUNT = text(
     """
 )
 
-FORGIVE = text(
-    """
-    WITH gone AS (DELETE FROM login_attempts WHERE key = :account)
-    UPDATE login_attempts SET count = GREATEST(count - 1, 0) WHERE key = :client
-    """
-)
+FORGIVE = text("UPDATE login_attempts SET count = GREATEST(count - 1, 0) WHERE key = :client")
+FORGET = text("DELETE FROM login_attempts WHERE key = :account")

@@ -6,12 +6,14 @@ import uuid
 from datetime import datetime
 from typing import Literal, get_args
 
+from kit import outbox
 from kit.database import metadata
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Identity, String, func
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, LargeBinary, String, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Role = Literal["admin", "employee", "customer"]
 ROLES: tuple[Role, ...] = get_args(Role)
+Language = Literal["pl", "en"]
 
 
 class Base(DeclarativeBase):
@@ -19,15 +21,23 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """An account. `email` is lower case, so that its uniqueness means what people mean."""
+    """An account. `email` is lower case, so that its uniqueness means what people mean.
+
+    `password_changed_at` says which password a hash is of: a rehash of the same one leaves it.
+    """
 
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint("role IN ('admin', 'employee', 'customer')", name="role"),)
+    __table_args__ = (
+        CheckConstraint("role IN ('admin', 'employee', 'customer')", name="role"),
+        CheckConstraint("language IN ('pl', 'en')", name="language"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     password_hash: Mapped[str] = mapped_column(String(128))
+    password_changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     role: Mapped[str] = mapped_column(String(16))
+    language: Mapped[str] = mapped_column(String(2), server_default="pl")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
@@ -35,7 +45,7 @@ class User(Base):
 
 
 class Session(Base):
-    """A login and its one token, whose `sid` is the id. The blacklist is the rows with `revoked_at`."""
+    """A login: its id is the `sid` of its access tokens. The blacklist is the rows with `revoked_at`."""
 
     __tablename__ = "sessions"
 
@@ -44,15 +54,51 @@ class Session(Base):
     client: Mapped[str] = mapped_column(String(64))
     user_agent: Mapped[str] = mapped_column(String(256))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    refreshed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
+class RefreshToken(Base):
+    """By its SHA-256. A session has one that is not used; the used ones stay to show when one was stolen."""
+
+    __tablename__ = "refresh_tokens"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class ResetRequest(Base):
+    """Somebody typed this address as theirs; whether anybody has it is found out after the answer."""
+
+    __tablename__ = "reset_requests"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class PasswordReset(Base):
+    """A token that was mailed and not used yet, by its SHA-256."""
+
+    __tablename__ = "password_resets"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
 class LoginAttempts(Base):
-    """Failed logins of one key (account and client, or client) in its current window."""
+    """Tries of one key (account and client, client, or another thing that a client does) in its window."""
 
     __tablename__ = "login_attempts"
 
     key: Mapped[str] = mapped_column(String(400), primary_key=True)
     count: Mapped[int]
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+outbox.tables(Base.metadata)

@@ -1,18 +1,18 @@
-"""Passwords: what is good enough, and bcrypt off the event loop."""
+"""Passwords: what is good enough; argon2id off the event loop, and bcrypt for hashes of old."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
+from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
 
 MIN_LENGTH = 6  # characters, as the warehouse documents
-MAX_BYTES = 72  # more bcrypt does not see
+MAX_BYTES = 72  # more bcrypt does not see, and its hashes are still here
 COMMON = frozenset(
     re.split(
         r"\s+",
@@ -39,20 +39,25 @@ def weakness(password: str, email: str = "") -> str | None:
 
 
 class Passwords:
-    """Hashes and verifies in threads of its own, one a core: bcrypt must not stop everything else."""
+    """Hashes and verifies in one thread of its own: off the event loop, and with the memory of one hash.
 
-    def __init__(self, cost: int) -> None:
-        self._hasher = PasswordHash((BcryptHasher(rounds=cost),))
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="bcrypt")
+    A second one's 19 MiB, which the allocator keeps, would not leave the service enough of its container's.
+    """
+
+    def __init__(self) -> None:
+        # What OWASP recommends for argon2id, memory in KiB.
+        argon2 = Argon2Hasher(memory_cost=19 * 1024, time_cost=2, parallelism=1)
+        self._hasher = PasswordHash((argon2, BcryptHasher()))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="password")
         # Compared with when there is no such account, so that the answer takes the same time.
-        self._nobody = self._hasher.hash("nobody has this password")
+        self._nobody = self._thread.submit(self._hasher.hash, "nobody has this password").result()
 
     async def hash(self, password: str) -> str:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._hasher.hash, password)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._hasher.hash, password)
 
     async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
-        """(does it match, a new hash to store if the cost has changed); `hashed=None` never matches."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._verify, password, hashed)
+        """(does it match, a new hash to store if this one is of old); `hashed=None` never matches."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._verify, password, hashed)
 
     def _verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
         fits = len(password.encode()) <= MAX_BYTES
@@ -63,4 +68,4 @@ class Passwords:
         return (good, update) if fits and hashed else (False, None)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Whose a token is at this moment: the authenticator behind every validate, so the hottest path there is."""
+"""Logins: begun, refreshed, listed, ended; and whose a token is at this moment."""
 
 from __future__ import annotations
 
@@ -6,15 +6,138 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import psycopg
+from kit import logging
 from kit.authentication import Identity
 from kit.batch import Batch
 from kit.database import Database
 from kit.errors import Unavailable
-from kit.tokens import Claims, InvalidToken, Verifier
+from kit.tokens import Claims, InvalidToken, Issuer, Verifier
+from sqlalchemy import ColumnElement, CursorResult, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import opaque
+from auth.models import RefreshToken, Session, User
+
+log = logging.get("auth.sessions")
 
 TIMEOUT = 5.0  # seconds
+MOST = 500  # sessions in a list, the newest
+KEPT = timedelta(days=7)  # how long an ended session stays, for those who ask who was logged in
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a login comes from."""
+
+    client: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a login or a refresh gives. `expires_in` is the access token's, in seconds."""
+
+    access: str
+    refresh: str
+    expires_in: int
+    session: str
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Gives tokens. `lifetime` of a session in seconds: no refresh makes it longer."""
+
+    database: Database
+    issuer: Issuer
+    lifetime: int
+
+    async def start(self, session: AsyncSession, user: User, origin: Origin) -> Grant:
+        """A new session, in the caller's transaction."""
+        started = Session(
+            id=uuid.uuid4(),
+            user_id=user.id,
+            client=origin.client[:64],
+            user_agent=origin.user_agent[:256],
+            expires_at=datetime.now(UTC) + timedelta(seconds=self.lifetime),
+        )
+        session.add(started)
+        await session.flush()
+        return self._grant(session, user, started.id)
+
+    async def refresh(self, token: str) -> Grant:
+        """New tokens for one that was not used before; raises `InvalidToken`.
+
+        A token that comes twice was stolen, from whichever of the two: the whole session ends. That is
+        committed before the refusal is sent, so the thief has nothing left by then.
+        """
+        async with self.database.transaction() as session:
+            # The lock makes two with the same token one after the other: the second finds it used.
+            found = (
+                await session.execute(
+                    select(RefreshToken, Session, User)
+                    .join(Session, Session.id == RefreshToken.session_id)
+                    .join(User, User.id == Session.user_id)
+                    .where(RefreshToken.digest == opaque.digest(token), *_live())
+                    .with_for_update(of=(RefreshToken, Session))
+                )
+            ).one_or_none()
+            grant = None
+            if found is not None:
+                used, family, user = found
+                if used.used_at is None:
+                    used.used_at = family.refreshed_at = func.now()
+                    grant = self._grant(session, user, family.id)
+                else:
+                    family.revoked_at = func.now()
+                    log.warning("refresh token reused", user_id=user.id, session=str(family.id))
+        if grant is None:
+            raise InvalidToken
+        return grant
+
+    def _grant(self, session: AsyncSession, user: User, session_id: uuid.UUID) -> Grant:
+        token, digest = opaque.new()
+        session.add(RefreshToken(digest=digest, session_id=session_id))
+        access = self.issuer.issue(user_id=user.id, email=user.email, role=user.role, session=str(session_id))
+        return Grant(access, token, self.issuer.lifetime, str(session_id), user)
+
+
+async def listed(session: AsyncSession, user_id: int) -> Sequence[Session]:
+    """Sessions of a user that stand, the newest first."""
+    mine = select(Session).where(Session.user_id == user_id, *_live())
+    return (await session.scalars(mine.order_by(Session.created_at.desc(), Session.id).limit(MOST))).all()
+
+
+async def end(session: AsyncSession, user_id: int, session_id: str | uuid.UUID) -> bool:
+    """Revokes one session of this user; false if they have none like it."""
+    return await _revoke(session, user_id, Session.id == uuid.UUID(str(session_id))) > 0
+
+
+async def end_all(session: AsyncSession, user_id: int, keep: str | None = None) -> int:
+    """Revokes all sessions of a user but `keep`; how many those were."""
+    # The user is locked: two who end each other's sessions would lock rows in different orders.
+    await session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    return await _revoke(session, user_id, *([Session.id != uuid.UUID(keep)] if keep else []))
+
+
+async def purge(session: AsyncSession) -> None:
+    old = func.now() - KEPT
+    await session.execute(delete(Session).where(or_(Session.expires_at < old, Session.revoked_at < old)))
+
+
+async def _revoke(session: AsyncSession, user_id: int, *which: ColumnElement[bool]) -> int:
+    mine = (Session.user_id == user_id, *_live(), *which)
+    done = await session.execute(update(Session).where(*mine).values(revoked_at=func.now()))
+    count = done.rowcount if isinstance(done, CursorResult) else 0
+    log.info("sessions ended", user_id=user_id, count=count)
+    return count
+
+
+def _live() -> tuple[ColumnElement[bool], ...]:
+    return Session.revoked_at.is_(None), Session.expires_at > func.now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +150,10 @@ class Standing:
 
 
 class Sessions:
-    """A good token whose session stands; a logout or a new role counts from the next request on."""
+    """The authenticator behind every validate, so the hottest path there is.
+
+    A good token is one whose session stands; a logout or a new role counts from the next request on.
+    """
 
     def __init__(self, database: Database, verifier: Verifier) -> None:
         self._database = database

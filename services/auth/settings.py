@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from kit.settings import DatabaseSettings, TokenSettings
+from kit.settings import BrokerSettings, DatabaseSettings, TokenSettings
 from kit.tokens import LIFETIME, private_key, public_key
 from pydantic import Field, SecretStr, model_validator
 
 
-class PasswordSettings(DatabaseSettings):
-    bcrypt_cost: int = Field(default=12, ge=4, le=16)
-
-
-class AuthSettings(PasswordSettings, TokenSettings):
+class AuthSettings(DatabaseSettings, BrokerSettings, TokenSettings):
     """Of the service. Times in seconds."""
 
+    public_url: str = Field(
+        pattern=r"^https?://[^\s?#]+$", description="where people open the shop: links in mails begin so"
+    )
     token_private_key: SecretStr
-    token_lifetime: int = Field(default=LIFETIME, ge=60)
-    login_window: int = Field(default=300, ge=1)
+    token_lifetime: int = Field(default=LIFETIME, ge=60, description="of an access token")
+    session_lifetime: int = Field(default=30 * 24 * 3600, ge=60, description="of a login and its refreshes")
+    reset_lifetime: int = Field(default=3600, ge=1, description="of a link that sets a new password")
+    login_window: int = Field(default=300, ge=1, description="in which the following are counted")
     login_attempts: int = Field(default=5, ge=1, description="failed logins of one account from one client")
     client_attempts: int = Field(
         default=50, ge=1, description="failed logins of any accounts from one client"
     )
+    client_registrations: int = Field(default=50, ge=1, description="tries to register from one client")
+    client_resets: int = Field(default=10, ge=1, description="password resets asked for from one client")
 
     @model_validator(mode="after")
     def _pair(self) -> AuthSettings:
@@ -30,7 +33,7 @@ class AuthSettings(PasswordSettings, TokenSettings):
         return self
 
 
-class AdminSettings(PasswordSettings):
+class AdminSettings(DatabaseSettings):
     """Of the migration job, which creates the first admin."""
 
     admin_email: str = Field(min_length=3)

@@ -71,7 +71,7 @@ CASES = (
     Case("orders list, 100 of 20000", "orders", "GET", "/api/orders"),
     Case("orders get", "orders", "GET", "/api/orders/1"),
     Case("auth validate", "auth", "GET", "/api/v1/validate"),
-    Case("auth login, bcrypt 12", "auth", "POST", "/api/auth/login", {**ADMIN}, connections=2),
+    Case("auth login, argon2id", "auth", "POST", "/api/auth/login", {**ADMIN}, connections=2),
 )
 
 
@@ -104,9 +104,10 @@ def _servers() -> Iterator[tuple[Postgres, dict[str, Service], str]]:
         "token_public_key": keys.public,
         "admin_email": ADMIN["email"],
         "admin_password": ADMIN["password"],
+        "public_url": "https://shop.example.com",
     }
     with Postgres.running() as postgres, RabbitMQ.running() as rabbitmq:
-        of_auth = {**common, **postgres.settings(postgres.create())}
+        of_auth = {**common, **postgres.settings(postgres.create()), **rabbitmq.settings()}
         of_orders = {**common, **postgres.settings(postgres.create()), **rabbitmq.settings()}
         migrate("auth", of_auth)
         migrate("orders", of_orders)

@@ -1,11 +1,13 @@
 """The warehouse's contract: the paths, answers and texts of its original auth service.
 
 Differences on purpose: a taken e-mail is 409 (was 500), `role` counts in a registration only when an admin
-sends it, and passwords need more than letters.
+sends it, and passwords need more than letters. Sessions, refresh tokens and new passwords are our own
+addition, under /api/auth/ alone.
 """
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -16,14 +18,17 @@ from kit.database import Session
 from kit.errors import Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized, responses
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from auth import accounts
+from auth import accounts, sessions
 from auth.accounts import Accounts, BadCredentials, EmailTaken, LastAdmin
-from auth.models import ROLES, Role
+from auth.models import ROLES, Language, Role
 from auth.passwords import weakness
-from auth.sessions import Sessions
+from auth.resets import Resets
+from auth.sessions import Grant, Grants, Origin, Sessions
 
 Email = Annotated[str, AfterValidator(accounts.normalised), Field(examples=["jan@example.com"])]
 UserId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+AnyPassword = Annotated[str, Field(min_length=1, max_length=1024)]
+Token = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class Registration(BaseModel):
@@ -32,6 +37,7 @@ class Registration(BaseModel):
     role: Any = Field(
         default=None, description="admin, employee or customer; ignored unless an admin sends it"
     )
+    language: Language = Field(default="pl", description="of mails")
 
     @field_validator("password")
     @classmethod
@@ -43,7 +49,25 @@ class Registration(BaseModel):
 
 class Credentials(BaseModel):
     email: Email
-    password: str = Field(min_length=1, max_length=1024)
+    password: AnyPassword
+
+
+class Refresh(BaseModel):
+    refresh_token: Token
+
+
+class PasswordChange(BaseModel):
+    old_password: AnyPassword
+    new_password: AnyPassword
+
+
+class Forgotten(BaseModel):
+    email: Email
+
+
+class PasswordReset(BaseModel):
+    token: Token
+    new_password: AnyPassword
 
 
 class RoleChange(BaseModel):
@@ -71,6 +95,27 @@ class Registered(Message):
 class LoggedIn(BaseModel):
     token: str
     user: UserOut
+    refresh_token: str = Field(description="good for one refresh, which gives the next")
+    expires_in: int = Field(description="seconds that the token lives")
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
+
+
+class SessionOut(BaseModel):
+    id: uuid.UUID
+    client: str = Field(description="the address it was begun from")
+    user_agent: str
+    created_at: datetime
+    expires_at: datetime
+    refreshed_at: datetime | None = Field(description="when it last got new tokens")
+    current: bool = Field(description="the one that asks")
+
+
+class SessionsOut(BaseModel):
+    sessions: list[SessionOut]
+
+
+class Ended(Message):
+    ended: int = Field(description="how many sessions")
 
 
 class Profile(BaseModel):
@@ -104,29 +149,79 @@ async def _accounts(request: Request) -> Accounts:
     return found
 
 
+async def _resets(request: Request) -> Resets:
+    found: Resets = request.state.resets
+    return found
+
+
 UseCases = Annotated[Accounts, Depends(_accounts)]
+UseResets = Annotated[Resets, Depends(_resets)]
 Admin = Annotated[Identity, Depends(require("admin"))]
 
 
 async def register(body: Registration, request: Request, use: UseCases) -> Registered:
-    role: Role = await _wanted_role(request, body.role)
-    user_id = await use.register(body.email, body.password, role)
+    by_admin = await _by_admin(request)
+    role: Role = _wanted_role(body.role) if by_admin and body.role is not None else "customer"
+    who = None if by_admin else _client(request)
+    user_id = await use.register(body.email, body.password, role, body.language, who)
     return Registered(message="User registered successfully", user_id=user_id)
 
 
 async def login(body: Credentials, request: Request, use: UseCases) -> LoggedIn:
-    token, user = await use.login(
-        body.email,
-        body.password,
-        client.address(request, request.app.state.settings.trusted_proxies),
-        request.headers.get("user-agent", ""),
-    )
-    return LoggedIn(token=token, user=UserOut.model_validate(user))
+    origin = Origin(_client(request), request.headers.get("user-agent", ""))
+    return _logged_in(await use.login(body.email, body.password, origin))
+
+
+async def refresh(body: Refresh, request: Request) -> LoggedIn:
+    grants: Grants = request.state.grants
+    return _logged_in(await grants.refresh(body.refresh_token))
 
 
 async def logout(identity: Current, use: UseCases) -> Message:
     await use.logout(identity)
     return Message(message="Logged out successfully")
+
+
+async def change_password(
+    identity: Current, body: PasswordChange, request: Request, use: UseCases
+) -> Message:
+    await use.change_password(identity, body.old_password, body.new_password, _client(request))
+    return Message(message="Password changed successfully")
+
+
+async def forgot_password(body: Forgotten, request: Request, use: UseResets) -> Message:
+    await use.forgot(body.email, _client(request))
+    return Message(message="If there is such an account, a link is on its way")
+
+
+async def reset_password(body: PasswordReset, request: Request, use: UseResets) -> Message:
+    await use.reset(body.token, body.new_password, _client(request))
+    return Message(message="Password changed successfully")
+
+
+async def own_sessions(identity: Current, session: Session) -> SessionsOut:
+    return await _listed(session, identity.user_id, identity)
+
+
+async def end_other_sessions(identity: Current, session: Session) -> Ended:
+    count = await sessions.end_all(session, identity.user_id, keep=identity.session)
+    return Ended(message="Other sessions ended", ended=count)
+
+
+async def end_session(identity: Current, session_id: uuid.UUID, session: Session) -> Message:
+    if not await sessions.end(session, identity.user_id, session_id):
+        raise NotFound("Session not found")
+    return Message(message="Session ended")
+
+
+async def sessions_of_user(admin: Admin, user_id: UserId, session: Session) -> SessionsOut:
+    await accounts.get(session, user_id)
+    return await _listed(session, user_id, admin)
+
+
+async def end_sessions_of_user(_: Admin, user_id: UserId, session: Session) -> Ended:
+    await accounts.get(session, user_id)
+    return Ended(message="Sessions ended", ended=await sessions.end_all(session, user_id))
 
 
 async def profile(identity: Current, session: Session) -> Profile:
@@ -147,8 +242,8 @@ async def validate(request: Request) -> Response:
 
 
 async def validate_token(request: Request) -> Valid:
-    sessions: Sessions = request.state.sessions
-    identity, claims = await sessions.look(bearer(request))
+    standing: Sessions = request.state.sessions
+    identity, claims = await standing.look(bearer(request))
     return Valid(user_id=identity.user_id, email=identity.email, role=identity.role, claims=claims.raw)
 
 
@@ -159,10 +254,14 @@ async def health(request: Request) -> Health:
 async def users(
     _: Admin,
     session: Session,
+    response: Response,
+    query: Annotated[str, Query(max_length=254, pattern=r"^[^\x00]*$", description="in the address")] = "",
+    role: Role | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
 ) -> Users:
-    found, total = await accounts.page(session, limit, offset)
+    found, total = await accounts.page(session, query, role, limit, offset)
+    response.headers["X-Total-Count"] = str(total)
     return Users(users=[UserOut.model_validate(each) for each in found], total=total)
 
 
@@ -171,16 +270,47 @@ async def assign_role(admin: Admin, user_id: UserId, body: RoleChange, session: 
     return Assigned(message="Role updated successfully", user=UserOut.model_validate(user))
 
 
-async def _wanted_role(request: Request, wanted: object) -> Role:
-    """Only an admin chooses; a wish of anybody else, with whatever token, is a customer."""
-    if wanted is None or "authorization" not in request.headers:
-        return "customer"
+def _client(request: Request) -> str:
+    return client.address(request, request.app.state.settings.trusted_proxies)
+
+
+def _logged_in(grant: Grant) -> LoggedIn:
+    return LoggedIn(
+        token=grant.access,
+        user=UserOut.model_validate(grant.user),
+        refresh_token=grant.refresh,
+        expires_in=grant.expires_in,
+    )
+
+
+async def _listed(session: Session, user_id: int, by: Identity) -> SessionsOut:
+    return SessionsOut(
+        sessions=[
+            SessionOut(
+                id=each.id,
+                client=each.client,
+                user_agent=each.user_agent,
+                created_at=each.created_at,
+                expires_at=each.expires_at,
+                refreshed_at=each.refreshed_at,
+                current=str(each.id) == by.session,
+            )
+            for each in await sessions.listed(session, user_id)
+        ]
+    )
+
+
+async def _by_admin(request: Request) -> bool:
+    """A registration needs no token, so one that is no good makes it nobody's."""
+    if "authorization" not in request.headers:
+        return False
     try:
-        asking = await identify(request)
+        return (await identify(request)).has("admin")
     except Unauthorized:
-        return "customer"
-    if not asking.has("admin"):
-        return "customer"
+        return False
+
+
+def _wanted_role(wanted: object) -> Role:
     if wanted not in ROLES:
         raise Invalid({"role": f"must be one of {', '.join(ROLES)}"})
     return wanted
@@ -203,7 +333,11 @@ for prefix in (
     )
 for prefix in ACCOUNT:
     router.add_api_route(
-        f"{prefix}/register", register, methods=["POST"], status_code=201, responses=responses(EmailTaken)
+        f"{prefix}/register",
+        register,
+        methods=["POST"],
+        status_code=201,
+        responses=responses(EmailTaken, TooManyRequests),
     )
     router.add_api_route(
         f"{prefix}/login", login, methods=["POST"], responses=responses(BadCredentials, TooManyRequests)
@@ -216,7 +350,42 @@ for prefix in (*ACCOUNT, "/api/v1"):
         f"{prefix}/validate-token", validate_token, responses=responses(Unauthorized), openapi_extra=SECURED
     )
 router.add_api_route("/api/v1/health", health)
-router.add_api_route("/api/auth/users", users, responses=responses(Unauthorized, Forbidden))
+for path, post, errors, status in (
+    ("refresh", refresh, (Unauthorized,), 200),
+    ("password", change_password, (Unauthorized, NotFound, TooManyRequests), 200),
+    ("password/forgot", forgot_password, (TooManyRequests,), 202),
+    ("password/reset", reset_password, (), 200),
+):
+    router.add_api_route(
+        f"/api/auth/{path}", post, methods=["POST"], status_code=status, responses=responses(*errors)
+    )
+router.add_api_route("/api/auth/sessions", own_sessions, responses=responses(Unauthorized))
+router.add_api_route(
+    "/api/auth/sessions", end_other_sessions, methods=["DELETE"], responses=responses(Unauthorized)
+)
+router.add_api_route(
+    "/api/auth/sessions/{session_id}",
+    end_session,
+    methods=["DELETE"],
+    responses=responses(Unauthorized, NotFound),
+)
+router.add_api_route(
+    "/api/auth/users",
+    users,
+    responses={
+        **responses(Unauthorized, Forbidden),
+        200: {
+            "headers": {"X-Total-Count": {"description": "Users on all pages", "schema": {"type": "integer"}}}
+        },
+    },
+)
+for method, sessions_of in (("GET", sessions_of_user), ("DELETE", end_sessions_of_user)):
+    router.add_api_route(
+        "/api/auth/users/{user_id}/sessions",
+        sessions_of,
+        methods=[method],
+        responses=responses(Unauthorized, Forbidden, NotFound),
+    )
 router.add_api_route(
     "/api/auth/users/{user_id}/role",
     assign_role,

@@ -26,5 +26,5 @@ async def after_upgrade() -> None:
         if await session.scalar(select(User.id).where(User.email == email)):
             log.info("first admin exists")
             return
-        hashed = await Passwords(settings.bcrypt_cost).hash(settings.admin_password.get_secret_value())
-        await accounts.create(session, email, hashed, "admin")
+        hashed = await Passwords().hash(settings.admin_password.get_secret_value())
+        await accounts.create(session, email, hashed, "admin", "pl")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from auth.limits import network
-from auth.tests.conftest import PROXY, Api, Start
+from auth.tests.conftest import PASSWORD, PROXY, Api, Start
 
 WRONG = "wrong-password-1"
 
@@ -84,6 +84,47 @@ async def test_forwarded_addresses_count_only_from_a_declared_proxy(start: Start
         # What the client itself wrote stands to the left of what the proxy saw.
         headers = {"X-Forwarded-For": "198.51.100.9, 203.0.113.1"}
         assert await wrong(proxied, 1, **headers) == [429]
+
+
+async def test_registrations_of_one_client(start: Start) -> None:
+    async with start(client_registrations=3) as api:
+        assert [(await api.register("jan@example.com")).status_code for _ in range(4)] == [201, 409, 409, 429]
+        refused = await api.register("ewa@example.com")
+        seconds = int(refused.headers["retry-after"])
+        assert 0 < seconds <= 300
+        assert refused.json() == {"error": "Too many registrations", "retry_after": seconds}
+        assert (await api.login("jan@example.com")).status_code == 200, "counted apart"
+        admin = await api.admin()
+        assert (await admin.register("ewa@example.com", role="employee")).status_code == 201
+        jan = await api.logged_in("jan@example.com")
+        assert (await jan.register("adam@example.com")).status_code == 429
+    async with start(client_registrations=3, peer="192.0.2.7") as elsewhere:
+        assert (await elsewhere.register("adam@example.com")).status_code == 201
+
+
+async def test_what_is_no_account_is_not_counted(start: Start) -> None:
+    async with start(client_registrations=1) as api:
+        for _ in range(3):
+            assert (await api.register("jan@example.com", "short")).status_code == 400
+        assert (await api.register("jan@example.com")).status_code == 201
+
+
+async def test_resets_asked_for_by_one_client(start: Start) -> None:
+    async with start(client_resets=2) as api:
+        for n, expected in enumerate((202, 202, 429)):
+            assert (await api.post("password/forgot", email=f"u{n}@example.com")).status_code == expected
+    async with start(client_resets=2, peer="192.0.2.7") as elsewhere:
+        assert (await elsewhere.post("password/forgot", email="u@example.com")).status_code == 202
+
+
+async def test_guessing_the_old_password_is_guessing(api: Api) -> None:
+    """A stolen access token must not try passwords faster than a login does."""
+    jan = await api.user("jan@example.com")
+    change = {"old_password": WRONG, "new_password": "nowy-rower-8"}
+    assert [(await jan.post("password", **change)).status_code for _ in range(6)] == [400] * 5 + [429]
+    right = change | {"old_password": PASSWORD}
+    assert (await jan.post("password", **right)).status_code == 429
+    assert (await api.login("jan@example.com")).status_code == 429
 
 
 @pytest.mark.parametrize(

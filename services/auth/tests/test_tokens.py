@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import jwt
 import pytest
-from auth.tests.conftest import Api, Start
+from auth import bootstrap
+from auth.tests.conftest import Api, Start, until
 from kit.database import Database
 from kit.settings import DatabaseSettings
-from kit.tokens import Issuer
+from kit.tokens import Issuer, ServiceTokens
 from sqlalchemy import text
 from testing.postgres import Postgres
 
@@ -29,9 +30,7 @@ async def run(database: Database, statement: str, **values: object) -> None:
 
 
 async def refused(api: Api) -> bool:
-    answers = [await api.get(f"/api/v1/{path}") for path in ("validate", "validate-token", "profile")]
-    assert len({each.status_code for each in answers}) == 1, "all three must agree"
-    return answers[0].status_code == 401
+    return not await api.stands()
 
 
 async def test_well_signed_but_not_ours(api: Api, issuer: Issuer) -> None:
@@ -71,6 +70,19 @@ async def test_forged(api: Api, keys: Any, issuer: Issuer) -> None:
     assert not await refused(jan)
 
 
+async def test_a_service_token_is_no_user(api: Api) -> None:
+    """Whatever is true between services: from outside nobody is one of them."""
+    key = "service-key-of-at-least-32-bytes-0000"
+    jan = await api.user("jan@example.com")
+    of_jan = jwt.decode(jan.token or "", options={"verify_signature": False})
+    good = ServiceTokens(key, "warehouse").issue("orders")
+    assert ServiceTokens(key, "warehouse").verify(good) == "orders"
+    dressed = [jwt.encode(of_jan | changes, key, algorithm="HS256") for changes in ({}, {"role": "service"})]
+    for token in (good, *dressed):
+        jan.token = token
+        assert await refused(jan), token
+
+
 async def test_logout_ends_this_session_only(api: Api) -> None:
     jan = await api.user("jan@example.com")
     elsewhere = await api.logged_in("jan@example.com")
@@ -104,35 +116,32 @@ async def test_sessions_are_tracked(api: Api, database: Database) -> None:
     assert [each.client for each in rows] == ["127.0.0.1"] * 2
     assert [each.revoked_at is None for each in rows] == [False, True]
     assert rows[1].user_agent == "x" * 256
-    assert (rows[0].expires_at - rows[0].created_at).total_seconds() == pytest.approx(86400, abs=5)
+    assert (rows[0].expires_at - rows[0].created_at).total_seconds() == pytest.approx(30 * 86400, abs=5)
 
 
-async def test_purge_keeps_what_is_needed(start: Start, new_database: Callable[..., dict[str, Any]]) -> None:
+async def test_purge_keeps_what_is_needed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "PURGE", 0.2)
     async with start(login_window=1) as api:
-        from auth.accounts import Accounts
-        from auth.limits import LoginLimit
-        from auth.passwords import Passwords
-
         jan = await api.user("jan@example.com")
         await api.login("jan@example.com", "wrong-password-1")
-        async with Database.open(api.settings) as database:
-            await run(
-                database,
-                "INSERT INTO sessions (id, user_id, client, user_agent, expires_at)"
-                " SELECT gen_random_uuid(), id, '', '', now() - interval '8 days' FROM users",
-            )
-            await run(database, "UPDATE login_attempts SET started_at = now() - interval '2 seconds'")
-            issuer = Issuer(api.settings.token_private_key.get_secret_value(), "warehouse")
-            passwords = Passwords(4)
-            await Accounts(database, passwords, issuer, LoginLimit(1, 5, 50)).purge()
-            passwords.close()
-            async with database.transaction() as session:
-                left = [
-                    await session.scalar(text(f"SELECT count(*) FROM {table}"))  # noqa: S608
-                    for table in ("sessions", "login_attempts")
-                ]
-        assert left == [1, 0]
-        assert not await refused(jan)
+        await api.rows("UPDATE login_attempts SET started_at = now() - interval '2 seconds'")
+        await api.rows(
+            "INSERT INTO password_resets (digest, user_id, expires_at)"
+            " SELECT md5(n::text)::bytea, id, now() + n * interval '1 second'"
+            " FROM users, generate_series(-100, 100, 200) AS n WHERE email = 'jan@example.com'"
+        )
+        await api.rows(  # last: when the old ones of these are gone, so are the others
+            "INSERT INTO sessions (id, user_id, client, user_agent, expires_at, revoked_at)"
+            " SELECT gen_random_uuid(), users.id, '', '', now() + ends, now() + revoked"
+            " FROM users, (VALUES (interval '-8 days', NULL), ('9 days', interval '-8 days'),"
+            " ('-6 days', NULL), ('9 days', interval '-6 days')) AS old (ends, revoked)"
+            " WHERE email = 'jan@example.com'",
+        )
+        await until(api, "SELECT count(*) = 3 FROM sessions")
+        assert await api.rows("SELECT count(*) FROM refresh_tokens") == [(1,)]
+        assert await api.rows("SELECT count(*) FROM login_attempts") == [(0,)]
+        assert await api.rows("SELECT count(*) FROM password_resets") == [(1,)]
+        assert await jan.stands()
 
 
 async def test_the_database_stops_and_starts(api: Api, postgres: Postgres) -> None:

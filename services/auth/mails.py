@@ -1,0 +1,26 @@
+"""Mails that auth asks for: an event in the outbox, in the transaction of its cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from kit.outbox import Event
+
+QUEUE = "mail.send"
+
+
+def mail(
+    template: Literal["welcome", "password_reset"],
+    user_id: int,
+    email: str,
+    language: str,
+    context: Mapping[str, Any],
+) -> Event:
+    return Event(
+        type="mail.requested",
+        aggregate="user",
+        aggregate_id=str(user_id),
+        queue=QUEUE,
+        payload={"template": template, "to": email, "language": language, "context": dict(context)},
+    )
