@@ -9,7 +9,6 @@ import subprocess
 import sys
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ import aio_pika
 import pytest
 from kit import broker, outbox
 from kit.broker import RabbitPublisher
-from kit.database import Database, metadata
+from kit.database import Database
 from kit.outbox import BrokerDown, Event, Relay
-from kit.settings import BrokerSettings, DatabaseSettings
+from kit.tests.conftest import Settings, messages
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -30,44 +29,6 @@ from testing.rabbitmq import RabbitMQ
 SERVICES = Path(broker.__file__).parents[1]
 
 FAST: dict[str, Any] = {"interval": 0.05, "lease": 2.0, "backoff": 0.05}
-
-
-class Settings(DatabaseSettings, BrokerSettings):
-    pass
-
-
-@pytest.fixture
-async def settings(
-    rabbitmq: RabbitMQ, new_database: Callable[..., dict[str, Any]]
-) -> AsyncIterator[Settings]:
-    """With an empty outbox and inbox, and the table of what a consumer did."""
-    found = Settings.model_validate(
-        {"service_name": "shop", "application": "warehouse", **new_database(), **rabbitmq.settings()}
-    )
-    tables = metadata()
-    outbox.tables(tables)
-    async with Database.open(found) as database:
-        async with database.engine.begin() as connection:
-            await connection.run_sync(tables.create_all)
-            await connection.execute(text("CREATE TABLE effects (event_id uuid, n int)"))
-        yield found
-
-
-@pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
-    async with Database.open(settings) as found:
-        yield found
-
-
-@pytest.fixture
-def queue() -> str:
-    return f"test-{uuid.uuid4()}"
-
-
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[RabbitPublisher]:
-    async with RabbitPublisher.open(settings) as found:
-        yield found
 
 
 def event(queue: str, n: int, aggregate: str | None = None) -> Event:
@@ -88,23 +49,6 @@ async def emptied(database: Database, within: float = 20.0) -> None:
     async with asyncio.timeout(within):
         while await waiting(database):
             await asyncio.sleep(0.05)
-
-
-async def messages(
-    settings: Settings, queue: str, quiet: float = 0.3
-) -> list[aio_pika.abc.AbstractIncomingMessage]:
-    """All there is in a queue."""
-    connection = await aio_pika.connect(str(broker.url(settings)))
-    async with connection:
-        source = await (await connection.channel()).declare_queue(queue, durable=True)
-        found = []
-        while message := await source.get(fail=False, timeout=5):
-            await message.ack()
-            found.append(message)
-        await asyncio.sleep(quiet)
-        late = await source.get(fail=False, timeout=5)
-        assert late is None, "a message came after the outbox was empty"
-        return found
 
 
 def numbers(found: list[aio_pika.abc.AbstractIncomingMessage]) -> list[int]:
