@@ -94,9 +94,10 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(seconds)
         try:
             await work()
-        except SQLAlchemyError as error:
+        except Exception as error:  # whatever it is: work that ended here would be missed by nobody
             if not down:
-                log.warning(f"{work.__name__} failed", reason=type(error).__name__)
+                expected = isinstance(error, SQLAlchemyError)
+                log.warning(f"{work.__name__} failed", reason=type(error).__name__, exc_info=not expected)
             down = True
         else:
             down = False
