@@ -26,9 +26,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Protocol
 
+import orjson
 import psycopg
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from psycopg.types.json import Jsonb
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -52,7 +52,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -159,11 +158,7 @@ async def add(session: AsyncSession | psycopg.AsyncConnection, *events: Event) -
     if isinstance(session, AsyncSession):
         await session.execute(insert(outbox), [_row(each) for each in events])
         return
-    for each in events:
-        row = _row(each)
-        await session.execute(
-            INSERT, row | {"payload": Jsonb(row["payload"]), "headers": Jsonb(row["headers"])}
-        )
+    await session.execute(INSERT, [orjson.dumps([_row(each) for each in events]).decode()])
 
 
 def _row(event: Event) -> dict[str, Any]:
@@ -179,10 +174,13 @@ def _row(event: Event) -> dict[str, Any]:
     }
 
 
-COLUMNS = ("id", "aggregatetype", "aggregateid", "type", "queue", "payload", "headers", "created_at")
-INSERT = str(
-    insert(outbox).compile(dialect=PGDialect_psycopg(), column_keys=COLUMNS)  # type: ignore[no-untyped-call]
-).encode()
+# However many they are, in one statement, and in their order.
+INSERT = b"""
+    INSERT INTO outbox (id, aggregatetype, aggregateid, type, queue, payload, headers, created_at)
+    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS event (
+        id uuid, aggregatetype text, aggregateid text, type text, queue text, payload jsonb, headers jsonb,
+        created_at timestamptz)
+"""
 
 
 async def first_time(session: AsyncSession, consumer: str, event_id: uuid.UUID | str) -> bool:
