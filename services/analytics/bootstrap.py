@@ -1,0 +1,45 @@
+"""Puts the service together from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import kit.app
+from fastapi import FastAPI
+from kit.authentication import Local
+from kit.consumer import Consumer
+from kit.database import Database
+from kit.tokens import Verifier
+
+from analytics import projection
+from analytics.reports import Reports, Scheduler
+from analytics.settings import AnalyticsSettings
+
+
+class State(kit.app.State):
+    reports: Reports
+
+
+def create(settings: AnalyticsSettings) -> FastAPI:
+    """Ready without RabbitMQ: what was counted can be asked for, and what was missed is counted later."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        registry = app.state.metrics.registry
+        verifier = Verifier(settings.token_public_key, settings.application)
+        async with Database.open(settings) as database:
+            reports = Reports(database, settings.zone)
+            consumer = Consumer(
+                settings, projection.QUEUE, projection.apply, database=database, registry=registry
+            )
+            scheduler = Scheduler(reports, settings.runs, registry=registry)
+            async with consumer.running(), scheduler.running():
+                yield State(database=database, authenticator=Local(verifier), reports=reports)
+
+    return kit.app.create(
+        settings,
+        title="Analytics",
+        routers=kit.app.contract("analytics", settings.contract),
+        lifespan=lifespan,
+    )

@@ -1,0 +1,7 @@
+"""What alembic runs."""
+
+from kit.migrate import environment
+
+from analytics.models import Base
+
+environment(Base.metadata)
