@@ -15,12 +15,14 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    LargeBinary,
     Numeric,
     String,
     func,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from orders.language import Language
 from orders.status import Status
 
 
@@ -42,12 +44,16 @@ def _one_of(column: str, values: type[StrEnum]) -> str:
 
 
 class Order(Base):
-    """`owner_id` is the user who placed it. `customer_email` is lower case; nothing is owned by it."""
+    """`owner_id` is the user who placed it. `customer_email` is lower case; nothing is owned by it.
+
+    `language` is what the customer's mails are written in.
+    """
 
     __tablename__ = "orders"
     __table_args__ = (
         CheckConstraint(_one_of("status", Status), name="status"),
         CheckConstraint(_one_of("source", Source), name="source"),
+        CheckConstraint(_one_of("language", Language), name="language"),
         CheckConstraint("total_amount >= 0", name="total_amount"),
         # Every list is by time, newest first, for all or for one of these.
         Index("orders_created_at_idx", "created_at", "id"),
@@ -65,6 +71,7 @@ class Order(Base):
     total_amount: Mapped[Decimal] = mapped_column(Numeric(12, 2))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    language: Mapped[str] = mapped_column(String(2), server_default=Language.POLISH.value)
 
 
 class StatusChange(Base):
@@ -79,6 +86,19 @@ class StatusChange(Base):
     changed_by: Mapped[int]
     role: Mapped[str] = mapped_column(String(16))
     changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class IdempotencyKey(Base):
+    """A request to place an order, and its answer, which is null only inside its transaction."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("idempotency_keys_created_at_idx", "created_at"),)
+
+    user_id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    answer: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 outbox.tables(Base.metadata)

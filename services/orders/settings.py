@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from kit.live import LiveSettings
-from kit.settings import BrokerSettings, DatabaseSettings
+from kit.settings import BrokerSettings, DatabaseSettings, ServiceTokenSettings, WebhookSettings
+from pydantic import Field
 
 
-class OrdersSettings(DatabaseSettings, BrokerSettings, LiveSettings):
+class OrdersSettings(DatabaseSettings, BrokerSettings, LiveSettings, ServiceTokenSettings, WebhookSettings):
     """Of the service."""
+
+    notification_url: str = Field(min_length=1)

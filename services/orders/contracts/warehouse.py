@@ -13,13 +13,15 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from kit.authentication import Current
 from kit.errors import Forbidden, Unauthorized, responses
 from kit.live import Gate
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from starlette.websockets import WebSocket
 
+from orders.idempotency import KeyInUse, KeyReused
+from orders.language import preferred
 from orders.live import Update
 from orders.models import Source
 from orders.orders import Filters, IllegalStatus, NewOrder, Order, OrderNotFound, Orders
@@ -69,6 +71,23 @@ Money = Annotated[
     Field(ge=0, max_digits=12, decimal_places=2, examples=[299.99]),
     WithJsonSchema({"type": "number", "minimum": 0, "multipleOf": 0.01, "maximum": 9999999999.99}),
 ]
+Part = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_printable),
+]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[ -~]{1,255}$",
+        description="a request repeated within 24 hours places no second order, but gets the first answer",
+    ),
+]
+Accepted = Annotated[
+    str | None,
+    Header(alias="Accept-Language", description="the customer's mails: `pl`, unless `en` is preferred"),
+]
 Time = Annotated[datetime, AfterValidator(_utc)]
 OrderId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Sort = Literal["created_at", "-created_at", "updated_at", "-updated_at", "total_amount", "-total_amount"]
@@ -92,6 +111,16 @@ class OrderOut(BaseModel):
     total_amount: Annotated[Decimal, WithJsonSchema({"type": "number"})]
     created_at: datetime
     updated_at: datetime
+
+
+class ChangeOut(BaseModel):
+    """`old_status` is null for the order's first."""
+
+    old_status: Status | None
+    new_status: Status
+    changed_by: Annotated[int, Field(description="the user's id")]
+    role: str
+    changed_at: datetime
 
 
 class StatusIn(BaseModel):
@@ -123,24 +152,41 @@ async def list_orders(
     status: Annotated[list[Status] | None, Query()] = None,
     source: Annotated[list[AnySource] | None, Query()] = None,
     customer_email: Email | None = None,
+    query: Annotated[
+        Part | None, Query(description="part of the customer's name, in capitals or not")
+    ] = None,
     created_from: Annotated[Time | None, Query(description="inclusive; UTC unless it says otherwise")] = None,
     created_to: Annotated[Time | None, Query(description="exclusive")] = None,
     sort: Annotated[Sort, Query(description="`-` is descending")] = "-created_at",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
 ) -> Response:
-    filters = Filters(status or (), source or (), customer_email, created_from, created_to)
+    filters = Filters(status or (), source or (), customer_email, query, created_from, created_to)
     found, total = await use.page(filters, identity, sort, limit, offset)
     return _json([_shown(each) for each in found], headers={"X-Total-Count": str(total)})
 
 
-async def create_order(identity: Current, body: OrderIn, use: UseCases) -> Response:
-    new = NewOrder(body.customer_name, body.customer_email, body.source, body.total_amount)
-    return _json(_shown(await use.place(new, identity)), status=201)
+async def count_orders(identity: Current, use: UseCases) -> Response:
+    return _json(await use.counts(identity))
+
+
+async def create_order(
+    identity: Current, body: OrderIn, use: UseCases, key: Key = None, accepted: Accepted = None
+) -> Response:
+    language = preferred(accepted)
+    new = NewOrder(body.customer_name, body.customer_email, body.source, body.total_amount, language)
+    if key is None:
+        return _json(_shown(await use.place(new, identity)), status=201)
+    answer, replayed = await use.place_once(new, identity, key, lambda order: _dump(_shown(order)))
+    return Response(answer, 201, REPLAYED if replayed else None, "application/json")
 
 
 async def get_order(identity: Current, order_id: OrderId, use: UseCases) -> Response:
     return _json(_shown(await use.find(order_id, identity)))
+
+
+async def get_history(identity: Current, order_id: OrderId, use: UseCases) -> Response:
+    return _json([each._asdict() for each in await use.history(order_id, identity)])
 
 
 async def update_status(identity: Current, order_id: OrderId, body: StatusIn, use: UseCases) -> StatusOut:
@@ -182,11 +228,24 @@ def _shown(order: Order) -> dict[str, Any]:
 
 
 def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), status, headers, "application/json")
+    return Response(_dump(content), status, headers, "application/json")
+
+
+def _dump(content: object) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
 
 LIST: dict[str, Any] = {
     "headers": {"X-Total-Count": {"description": "Orders on all pages", "schema": {"type": "integer"}}}
+}
+REPLAYED = {"Idempotent-Replayed": "true"}
+PLACED: dict[str, Any] = {
+    "headers": {
+        "Idempotent-Replayed": {
+            "description": "The answer to an earlier request with this key",
+            "schema": {"type": "string", "enum": ["true"]},
+        }
+    }
 }
 
 router = APIRouter(tags=["orders"])
@@ -204,7 +263,15 @@ for path, shown in (("/api/orders", True), ("/api/orders/", False)):
         methods=["POST"],
         status_code=201,
         response_model=OrderOut,
-        responses=responses(Unauthorized),
+        responses={201: PLACED, **responses(Unauthorized, Forbidden, KeyInUse, KeyReused)},
+        include_in_schema=shown,
+    )
+for path, shown in (("/api/orders/counts", True), ("/api/orders/counts/", False)):
+    router.add_api_route(
+        path,
+        count_orders,
+        response_model=dict[Status, int],
+        responses=responses(Unauthorized, Forbidden),
         include_in_schema=shown,
     )
 for path, shown in (("/api/orders/{order_id}", True), ("/api/orders/{order_id}/", False)):
@@ -212,6 +279,14 @@ for path, shown in (("/api/orders/{order_id}", True), ("/api/orders/{order_id}/"
         path,
         get_order,
         response_model=OrderOut,
+        responses=responses(Unauthorized, OrderNotFound),
+        include_in_schema=shown,
+    )
+for path, shown in (("/api/orders/{order_id}/history", True), ("/api/orders/{order_id}/history/", False)):
+    router.add_api_route(
+        path,
+        get_history,
+        response_model=list[ChangeOut],
         responses=responses(Unauthorized, OrderNotFound),
         include_in_schema=shown,
     )

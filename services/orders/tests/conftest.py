@@ -14,9 +14,9 @@ import httpx2
 import psycopg
 import pytest
 from kit.testing import client
-from kit.tokens import Issuer
+from kit.tokens import Issuer, ServiceTokens
 from orders.bootstrap import create
-from orders.orders import QUEUE
+from orders.events import NOTIFICATIONS
 from orders.settings import OrdersSettings
 from testing.postgres import Postgres
 from testing.process import free_port
@@ -31,6 +31,9 @@ ORDER = {
     "source": "website",
     "total_amount": 299.99,
 }
+
+# Of the application: which service calls, and that a webhook is ours.
+SHARED = {"service_key": "k" * 43, "webhook_key": "w" * 43}
 
 NewDatabase = Callable[..., dict[str, Any]]
 
@@ -52,6 +55,9 @@ class Api:
             session=str(uuid.uuid4()),
         )
         return replace(self, token=token)
+
+    def as_service(self, name: str = "analytics", key: str = SHARED["service_key"]) -> Api:
+        return replace(self, token=ServiceTokens(key, "warehouse").issue(name))
 
     async def call(self, method: str, path: str, json: Any = None, **headers: str) -> httpx2.Response:
         own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -81,7 +87,7 @@ Start = Callable[..., AbstractAsyncContextManager[Api]]
 
 @pytest.fixture
 def own_settings(common: Mapping[str, object], new_database: NewDatabase) -> dict[str, object]:
-    """Of orders on a fresh database, where nothing listens in the place of RabbitMQ and of auth."""
+    """Of orders on a fresh database, where nothing listens in the place of RabbitMQ and of other services."""
     nowhere = free_port()
     broker = {
         "broker_host": "127.0.0.1",
@@ -92,6 +98,8 @@ def own_settings(common: Mapping[str, object], new_database: NewDatabase) -> dic
     return {
         "service_name": "orders",
         "auth_url": f"http://127.0.0.1:{nowhere}",
+        "notification_url": f"http://127.0.0.1:{nowhere}",
+        **SHARED,
         **common,
         **broker,
         **new_database("orders"),
@@ -174,10 +182,11 @@ def deployed(
     template: Callable[[str], str],
 ) -> Iterator[Deployed]:
     """Shared by the tests of a process: let none break it."""
-    of_auth = common | postgres.settings(postgres.create(template("auth")))
+    of_auth = common | postgres.settings(postgres.create(template("auth"))) | rabbitmq.settings()
     of_orders = common | postgres.settings(postgres.create(template("orders"))) | rabbitmq.settings()
     with Service.running("auth", of_auth) as auth:
-        of_orders |= {"auth_url": auth.url, "auth_timeout": 20}
+        of_orders |= {"auth_url": auth.url, "auth_timeout": 20, **SHARED}
+        of_orders |= {"notification_url": f"http://127.0.0.1:{free_port()}"}
         of_orders |= {"websocket_recheck": 0.5, "websocket_heartbeat": 0.5}
         with Service.running("orders", of_orders) as orders:
             yield Deployed(auth, orders, of_auth, of_orders)
@@ -197,10 +206,12 @@ def rows(database: Mapping[str, Any], query: str, *values: object) -> list[tuple
         return connection.execute(query.encode(), values).fetchall()
 
 
-async def messages(rabbitmq: RabbitMQ) -> list[aio_pika.abc.AbstractIncomingMessage]:
-    """Takes all there is in the queue of orders."""
+async def messages(
+    rabbitmq: RabbitMQ, queue_name: str = NOTIFICATIONS
+) -> list[aio_pika.abc.AbstractIncomingMessage]:
+    """Takes all there is in a queue of orders."""
     async with await aio_pika.connect(rabbitmq.url) as connection:
-        queue = await (await connection.channel()).declare_queue(QUEUE, durable=True)
+        queue = await (await connection.channel()).declare_queue(queue_name, durable=True)
         found = []
         while message := await queue.get(fail=False, timeout=5):
             await message.ack()

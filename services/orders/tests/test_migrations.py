@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from kit.authentication import Identity
+from kit.migrate import _config
+from orders.events import NOTIFICATIONS
 from orders.models import Base
 from orders.orders import Filters, _page, _where
 from orders.status import Status
-from orders.tests.conftest import NewDatabase, rows
+from orders.tests.conftest import STAFF, NewDatabase, Start, rows
 from sqlalchemy import create_engine
 from testing.postgres import Postgres
 from testing.service import environment
@@ -38,6 +44,31 @@ def job(settings: Mapping[str, object], *arguments: str) -> subprocess.Completed
         text=True,
         check=False,
     )
+
+
+TABLES = ("orders", "order_status_history", "outbox", "inbox")
+OLD_COLUMNS = range(9)  # of orders
+EVENT = object()
+OLD_DATA: list[tuple[Any, ...]] = [
+    (
+        "INSERT INTO orders (owner_id, customer_name, customer_email, source, status, total_amount)"
+        " VALUES (11, 'Jan', 'jan@example.com', 'website', 'new', 299.90),"
+        " (12, 'Ewa', 'ewa@example.com', 'zrodlo_jeden', 'confirmed', 0) RETURNING id",
+    ),
+    (
+        "INSERT INTO order_status_history (order_id, old_status, new_status, changed_by, role)"
+        " VALUES (1, NULL, 'new', 11, 'customer'), (2, NULL, 'new', 12, 'customer'),"
+        " (2, 'new', 'confirmed', 21, 'employee') RETURNING id",
+    ),
+    (
+        "INSERT INTO outbox (id, aggregatetype, aggregateid, type, queue, payload)"
+        " VALUES (%s, 'order', '1', 'order.created', 'order_notifications',"
+        """ '{"order_id": 1, "customer_name": "Jan", "status": "new", "total_amount": 299.9,"""
+        """ "timestamp": "2026-01-01T12:00:00Z"}') RETURNING id""",
+        EVENT,
+    ),
+    ("INSERT INTO inbox (consumer, event_id) VALUES ('orders', %s) RETURNING event_id", EVENT),
+]
 
 
 def test_the_schema_is_what_the_models_say(postgres: Postgres, new_database: NewDatabase) -> None:
@@ -75,12 +106,52 @@ def test_the_database_itself_refuses_nonsense(new_database: NewDatabase) -> None
             rows(database, insert, *(good | wrong).values())
 
 
+async def test_data_of_0001_survive(
+    start: Start, own_settings: dict[str, object], postgres: Postgres
+) -> None:
+    """Orders with their histories, and events that wait; and the way back leaves them too."""
+    database = own_settings
+    dsn = postgres.dsn(str(database["database_name"]))
+    engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
+
+    def go(way: Callable[[Config, str], None], revision: str) -> None:
+        with engine.connect() as connection:
+            way(_config("orders", connection), revision)
+            connection.commit()
+
+    go(command.downgrade, "0001")
+    assert rows(database, "SELECT version_num FROM alembic_version") == [("0001",)]
+    event = uuid.uuid4()
+    for query, *values in OLD_DATA:
+        rows(database, query, *(event if value is EVENT else value for value in values))
+    old = [rows(database, f"SELECT * FROM {table} ORDER BY 1") for table in TABLES]  # noqa: S608
+    done = job(own_settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    upgraded = [rows(database, f"SELECT * FROM {table} ORDER BY 1") for table in TABLES]  # noqa: S608
+    assert [[row[: len(OLD_COLUMNS)] for row in upgraded[0]], *upgraded[1:]] == old
+    assert rows(database, "SELECT id, language FROM orders ORDER BY id") == [(1, "pl"), (2, "pl")]
+    async with start() as api:
+        staff = api.as_user(STAFF)
+        assert await staff.listed() == [2, 1]
+        assert len((await staff.get("/api/orders/2/history")).json()) == 2
+        assert (await staff.change(1, "confirmed")).status_code == 200
+        waiting = "SELECT id FROM outbox WHERE queue = %s ORDER BY position"
+        assert rows(database, waiting, NOTIFICATIONS)[0] == (event,)
+    go(command.downgrade, "0001")
+    go(command.upgrade, "head")
+    assert rows(database, "SELECT id, status FROM orders ORDER BY id") == [(1, "confirmed"), (2, "confirmed")]
+    engine.dispose()
+
+
 def test_settings_are_checked_before_anything_starts(own_settings: dict[str, object]) -> None:
     wrong = own_settings | {
         "auth_url": "",
         "broker_host": "",
         "token_public_key": "x",
         "websocket_clients": 0,
+        "notification_url": "",
+        "service_key": "short",
+        "webhook_key": "short",
     }
     done = subprocess.run(
         [sys.executable, "-c", "import orders.app"],
@@ -93,8 +164,13 @@ def test_settings_are_checked_before_anything_starts(own_settings: dict[str, obj
     assert sorted(done.stderr.splitlines()) == [
         "error: AUTH_URL: is missing",
         "error: BROKER_HOST: is missing",
+        "error: NOTIFICATION_URL: is missing",
         "error: WEBSOCKET_CLIENTS: Input should be greater than or equal to 1",
+        "error: secret file /nonexistent/service_key: Value should have at least 32 items after validation,"
+        " not 5",
         "error: secret file /nonexistent/token_public_key: is not a key in PEM",
+        "error: secret file /nonexistent/webhook_key: Value should have at least 24 items after validation,"
+        " not 5",
     ]
 
 

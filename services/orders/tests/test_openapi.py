@@ -58,7 +58,9 @@ def test_nothing_breaks_it(deployed: Deployed) -> None:
     assert set(asked) == {
         ("get", "/api/orders"),
         ("post", "/api/orders"),
+        ("get", "/api/orders/counts"),
         ("get", "/api/orders/{order_id}"),
+        ("get", "/api/orders/{order_id}/history"),
         ("patch", "/api/orders/{order_id}/status"),
         ("get", "/health"),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from kit.tokens import Issuer
-from orders.tests.conftest import BOSS, EWA, JAN, ROLES, STAFF, Api, Start
+from dataclasses import replace
+
+from kit.tokens import Issuer, ServiceTokens
+from orders.tests.conftest import BOSS, EWA, JAN, ORDER, ROLES, SHARED, STAFF, Api, Start, rows
 from testing.keys import Keys
 
 NOBODY = 0
@@ -96,8 +98,41 @@ async def test_an_unknown_role_is_a_customers(api: Api) -> None:
     assert (await guest.change(order_id, "confirmed")).json()["user_role"] == "moderator"
 
 
+async def test_a_service_reads_everything_and_changes_nothing(api: Api) -> None:
+    ids = [(await api.as_user(who).place())["id"] for who in (JAN, EWA, STAFF)]
+    service, boss = api.as_service(), api.as_user(BOSS)
+    assert await service.listed() == ids[::-1]
+    assert await service.listed("status=new&limit=1") == ids[-1:]
+    for path in ("", "/history"):
+        answer = await service.get(f"/api/orders/{ids[0]}{path}")
+        assert answer.status_code == 200
+        assert answer.json() == (await boss.get(f"/api/orders/{ids[0]}{path}")).json()
+    assert (await service.get("/api/orders/counts")).json()["new"] == 3
+    assert (await service.get("/api/orders/999")).status_code == 404
+    before = rows(api.database, "SELECT count(*), max(updated_at) FROM orders")
+    for answer in (
+        await service.call("POST", "/api/orders", ORDER),
+        await service.call("POST", "/api/orders", ORDER, **{"Idempotency-Key": "1"}),
+        *[await service.change(ids[0], status) for status in ("confirmed", "cancelled", "new")],
+    ):
+        assert answer.status_code == 403
+        assert answer.json()["user_role"] == "service"
+    assert rows(api.database, "SELECT count(*), max(updated_at) FROM orders") == before
+    assert rows(api.database, "SELECT count(*) FROM idempotency_keys") == [(0,)]
+
+
+async def test_not_everybody_is_a_service(api: Api) -> None:
+    forged = api.as_service(key="x" * 43).token
+    elsewhere = ServiceTokens(SHARED["service_key"], "goshop").issue("analytics")
+    for token in (forged, elsewhere):
+        answer = await replace(api, token=token).get("/api/orders")
+        assert (answer.status_code, answer.json()) == (401, {"error": "Invalid or expired token"})
+
+
 PATHS = [
     ("GET", "/api/orders"),
+    ("GET", "/api/orders/counts"),
+    ("GET", "/api/orders/1/history"),
     ("POST", "/api/orders"),
     ("GET", "/api/orders/1"),
     ("PATCH", "/api/orders/1/status"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 from orders.tests.conftest import BOSS, EWA, JAN, ORDER, STAFF, Api, rows
@@ -188,9 +189,54 @@ async def test_filters(api: Api) -> None:
         (f"created_from={two['created_at']}&created_to={three['created_at']}", [two]),
         ("created_from=2999-01-01", []),
         ("created_to=2999-01-01T00:00:00", [three, two, one]),
+        ("query=kowal&source=manual", [one]),
         ("unknown=1", [three, two, one]),
     ):
         assert await boss.listed(query) == [each["id"] for each in wanted], query
+
+
+async def test_a_part_of_the_name(api: Api) -> None:
+    """Its letters mean themselves, whatever they mean to SQL."""
+    boss, jan = api.as_user(BOSS), api.as_user(JAN)
+    names = ["Żółta Łódź S.A.", "Jan 100% Kowalski", "Jan_Nowak", r"Jan\Kot", "O'Neill; DROP TABLE orders"]
+    ids = [(await boss.place(customer_name=name))["id"] for name in names]
+    own = (await jan.place(customer_name="Jan Własny"))["id"]
+    for query, wanted in (
+        ("jan", [own, ids[3], ids[2], ids[1]]),
+        ("JAN", [own, ids[3], ids[2], ids[1]]),
+        (" jan ", [own, ids[3], ids[2], ids[1]]),
+        ("żółta łó", [ids[0]]),
+        ("ŻÓŁTA", [ids[0]]),
+        ("%", [ids[1]]),
+        ("100%", [ids[1]]),
+        ("_", [ids[2]]),
+        ("n_n", [ids[2]]),
+        ("\\", [ids[3]]),
+        ("o'neill; drop", [ids[4]]),
+        ("kowalski%", []),
+        ("nobody", []),
+    ):
+        assert await boss.listed(urlencode({"query": query})) == wanted, query
+    assert await jan.listed("query=jan") == [own]
+    page = await boss.get("/api/orders?query=jan&limit=1")
+    assert page.headers["x-total-count"] == "4"
+
+
+async def test_counts(api: Api) -> None:
+    jan, boss = api.as_user(JAN), api.as_user(BOSS)
+    empty = dict.fromkeys(["new", "confirmed", "shipped", "delivered", "cancelled"], 0)
+    assert (await boss.get("/api/orders/counts")).json() == empty
+    ids = [(await jan.place())["id"] for _ in range(5)]
+    await boss.change(ids[0], "confirmed")
+    await boss.change(ids[1], "cancelled")
+    await boss.change(ids[2], "cancelled")
+    for path in ("/api/orders/counts", "/api/orders/counts/"):
+        for who in (api.as_user(STAFF), boss):
+            answer = await who.get(path)
+            assert answer.status_code == 200
+            assert answer.json() == {**empty, "new": 2, "confirmed": 1, "cancelled": 2}
+    assert (await jan.get("/api/orders/counts")).status_code == 403
+    assert (await api.get("/api/orders/counts")).status_code == 401
 
 
 async def test_times_without_a_zone_are_utc(api: Api) -> None:
@@ -221,6 +267,10 @@ BAD_QUERIES = [
     "status=lost",
     "source=e-mail",
     "customer_email=jan",
+    "query=",
+    "query=%20",
+    "query=a%00b",
+    "query=" + "a" * 201,
     "customer_email=a%00@b.pl",
     "created_from=yesterday",
     "sort=customer_name",
@@ -255,6 +305,7 @@ async def test_unknown_orders(api: Api) -> None:
         boss = api.as_user(BOSS)
         for answer in (
             await boss.get(f"/api/orders/{order_id}"),
+            await boss.get(f"/api/orders/{order_id}/history"),
             await boss.change(int(order_id), "confirmed"),
         ):
             assert (answer.status_code, answer.json()) == (404, {"error": "Order not found"})
@@ -268,6 +319,7 @@ async def test_bad_ids(api: Api) -> None:
         boss = api.as_user(BOSS)
         for answer in (
             await boss.get(f"/api/orders/{order_id}"),
+            await boss.get(f"/api/orders/{order_id}/history"),
             await boss.call("PATCH", f"/api/orders/{order_id}/status", {"status": "confirmed"}),
         ):
             assert answer.status_code == 400
@@ -329,14 +381,25 @@ async def test_history(api: Api) -> None:
     await api.as_user(STAFF).change(order_id, "confirmed")
     await api.as_user(STAFF).change(order_id, "delivered")  # refused
     await api.as_user(BOSS).change(order_id, "shipped")
-    query = "SELECT order_id, old_status, new_status, changed_by, role FROM order_status_history ORDER BY id"
-    assert rows(api.database, query) == [
-        (order_id, None, "new", JAN, "customer"),
-        (order_id, "new", "confirmed", STAFF, "employee"),
-        (order_id, "confirmed", "shipped", BOSS, "admin"),
-    ]
-    times = "SELECT count(DISTINCT changed_at) FROM order_status_history"
-    assert rows(api.database, times) == [(3,)]
+    other = (await api.as_user(EWA).place())["id"]
+    for path in (f"/api/orders/{order_id}/history", f"/api/orders/{order_id}/history/"):
+        for who in (JAN, STAFF, BOSS):
+            answer = await api.as_user(who).get(path)
+            assert answer.status_code == 200
+            history = answer.json()
+            times = [each.pop("changed_at") for each in history]
+            assert history == [
+                {"old_status": None, "new_status": "new", "changed_by": JAN, "role": "customer"},
+                {"old_status": "new", "new_status": "confirmed", "changed_by": STAFF, "role": "employee"},
+                {"old_status": "confirmed", "new_status": "shipped", "changed_by": BOSS, "role": "admin"},
+            ]
+            assert all(TIME.match(each) for each in times)
+            assert times == sorted(set(times))
+        assert (await api.get(path)).status_code == 401
+    order = (await api.as_user(JAN).get(f"/api/orders/{order_id}")).json()
+    assert (order["created_at"], order["updated_at"]) == (times[0], times[-1])
+    hidden = await api.as_user(JAN).get(f"/api/orders/{other}/history")
+    assert (hidden.status_code, hidden.json()) == (404, {"error": "Order not found"})
 
 
 async def test_health(api: Api) -> None:
