@@ -27,6 +27,7 @@ sys.path.insert(
 
 from testing.keys import Keys
 from testing.postgres import Postgres
+from testing.process import free_port
 from testing.rabbitmq import RabbitMQ
 from testing.service import Service, migrate
 
@@ -105,6 +106,9 @@ def _servers() -> Iterator[tuple[Postgres, dict[str, Service], str]]:
         "admin_email": ADMIN["email"],
         "admin_password": ADMIN["password"],
         "public_url": "https://shop.example.com",
+        "service_key": "k" * 43,
+        "webhook_key": "w" * 43,
+        "notification_url": f"http://127.0.0.1:{free_port()}",  # away: orders does not wait for it
     }
     with Postgres.running() as postgres, RabbitMQ.running() as rabbitmq:
         of_auth = {**common, **postgres.settings(postgres.create()), **rabbitmq.settings()}
