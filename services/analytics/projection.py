@@ -42,10 +42,18 @@ async def apply(session: AsyncSession, message: Message) -> None:
 
 
 async def cells(
-    session: AsyncSession, start: datetime, end: datetime, interval: Interval | None = None
+    session: AsyncSession,
+    start: datetime,
+    end: datetime,
+    interval: Interval | None = None,
+    *,
+    apart: bool = True,
 ) -> list[Cell]:
-    """The orders that were placed in [start, end), counted by source, status and, if given, interval."""
-    values = {"start": start, "end": end, "interval": interval.value if interval else None}
+    """The orders placed in [start, end), counted by interval, if one is given, by source and by status.
+
+    Not `apart`, sources and statuses are counted together, under no name: a long series needs no more.
+    """
+    values = {"start": start, "end": end, "interval": interval.value if interval else None, "apart": apart}
     return [Cell(*row) for row in await session.execute(COUNT, values)]
 
 
@@ -100,7 +108,8 @@ COUNT = text(
         SELECT (created_at AT TIME ZONE zone)::date, source, status, 1, total_amount FROM bounds, orders
         WHERE created_at >= tail AND created_at < finish
     )
-    SELECT date_trunc(CAST(:interval AS text), day::timestamp)::date, source, status,
+    SELECT date_trunc(CAST(:interval AS text), day::timestamp)::date,
+        CASE WHEN :apart THEN source ELSE '' END, CASE WHEN :apart THEN status ELSE '' END,
         sum(orders)::bigint, sum(amount)
     FROM parts GROUP BY 1, 2, 3 HAVING sum(orders) > 0 ORDER BY 1, 2, 3
     """

@@ -70,10 +70,15 @@ class Reports:
     database: Database
     zone: ZoneInfo
 
-    async def figures(self, start: datetime, end: datetime, interval: Interval | None = None) -> Figures:
+    async def figures(self, start: datetime, end: datetime) -> Figures:
         """Of the orders placed in [start, end)."""
         async with self.database.transaction() as session:
-            return Figures(await projection.cells(session, start, end, interval))
+            return Figures(await projection.cells(session, start, end))
+
+    async def series(self, start: datetime, end: datetime, interval: Interval) -> Figures:
+        """The same over time, sources and statuses together."""
+        async with self.database.transaction() as session:
+            return Figures(await projection.cells(session, start, end, interval, apart=False))
 
     async def generate(self, kind: str, start: datetime, end: datetime, formats: Sequence[Format]) -> Found:
         async with self.database.transaction() as session:

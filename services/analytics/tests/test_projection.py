@@ -142,6 +142,10 @@ async def test_any_period_is_counted_to_the_second(
             for interval in Interval:
                 cut = await projection.cells(session, start, end, interval)
                 assert Figures(cut).total == Figures(found).total
+                together = await projection.cells(session, start, end, interval, apart=False)
+                days = sorted({cell.day for cell in cut if cell.day})
+                assert Figures(together).points(days) == Figures(cut).points(days)
+                assert len(together) == len(days)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,7 @@ async def test_a_count_reads_no_more_than_it_must(
     rows(own_settings, "ANALYZE")
     explain = text(f"EXPLAIN {projection.COUNT.text}")
     end = datetime.now(UTC)
-    values = {"start": end - timedelta(days=300, hours=3), "end": end, "interval": None}
+    values = {"start": end - timedelta(days=300, hours=3), "end": end, "interval": None, "apart": True}
     async with database.transaction() as session:
         plan = "\n".join((await session.scalars(explain, values)).all())
     assert plan.count("Index Only Scan using orders_created_at_idx") == 2, plan

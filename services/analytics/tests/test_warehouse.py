@@ -169,7 +169,6 @@ async def test_files(staff: Api) -> None:
         assert hashlib.sha256(answer.content).hexdigest() == each["sha256"]
         name = f'attachment; filename="report-custom-2026-03-01-{report["id"]}.{each["format"]}"'
         assert answer.headers["content-disposition"] == name
-        assert answer.headers["x-content-type-options"] == "nosniff"
     text, table, book = [await staff.get(each["url"]) for each in report["files"]]
     assert text.headers["content-type"] == "text/plain; charset=utf-8"
     assert text.text.startswith("Report\n")
