@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from auth.models import Base
-from auth.tests.conftest import ADMIN, Start
+from auth.tests.conftest import ADMIN, PASSWORD, Start
+from kit.migrate import _config
+from kit.tokens import Issuer
+from pwdlib.hashers.bcrypt import BcryptHasher
 from sqlalchemy import create_engine
 from testing.postgres import Postgres
 from testing.process import free_port
@@ -105,6 +111,47 @@ async def test_the_first_admin_is_left_alone(
         assert (await api.login(ADMIN["email"], "changed-1")).status_code == 401
 
 
+async def test_people_and_logins_of_0001_survive(
+    start: Start, postgres: Postgres, own_settings: dict[str, object], issuer: Issuer
+) -> None:
+    """Who was logged in stays so, and their password is good; the way back leaves them too."""
+    dsn = postgres.dsn(str(own_settings["database_name"]))
+    engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
+
+    def go(way: Callable[[Config, str], None], revision: str) -> None:
+        with engine.connect() as connection:
+            way(_config("auth", connection), revision)
+            connection.commit()
+
+    go(command.downgrade, "0001")
+    session = str(uuid.uuid4())
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "INSERT INTO users (email, password_hash, role) VALUES ('jan@example.com', %s, 'employee')",
+            (BcryptHasher(rounds=4).hash(PASSWORD),),
+        )
+        connection.execute(
+            "INSERT INTO sessions (id, user_id, client, user_agent, expires_at)"
+            " SELECT %s, id, '', '', now() + interval '1 day' FROM users WHERE email = 'jan@example.com'",
+            (session,),
+        )
+    done = job(own_settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    old = query(postgres, own_settings, "SELECT id, email, role FROM users ORDER BY id")
+    assert old == [(1, ADMIN["email"], "admin"), (2, "jan@example.com", "employee")]
+    async with start() as api:
+        api.token = issuer.issue(user_id=2, email="jan@example.com", role="employee", session=session)
+        assert await api.stands()
+        assert [each["id"] for each in (await api.get("/api/auth/sessions")).json()["sessions"]] == [session]
+        api.token = None
+        assert (await api.login("jan@example.com")).status_code == 200
+        assert await api.rows("SELECT DISTINCT language FROM users") == [("pl",)]
+    go(command.downgrade, "0001")
+    assert query(postgres, own_settings, "SELECT id, email, role FROM users ORDER BY id") == old
+    go(command.upgrade, "head")
+    engine.dispose()
+
+
 def test_without_a_database(common: Mapping[str, object], postgres: Postgres) -> None:
     nowhere = {**common, **postgres.settings("auth"), "database_port": free_port()}
     failed = job(nowhere, "--wait", "0.5")
@@ -131,6 +178,20 @@ def test_wrong_settings(new_database: NewDatabase, common: Mapping[str, object])
         failed = job(good | changes)
         assert failed.returncode != 0
         assert failed.stderr.splitlines() == [line]
+
+
+def test_settings_are_checked_before_anything_starts(own_settings: dict[str, object]) -> None:
+    wrong = {"public_url": "shop.example.com", "broker_host": "", "session_lifetime": 0}
+    failed = subprocess.run(
+        [sys.executable, "-c", "import auth.app"],
+        env=environment("auth", own_settings | wrong),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 2
+    named = [line.split(": ")[1] for line in failed.stderr.splitlines()]
+    assert sorted(named) == ["BROKER_HOST", "PUBLIC_URL", "SESSION_LIFETIME"]
 
 
 def test_a_migration_that_fails(
