@@ -391,7 +391,8 @@ MAX_PAUSE = 5.0  # seconds between looks while the broker or the database is dow
 MEASURE = 10.0  # seconds between counts of the outbox
 FREE: dict[str, Any] = {"lease_token": None, "leased_until": None}
 
-# A dead event no longer holds up those after it.
+# A dead event no longer holds up those after it. `|| ''` keeps the planner from looking for an older event of
+# the aggregate among all those of the queue, which it does where a backlog came faster than its statistics.
 CLAIM = text(
     """
     WITH ready AS MATERIALIZED (
@@ -402,7 +403,7 @@ CLAIM = text(
               AND NOT EXISTS (
                 SELECT FROM outbox AS older
                 WHERE older.aggregatetype = candidate.aggregatetype
-                  AND older.aggregateid = candidate.aggregateid AND older.queue = candidate.queue
+                  AND older.aggregateid = candidate.aggregateid AND older.queue || '' = candidate.queue
                   AND older.position < candidate.position AND older.dead_at IS NULL)
             ORDER BY position LIMIT :batch FOR UPDATE SKIP LOCKED
         ) AS found

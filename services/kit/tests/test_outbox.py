@@ -14,13 +14,16 @@ from typing import Any
 
 import aio_pika
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from kit import broker, outbox
 from kit.broker import RabbitPublisher
 from kit.database import Database
+from kit.events import Misfit
 from kit.outbox import BrokerDown, Event, Relay
 from kit.tests.conftest import Settings, messages
 from prometheus_client import CollectorRegistry
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from testing.postgres import Postgres
 from testing.process import free_port
@@ -43,6 +46,12 @@ async def write(database: Database, *events: Event) -> None:
 async def waiting(database: Database) -> int:
     async with database.transaction() as session:
         return await session.scalar(select(func.count()).select_from(outbox.outbox)) or 0
+
+
+async def given_up(database: Database) -> int:
+    async with database.transaction() as session:
+        dead = outbox.outbox.c.dead_at.is_not(None)
+        return await session.scalar(select(func.count()).where(dead)) or 0
 
 
 async def emptied(database: Database, within: float = 20.0) -> None:
@@ -178,7 +187,7 @@ async def test_a_refused_event_backs_off_dies_and_lets_the_others_by(
         registry = CollectorRegistry()
         relay = Relay(database, publisher, queues=[bad, queue], max_attempts=3, registry=registry, **FAST)
         async with relay.running(), asyncio.timeout(20):
-            while await waiting(database) > 1:
+            while await waiting(database) > 1 or await given_up(database) == 0:
                 await asyncio.sleep(0.05)
     found = numbers(await messages(settings, queue))
     assert sorted(found) == [2, 3, 4]
@@ -329,11 +338,94 @@ async def test_inbox_counts_once_under_concurrency(database: Database) -> None:
         await handle("not an id")  # type: ignore[arg-type]
 
 
-async def test_one_event_cannot_be_written_twice(database: Database, queue: str) -> None:
+async def test_one_event_cannot_be_written_twice_to_a_queue(database: Database, queue: str) -> None:
     once = event(queue, 1)
-    await write(database, once)
+    await write(database, *once.to(queue, f"other-{queue}"))
     with pytest.raises(IntegrityError):
         await write(database, once)
+
+
+async def test_an_event_that_breaks_its_schema_is_not_written(database: Database) -> None:
+    for queue in ("order_notifications", "webhook:notification"):
+        with pytest.raises(Misfit, match=queue):
+            await write(database, event(queue, 1))
+    assert await waiting(database) == 0
+
+
+async def test_an_event_goes_to_several_queues_in_the_order_of_each(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    other = f"other-{queue}"
+    told = [event(queue, n, aggregate="same") for n in range(5)]
+    for each in told:
+        await write(database, *each.to(queue, other))
+    async with Relay(database, publisher, queues=[queue, other], **FAST).running():
+        await emptied(database)
+    for name in (queue, other):
+        found = await messages(settings, name)
+        assert numbers(found) == list(range(5))
+        assert [each.message_id for each in found] == [str(each.id) for each in told]
+
+
+BACKLOG = text(
+    """
+    INSERT INTO outbox (id, aggregatetype, aggregateid, type, queue, payload)
+    SELECT gen_random_uuid(), 'order', n::text, 'order.created', 'webhook:nobody', '{}'
+    FROM generate_series(1, 20000) AS n
+    """
+)
+
+
+@pytest.mark.parametrize("analyze", [False, True])
+async def test_a_relay_leaves_other_queues_alone(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str, analyze: bool
+) -> None:
+    """Nor does it read what waits there, whether or not the database's statistics know of it."""
+    async with database.transaction() as session:
+        await session.execute(BACKLOG)
+    await write(database, *(event(queue, n) for n in range(3)))
+    async with database.engine.begin() as connection:
+        if analyze:
+            await connection.execute(text("ANALYZE outbox"))
+        values = {"queues": [queue], "batch": 100, "token": uuid.uuid4(), "lease": 1}
+        explained = await connection.execute(text(f"EXPLAIN {outbox.CLAIM.text}"), values)
+        plan = "\n".join(explained.scalars())
+    assert "Index Scan using outbox_queue_idx on outbox candidate" in plan
+    assert "Index Scan using outbox_pending_idx on outbox older" in plan
+    async with Relay(database, publisher, queues=[queue], **FAST).running(), asyncio.timeout(20):
+        while await waiting(database) > 20000:
+            await asyncio.sleep(0.05)
+    assert sorted(numbers(await messages(settings, queue))) == [0, 1, 2]
+
+
+async def test_two_relays_of_one_service_share_their_metrics(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    other, registry = f"other-{queue}", CollectorRegistry()
+    await write(database, *event(queue, 1).to(queue, other))
+    for name in (queue, other):
+        relay = Relay(database, publisher, queues=[name], registry=registry)
+        assert await relay.once() == 1
+        assert registry.get_sample_value("outbox_published_total", {"queue": name}) == 1
+
+
+async def test_the_migration_of_an_older_outbox(settings: Settings, database: Database) -> None:
+    """From one queue an event to several, and back: the schema is that of the table in each case."""
+    schema = text("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'outbox' ORDER BY 1")
+
+    def there_and_back(connection: Connection) -> None:
+        operations = Operations(MigrationContext.configure(connection))
+        new = connection.execute(schema).all()
+        outbox.to_one_queue(operations)
+        old = {name for name, _ in connection.execute(schema)}
+        assert old == {"outbox_pkey", "outbox_id_key", "outbox_pending_idx"}
+        outbox.to_several_queues(operations)
+        assert connection.execute(schema).all() == new
+
+    await write(database, *event("a", 1).to("a", "webhook:b"))
+    async with database.engine.begin() as connection:
+        await connection.run_sync(there_and_back)
+    assert await waiting(database) == 1
 
 
 async def test_wake_and_orderly_stop(

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.tokens import InvalidToken, Issuer, Verifier
+from kit.authentication import Identity, Local, WithServices
+from kit.tokens import InvalidToken, Issuer, ServiceTokens, Verifier
 
 
 def pair(bits: int = 2048) -> tuple[str, str]:
@@ -149,3 +150,80 @@ def test_keys_that_are_refused() -> None:
     for public in (small[1], curve[1], PRIVATE, "rubbish", ""):
         with pytest.raises(ValueError, match="key"):
             Verifier(public, "warehouse")
+
+
+KEY = "k" * 32
+SERVICES = ServiceTokens(KEY, "warehouse")
+CALL: dict[str, Any] = jwt.decode(SERVICES.issue("orders"), options={"verify_signature": False})
+
+
+def call(changes: dict[str, Any] | None = None, **options: Any) -> str:
+    claims = {name: value for name, value in (CALL | (changes or {})).items() if value is not None}
+    return jwt.encode(claims, **({"key": KEY, "algorithm": "HS256"} | options))
+
+
+def test_a_services_token() -> None:
+    assert SERVICES.verify(SERVICES.issue("orders")) == "orders"
+    assert SERVICES.verify(call()) == "orders"  # so that what follows fails for its own reason
+    assert CALL | {"iat": 0, "exp": CALL["exp"] - CALL["iat"]} == {
+        "iss": "hostwright",
+        "aud": "service:warehouse",
+        "sub": "orders",
+        "typ": "service",
+        "iat": 0,
+        "exp": 60,
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": "service:gatekeeper"},
+        {"aud": "warehouse"},
+        {"iss": "somebody"},
+        {"typ": "access"},
+        {"sub": ""},
+        {"exp": 1},
+        {"iat": int(time.time()) + 3600},
+        *({name: None} for name in ("sub", "typ", "iss", "aud", "iat", "exp")),
+    ],
+)
+def test_a_services_token_with_a_wrong_claim(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidToken):
+        SERVICES.verify(call(changes))
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        call(key="x" * 32),
+        call(algorithm="HS512", key=KEY * 2),
+        call(algorithm="HS384", key=KEY * 2),
+        call(algorithm="none", key=None),
+        call(algorithm="RS256", key=PRIVATE),
+        TOKEN,
+        ServiceTokens(KEY, "gatekeeper").issue("orders"),
+        ServiceTokens("x" * 32, "warehouse").issue("orders"),
+        call()[:-2],
+        "",
+        "a.b.c",
+    ],
+)
+def test_a_services_token_that_is_none(token: str) -> None:
+    with pytest.raises(InvalidToken):
+        SERVICES.verify(token)
+
+
+def test_a_services_token_is_no_persons() -> None:
+    for token in (SERVICES.issue("orders"), call({"aud": "warehouse", "typ": "access"})):
+        with pytest.raises(InvalidToken):
+            VERIFIER.verify(token)
+
+
+async def test_services_beside_people() -> None:
+    authenticate = WithServices(Local(VERIFIER), SERVICES)
+    assert await authenticate(SERVICES.issue("mail")) == Identity(0, "mail@service", "service", "")
+    assert (await authenticate(TOKEN)).role == "customer"
+    for token in (call({"aud": "service:gatekeeper"}), call(key="x" * 32), forged({"aud": "x"}), "", "a.b.c"):
+        with pytest.raises(InvalidToken):
+            await authenticate(token)
