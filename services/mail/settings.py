@@ -58,7 +58,7 @@ class MailSettings(SmtpSettings, BrokerSettings, TokenSettings):
     """Of the service. Times in seconds."""
 
     public_url: str = Field(pattern=r"^https?://[^\s]+$", description="where the links of a mail lead")
-    order_path: str = Field(default="/?order={id}", pattern=r"^/\S*\{id\}\S*$")
+    order_path: str = Field(default="/#/orders/{id}", pattern=r"^/\S*\{id\}\S*$")
     shop_name: str = Field(default="Warehouse", min_length=1)
     time_zone: str = "Europe/Warsaw"
     # Each mail under way holds a connection to the database and now and then borrows a second one.

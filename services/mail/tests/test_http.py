@@ -108,7 +108,7 @@ async def test_preview(api: Api) -> None:
     assert found["subject"] == "Order no. 99 received"
     assert "Hello <b>Ewa</b>," in found["text"]
     assert "Hello &lt;b&gt;Ewa&lt;/b&gt;," in found["html"]
-    assert f"{api.settings['public_url']}/?order=99" in found["text"]
+    assert f"{api.settings['public_url']}/#/orders/99" in found["text"]
     polish = (await api.call("POST", "/api/mail/preview", {"template": "order_placed"})).json()
     assert polish["subject"] == "Zamówienie nr 17 przyjęte"
     reset = examples()["password_reset"]
