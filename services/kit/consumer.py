@@ -117,7 +117,7 @@ class Consumer:
                 if down != (reason := type(error).__name__):
                     log.warning("consumer waits", queue=self._queue, reason=reason, detail=str(error)[:300])
                 down = reason
-                await _either(self._stop, pause)
+                await _within(self._stop, pause)
                 pause = min(pause * 2, MAX_PAUSE)
 
     async def _session(self, over: asyncio.Event) -> None:
@@ -251,7 +251,7 @@ class Consumer:
     async def _database_back(self, over: asyncio.Event) -> None:
         log.warning("consumer waits for the database", queue=self._queue)
         pause = PAUSE
-        while not await _either(over, pause) and not await self._database_answers():
+        while not await _within(over, pause) and not await self._database_answers():
             pause = min(pause * 2, MAX_PAUSE)
 
 
@@ -295,7 +295,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:500]
 
 
-async def _either(event: asyncio.Event, seconds: float) -> bool:
+async def _within(event: asyncio.Event, seconds: float) -> bool:
     """Whether it came within that time."""
     try:
         async with asyncio.timeout(seconds):

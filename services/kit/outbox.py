@@ -391,21 +391,22 @@ MAX_PAUSE = 5.0  # seconds between looks while the broker or the database is dow
 MEASURE = 10.0  # seconds between counts of the outbox
 FREE: dict[str, Any] = {"lease_token": None, "leased_until": None}
 
-# A dead event no longer holds up those after it. `|| ''` keeps the planner from looking for an older event of
-# the aggregate among all those of the queue, which it does where a backlog came faster than its statistics.
+# A dead event no longer holds up those after it. Two spellings hold the planner to the right index whatever
+# its statistics say, which lag behind a backlog: BETWEEN and the order by queue, or it walks through all
+# events by position; `|| ''`, or it looks for an older one of the aggregate among all those of the queue.
 CLAIM = text(
     """
     WITH ready AS MATERIALIZED (
         SELECT found.position FROM unnest(CAST(:queues AS text[])) AS wanted(queue) CROSS JOIN LATERAL (
             SELECT position FROM outbox AS candidate
-            WHERE queue = wanted.queue AND dead_at IS NULL AND available_at <= now()
+            WHERE queue BETWEEN wanted.queue AND wanted.queue AND dead_at IS NULL AND available_at <= now()
               AND (leased_until IS NULL OR leased_until < now())
               AND NOT EXISTS (
                 SELECT FROM outbox AS older
                 WHERE older.aggregatetype = candidate.aggregatetype
                   AND older.aggregateid = candidate.aggregateid AND older.queue || '' = candidate.queue
                   AND older.position < candidate.position AND older.dead_at IS NULL)
-            ORDER BY position LIMIT :batch FOR UPDATE SKIP LOCKED
+            ORDER BY queue, position LIMIT :batch FOR UPDATE SKIP LOCKED
         ) AS found
     )
     UPDATE outbox SET lease_token = :token, leased_until = now() + make_interval(secs => :lease)
