@@ -21,7 +21,7 @@ export class ApiError extends Error {
     if (this.status === 429) return t("error.429", { count: this.retryAfter });
     if (this.status >= 500) return t("error.unavailable");
     if (this.body.fields) return t("error.fields");
-    if (this.status === 409 && this.body.status) return t("error.moved", { status: t(`status.${this.body.status}`) });
+    if (this.status === 409 && this.body.allowed) return t("error.moved", { status: t(`status.${this.body.status}`) });
     return known(`error.${this.status}`) ? t(`error.${this.status}`) : this.message;
   }
 }
