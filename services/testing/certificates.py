@@ -24,6 +24,7 @@ class Authority:
             _certificate(self._name, self._name, self._key.public_key(), DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(authority=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         self.certificate = signed.public_bytes(Encoding.PEM).decode()
@@ -36,6 +37,10 @@ class Authority:
             _certificate(subject, self._name, key.public_key(), valid)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
             .add_extension(_usage(authority=False), critical=True)
+            # Python 3.13 insists on it.
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
             .sign(self._key, hashes.SHA256())
         )
         files = directory / f"{name}.crt", directory / f"{name}.key"
