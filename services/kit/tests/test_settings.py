@@ -6,7 +6,15 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from kit.settings import BrokerSettings, DatabaseSettings, Settings, TokenSettings, load
+from kit.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    ServiceTokenSettings,
+    Settings,
+    TokenSettings,
+    WebhookSettings,
+    load,
+)
 
 GOOD = {
     "SERVICE_NAME": "orders",
@@ -99,3 +107,16 @@ def test_without_the_secrets_directory(
         "error: secret file /nowhere/database_password: is missing",
     ]
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(ServiceTokenSettings, "service_key"), (WebhookSettings, "webhook_key")]
+)
+def test_a_key_that_can_be_guessed(
+    secrets: Path, capsys: pytest.CaptureFixture[str], kind: type[Settings], name: str
+) -> None:
+    (secrets / name).write_text("s3cret-" + "x" * 25)
+    assert getattr(load(kind), name).get_secret_value().startswith("s3cret-")
+    (secrets / name).write_text("s3cret")
+    (line,) = refused(kind, capsys)
+    assert line.startswith(f"error: secret file {secrets}/{name}: ")
