@@ -186,6 +186,9 @@ def _service(
         "probe": _probe(service),
         "database": service.database.store if service.database else None,
         "broker": service.broker,
+        "secrets": any(
+            each.owner == service.name for secret in application.secrets() for each in secret.readers
+        ),
         "digest": _digest(environment.digests.get(service.name, "")),
         "environment": _environment(application, environment, network, service),
         "instances": [
@@ -243,9 +246,11 @@ def _environment(
         found[f"{name.upper().replace('-', '_')}_URL"] = (
             f"http://{name}:{application.services[name].file.port}"
         )
-    found["CORS_ORIGINS"] = (
+    found["CORS_ORIGINS"] = origins = (
         [_origin(application.https, name) for name in environment.names] if application.https else []
     )
+    if origins:
+        found["PUBLIC_URL"] = origins[0]
     found["TRUSTED_PROXIES"] = [f"{network['gateway']}/32"]
     found |= service.settings | dict(environment.settings.get(service.name, {}))
     return {name: _text(value) for name, value in found.items()}

@@ -34,9 +34,8 @@ LEAF_LIFE = timedelta(days=397)
 PARENTS = {
     "token_public_key": "token_private_key",
     "ca_certificate": "ca_private_key",
-    "gateway_private_key": "ca_certificate",
-    "gateway_certificate": "gateway_private_key",
 }
+CERTIFICATE, KEY = "_certificate", "_private_key"  # of an owner, made from one another and the authority
 # The first admin is made with these and is the application's afterwards: a new one here would open nothing. A
 # public key is its private key's, and follows it.
 FIXED = ("admin_email", "admin_password", "token_public_key")
@@ -121,7 +120,10 @@ def complete(
         values["token_public_key"] = _public(values["token_private_key"])
     if "ca_certificate" in kinds:
         _authority(values, f"{application.name} {environment}", now)
-        _certificate(values, sorted({*HERE, *names}), now)
+        for name in [name for name, kind in kinds.items() if kind == "certificate"]:
+            owner = name.removesuffix(CERTIFICATE)
+            reached = sorted({*HERE, *names}) if owner == "gateway" else [owner]
+            _certificate(values, owner, reached, now)
     return {name: values[name] for name in kinds}
 
 
@@ -215,10 +217,18 @@ def _checked(environment: Environment, done: subprocess.CompletedProcess[str]) -
 def _lineage(name: str) -> set[str]:
     """The secret and those it is made from."""
     found = {name}
-    while name in PARENTS:
-        name = PARENTS[name]
+    while parent := _parent(name):
+        name = parent
         found.add(name)
     return found
+
+
+def _parent(name: str) -> str | None:
+    if name in PARENTS or name in PARENTS.values():
+        return PARENTS.get(name)
+    if name.endswith(CERTIFICATE):
+        return name.removesuffix(CERTIFICATE) + KEY
+    return "ca_certificate" if name.endswith(KEY) else None
 
 
 def _password() -> str:
@@ -247,13 +257,13 @@ def _authority(values: dict[str, str], title: str, now: datetime) -> None:
     values["ca_certificate"] = certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _certificate(values: dict[str, str], names: list[str], now: datetime) -> None:
-    """The gateway's certificate for these names and addresses, unless the one it has still does."""
-    held = values.get("gateway_certificate")
+def _certificate(values: dict[str, str], owner: str, names: list[str], now: datetime) -> None:
+    """The owner's certificate for these names and addresses, unless the one it has still does."""
+    held = values.get(owner + CERTIFICATE)
     authority = x509.load_pem_x509_certificate(values["ca_certificate"].encode())
     if (
         held
-        and _good(held, values.get("gateway_private_key"), now)
+        and _good(held, values.get(owner + KEY), now)
         and _names_of(held) == names
         and _signed_by(held, authority)
     ):
@@ -274,8 +284,8 @@ def _certificate(values: dict[str, str], names: list[str], now: datetime) -> Non
         )
         .sign(signer, hashes.SHA256())
     )
-    values["gateway_private_key"] = _pem(key)
-    values["gateway_certificate"] = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    values[owner + KEY] = _pem(key)
+    values[owner + CERTIFICATE] = certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _draft(

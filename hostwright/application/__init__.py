@@ -171,6 +171,8 @@ class Application:
         for name, service in self.services.items():
             port = service.file.port
             found.append(Port(port, "http", "internal", (), name, port, name))
+            for door in service.file.also:
+                found.append(Port(door.port, door.protocol, "internal", (), name, door.port, name))
         for name, store in self.stores.items():
             port = store.traits.port
             found.append(Port(port, store.traits.protocol, "internal", (), name, port))
@@ -193,6 +195,10 @@ class Application:
             kinds[name] = kind
             readers.setdefault(name, []).extend(who)
 
+        def certified(owner: str, uid: int) -> None:
+            add(f"{owner}_certificate", "certificate", Reader(owner, "certificate", uid))
+            add(f"{owner}_private_key", "private-key", Reader(owner, "private_key", uid))
+
         for name, store in self.stores.items():
             uid = store.traits.uid
             add(f"{name}_password", "password", Reader(name, "password", uid))
@@ -207,16 +213,18 @@ class Application:
             if service.broker:
                 add(f"{service.broker}_password", "password", Reader(name, "broker_password", uid))
             for secret in service.file.secrets:
-                add(secret, SERVICE_SECRETS[secret], Reader(name, secret, uid))
+                if secret == "certificate":  # noqa: S105
+                    certified(name, uid)
+                else:
+                    add(secret, SERVICE_SECRETS[secret], Reader(name, secret, uid))
         if "token_public_key" in kinds or "token_private_key" in kinds:
             add("token_private_key", "rsa-private-key")
             add("token_public_key", "rsa-public-key")
         if any(listener.protocol == "https" for listener in self.gateway.listeners):
+            certified("gateway", self.gateway.uid)
+        if {"ca-certificate", "certificate"} & {*kinds.values()}:
             add("ca_certificate", "ca-certificate")
             add("ca_private_key", "ca-private-key")
-            uid = self.gateway.uid
-            add("gateway_certificate", "certificate", Reader("gateway", "certificate", uid))
-            add("gateway_private_key", "private-key", Reader("gateway", "private_key", uid))
         return [Secret(name, kinds[name], tuple(readers[name])) for name in sorted(kinds)]
 
     @cached_property
@@ -251,6 +259,7 @@ SERVICE_SECRETS: dict[str, SecretKind] = {
     "service_key": "password",
     "webhook_key": "password",
     "smtp_password": "password",
+    "ca_certificate": "ca-certificate",
 }
 
 

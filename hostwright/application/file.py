@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hostwright.errors import BadInput
 
 Scope = Literal["public", "host", "internal"]
-Protocol = Literal["http", "https", "postgres", "amqp", "tcp"]
+Protocol = Literal["http", "https", "postgres", "amqp", "smtp", "tcp"]
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -44,6 +44,11 @@ class Health(_File):
     """How the container asks itself whether it is ready; somebody else's image must say, ours know."""
 
 
+class Door(_File):
+    port: Number
+    protocol: Protocol
+
+
 class ServiceFile(_File):
     """services/NAME/service.yml: what a service is, whatever application uses it."""
 
@@ -58,6 +63,8 @@ class ServiceFile(_File):
     """Whom the container runs as; of this service alone."""
     port: Number
     """Where the container listens for HTTP."""
+    also: tuple[Door, ...] = ()
+    """Where else it listens, for the application's network."""
     health: Health
     metrics: HttpPath | None = None
     command: tuple[str, ...] | None = None
@@ -80,10 +87,12 @@ class ServiceFile(_File):
             "service_key",
             "webhook_key",
             "smtp_password",
+            "ca_certificate",
+            "certificate",
         ],
         ...,
     ] = ()
-    """Secret files beyond the passwords of its stores."""
+    """Secret files beyond the passwords of its stores; with `certificate` comes its private_key."""
     settings: dict[str, Setting] = {}
     memory: Mebibytes = 160
     """Limit in MiB."""

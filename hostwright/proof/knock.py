@@ -48,7 +48,7 @@ def knock_all(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def knock(
     address: str, port: int, protocol: str = "tcp", ca: str = "", name: str = "", timeout: float = 3.0
 ) -> dict[str, Any]:
-    """Connect within `timeout` seconds and speak the protocol: tcp, ssh, http, https, postgres, amqp.
+    """Connect within `timeout` seconds and speak the protocol: tcp, ssh, http, https, postgres, amqp, smtp.
 
     `ca`: PEM of the authority that must have signed an https certificate; `name`: the name or address that
     the certificate must be for (default: it is not compared). Answers `state`: open, refused, rejected (by a
@@ -234,6 +234,13 @@ def _ssh(connection: socket.socket) -> str:
     return "SSH-2.0"
 
 
+def _smtp(connection: socket.socket) -> str:
+    line = _read(connection, 4).decode("latin-1")
+    if line[:3] != "220":
+        raise ValueError(f"answered {line!r}")
+    return "SMTP 220"
+
+
 def _tcp(_: socket.socket) -> str:
     return "accepts"
 
@@ -255,6 +262,7 @@ SPEAKERS: dict[str, Callable[[socket.socket], str]] = {
     "http": _http,
     "postgres": _postgres,
     "amqp": _amqp,
+    "smtp": _smtp,
 }
 
 

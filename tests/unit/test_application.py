@@ -58,6 +58,9 @@ def test_warehouse_has_the_documented_ports() -> None:
         (80, "http", "public", "gateway", None),
         (8080, "http", "host", "gateway", "orders"),
         (8081, "http", "host", "gateway", "auth"),
+        (8082, "http", "host", "gateway", "notification"),
+        (8083, "http", "host", "gateway", "analytics"),
+        (8084, "http", "host", "gateway", "mail"),
         (5432, "postgres", "host", "orders-db", None),
         (5433, "postgres", "host", "auth-db", None),
         (5434, "amqp", "host", "rabbitmq", None),
@@ -84,9 +87,14 @@ def test_every_secret_has_a_kind_and_reaches_only_who_needs_it() -> None:
     assert readers["ca_private_key"] == []
     assert readers["gateway_private_key"] == [("gateway", "private_key", 101)]
     assert readers["rabbitmq_password"] == [
+        ("analytics", "broker_password", 10004),
+        ("auth", "broker_password", 10001),
+        ("mail", "broker_password", 10005),
+        ("notification", "broker_password", 10003),
         ("orders", "broker_password", 10002),
         ("rabbitmq", "password", 999),
     ]
+    assert readers["mailsink_private_key"] == [("mailsink", "private_key", 10008)]
     assert found["orders-db_password"].kind == "password"
     assert list(found) == sorted(found)
 
@@ -94,7 +102,7 @@ def test_every_secret_has_a_kind_and_reaches_only_who_needs_it() -> None:
 def test_images_are_named_without_registry_and_tag() -> None:
     images = application.load("warehouse").images()
     assert images["postgres"] == "postgres:17"
-    assert set(images) == {"nginx", "postgres", "rabbitmq", "auth", "orders"}
+    assert set(images) == {"nginx", "postgres", "rabbitmq", *application.load("warehouse").services}
     assert application_file.image_name("registry:5000/library/postgres:17@sha256:00") == "postgres"
 
 
@@ -168,12 +176,12 @@ MISTAKES = [
     (("services", "auth", "database"), "auth-db/nope", "no database 'nope'", "services.auth.database"),
     (("services", "auth", "database"), "cache/x", "needs store 'cache'", "services.auth.database"),
     (("services", "auth", "database"), "rabbitmq/x", "rabbitmq is rabbitmq", "services.auth.database"),
-    (("services", "auth", "broker"), "rabbitmq", "auth needs no broker", "services.auth.broker"),
+    (("services", "panel", "broker"), "rabbitmq", "panel needs no broker", "services.panel.broker"),
     (("services", "orders", "broker"), None, "orders needs a broker (rabbitmq)", "services.orders"),
     (("services", "orders", "broker"), "auth-db", "auth-db is postgres", "services.orders.broker"),
     (("services", "auth", "replicas"), 9, "less than or equal to 8", "services.auth.replicas"),
     (("services", "auth", "replica"), 2, "unknown key 'replica'", "services.auth.replica"),
-    (("services", "mail"), {}, "unknown service 'mail'", "services.mail"),
+    (("services", "fax"), {}, "unknown service 'fax'", "services.fax"),
     (("services", "auth"), None, "unknown service 'auth'", "gateway.listeners[3].service"),
     (("schema",), 2, "should be 1", "schema"),
     (("schema",), "1", "should be 1", "schema"),
@@ -221,7 +229,7 @@ def test_mistakes_of_a_service_are_named(
 def test_the_line_is_the_mistakes_own(services: Path) -> None:
     path = services / "apps" / "warehouse.yml"
     lines = path.read_text().splitlines()
-    number = next(index for index, line in enumerate(lines) if "path: /ws" in line)
+    number = next(index for index, line in enumerate(lines) if "path: /ws," in line)
     lines[number] = lines[number].replace("service: orders", "service: nobody")
     path.write_text("\n".join(lines))
     with pytest.raises(BadInput) as caught:
