@@ -1,7 +1,7 @@
 """Builds one site for nginx: `python build.py SITE SHARED OUT`, with nothing but the standard library.
 
-OUT gets www/ and nginx.conf. Everything but the page itself goes into assets/HASH/, where HASH is made of all the
-contents: such a file never changes, so browsers keep it for good, and relative addresses in it stay as written.
+OUT gets www/ and nginx.conf. Everything but the page itself goes into assets/HASH/, where HASH is made of all
+the contents: such a file never changes, so browsers keep it for good, and relative addresses stay as written.
 """
 
 from __future__ import annotations
