@@ -143,7 +143,7 @@ def lab_environment(topology: str, driver: str, app: str, mirror: Any) -> Enviro
             "privateKey": str(key),
             "publicKey": key.with_suffix(".pub").read_text().strip(),
         },
-        "hosts": {"memory": 2048, "cpus": 2, "disk": 20},
+        "hosts": {"memory": 4096, "cpus": 2, "disk": 20},
         "network": LAB_NETWORKS[driver],
     }
     if driver == "libvirt":

@@ -162,7 +162,7 @@ def _settings(
     if driver == "static":
         settings["static"] = {"hosts": _hosts(hosts, topology, user)}
     else:
-        settings["hosts"] = {"memory": 2048, "cpus": 2, "disk": 20}
+        settings["hosts"] = {"memory": 4096, "cpus": 2, "disk": 20}
         settings["network"] = {"mode": "nat", "cidr": "10.93.0.0/24", "cidr6": "fd00:93::/64"}
         settings[driver] = (
             {

@@ -84,3 +84,8 @@ def http(gateway: Gateway) -> Iterator[httpx2.Client]:
 @pytest.fixture
 def customer(http: httpx2.Client) -> Account:
     return environment.register(http)
+
+
+@pytest.fixture
+def admin(http: httpx2.Client, gateway: Gateway) -> Account:
+    return environment.login(http, gateway.admin_email, gateway.admin_password)
