@@ -19,7 +19,9 @@ class Phases:
     """Names and wall seconds of the phases of one run, shown on standard error as they happen."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    console: Console = field(default_factory=lambda: Console(file=sys.stderr, highlight=False))
+    console: Console = field(
+        default_factory=lambda: Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+    )
 
     @contextmanager
     def phase(self, name: str, title: str) -> Iterator[Note]:

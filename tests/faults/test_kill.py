@@ -62,12 +62,20 @@ def kill_in(live: Live, phase: str, alone: bool = False) -> None:
         # Its pipe is emptied meanwhile, so that it does not stop for that.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         time.sleep(PHASES[phase])
+        while phase == "hosts" and not locks(live) and process.poll() is None:
+            time.sleep(0.05)
         assert process.poll() is None, f"{phase} is over before it is killed: {''.join(said)}"
         if alone:
             os.kill(process.pid, signal.SIGKILL)
         else:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
+
+
+def locks(live: Live) -> list[Path]:
+    """Pulumi's locks of the environment."""
+    state = Path(live.env["XDG_STATE_HOME"]) / "hostwright/pulumi/.pulumi/locks/organization/hostwright"
+    return sorted((state / live.name).glob("*.json"))
 
 
 def made_by(name: str) -> dict[str, list[str]]:
@@ -103,7 +111,9 @@ def assert_converges(live: Live, patience: float = 0) -> None:
 )
 def test_up_killed_converges(environment: Live, phase: str) -> None:
     kill_in(environment, phase)
+    assert len(locks(environment)) == (phase == "hosts"), "the dead one's lock"
     assert_converges(environment)
+    assert locks(environment) == []
 
 
 @pytest.mark.slow
