@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[1]
 class Service:
     """A running instance. `kill` is what a crash is; `log` holds its JSON lines."""
 
-    def __init__(self, name: str, settings: Settings, directory: Path) -> None:
+    def __init__(self, name: str, settings: Settings, directory: Path, port: int | None = None) -> None:
         self.name = name
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / "log"
         self._process = Process(
@@ -37,11 +37,12 @@ class Service:
 
     @classmethod
     @contextmanager
-    def running(cls, name: str, settings: Settings) -> Iterator[Service]:
+    def running(cls, name: str, settings: Settings, port: int | None = None) -> Iterator[Service]:
+        """`port` for one whose address others must know before it is there; else a free one."""
         directory = own_directory(name)
         service = None
         try:
-            service = cls(name, settings, directory)
+            service = cls(name, settings, directory, port)
             yield service
         finally:
             if service:

@@ -1,0 +1,1 @@
+"""Notifications: what happens to orders, in words, kept and told to the desktops of the staff."""

@@ -1,0 +1,1 @@
+"""Migrations of notifications_log."""

@@ -1,0 +1,7 @@
+"""What alembic runs."""
+
+from kit.migrate import environment
+
+from notification.models import Base
+
+environment(Base.metadata)

@@ -1,0 +1,157 @@
+"""What notification does: an event becomes a notification, once, which is kept, told, listed, forgotten."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+
+from kit import logging, outbox
+from kit.database import Database
+from kit.errors import NotFound, Unavailable
+from kit.events import Message
+from kit.live import Feed
+from pydantic import TypeAdapter
+from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from notification.enrichment import Enrichment
+from notification.models import Logged
+from notification.texts import TEXTS
+from notification.texts import text as words
+
+log = logging.get("notification")
+
+STAFF = ("admin", "employee")  # whom notifications are for
+QUEUE = "order_notifications"
+CHANNEL = "notifications"
+CREATED = "order.created"
+EVENTS = (CREATED, "order.status_changed")
+Channel = Literal["rabbitmq", "webhook"]  # by which an event came
+MISSED = 200  # notifications read at a time for who catches up
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One as it is in the log; `total_amount` has two decimals."""
+
+    id: int
+    event_id: uuid.UUID
+    order_id: int
+    status: str
+    customer_name: str
+    total_amount: Decimal
+    text_pl: str
+    text_en: str
+    channel: str
+    source: str | None
+    customer_email: str | None
+    occurred_at: datetime
+    created_at: datetime
+
+
+class NotificationNotFound(NotFound):
+    text = "Notification not found"
+
+
+@dataclass(frozen=True, slots=True)
+class Notifications:
+    """The use cases."""
+
+    database: Database
+    enrichment: Enrichment
+    consumer: str  # whose inbox: one for all channels, so that the twin of an event is dropped
+    retention: timedelta
+
+    async def receive(self, event: Message, channel: Channel) -> bool:
+        """Takes an event, in a transaction of its own; False if it had come already."""
+        async with self.database.transaction() as session:
+            if first := await outbox.first_time(session, self.consumer, event.id):
+                await self.record(session, event, channel)
+        return first
+
+    async def record(self, session: AsyncSession, event: Message, channel: Channel) -> None:
+        """Keeps the notification of an event that came for the first time, and tells it with the commit."""
+        payload = event.payload
+        order_id, status, name = payload["order_id"], payload["status"], payload["customer_name"]
+        amount = Decimal(str(payload["total_amount"])).quantize(Decimal("0.01"))
+        details = await self.enrichment.of(order_id) if event.type == CREATED else None
+        # One at a time from here to the commit: ids become visible in their order, so that who has seen one
+        # has missed none before it.
+        await session.execute(LOCK)
+        values = {
+            "event_id": event.id,
+            "order_id": order_id,
+            "status": status,
+            "customer_name": name,
+            "total_amount": amount,
+            **{f"text_{each}": words(each, status, order_id, name, amount) for each in TEXTS},
+            "channel": channel,
+            "source": details.source if details else None,
+            "customer_email": details.customer_email if details else None,
+            "occurred_at": datetime.fromisoformat(payload["timestamp"]),
+        }
+        row = (await session.execute(insert(Logged).values(values).returning(*COLUMNS))).one()
+        told = ADAPTER.dump_json(Notification(**row._mapping)).decode()
+        await session.execute(select(func.pg_notify(CHANNEL, told)))
+
+    async def find(self, notification_id: int) -> Notification:
+        """Raises `NotificationNotFound`."""
+        async with self.database.transaction() as session:
+            row = (await session.execute(select(*COLUMNS).where(Logged.id == notification_id))).first()
+        if row is None:
+            raise NotificationNotFound
+        return Notification(**row._mapping)
+
+    async def page(self, after: int | None, limit: int) -> tuple[list[Notification], int]:
+        """The newest first, or those after an id, oldest first; and how many there are of such."""
+        chosen = Logged.id > (after or 0)
+        order = Logged.id.desc() if after is None else Logged.id.asc()
+        async with self.database.transaction() as session:
+            rows = (await session.execute(select(*COLUMNS).where(chosen).order_by(order).limit(limit))).all()
+            total = len(rows)
+            if total == limit:
+                total = (
+                    await session.execute(select(func.count()).select_from(Logged).where(chosen))
+                ).scalar_one()
+        return [Notification(**row._mapping) for row in rows], total
+
+    async def newest(self) -> int:
+        """The last notification's id; 0 where there is none."""
+        async with self.database.transaction() as session:
+            return await session.scalar(select(func.max(Logged.id))) or 0
+
+    async def since(self, after: int) -> AsyncIterator[Notification]:
+        """All after an id, oldest first. Raises `Unavailable` without the database."""
+        while True:
+            query = select(*COLUMNS).where(Logged.id > after).order_by(Logged.id).limit(MISSED)
+            try:
+                async with self.database.transaction() as session:
+                    found = (await session.execute(query)).all()
+            except SQLAlchemyError as error:
+                raise Unavailable from error
+            if not found:
+                return
+            for row in found:
+                after = row.id
+                yield Notification(**row._mapping)
+
+    async def purge(self) -> int:
+        """Forgets what is older than the retention; returns how many notifications that was."""
+        old = func.now() - self.retention
+        async with self.database.transaction() as session:
+            gone = await session.execute(delete(Logged).where(Logged.created_at < old))
+            await session.execute(delete(outbox.inbox).where(outbox.inbox.c.received_at < old))
+        return int(gone.rowcount)  # type: ignore[attr-defined]
+
+
+COLUMNS = Logged.__table__.columns
+ADAPTER = TypeAdapter(Notification)
+LOCK = text("SELECT pg_advisory_xact_lock(hashtext('notifications_log'))")
+
+# During an upgrade the other version may tell more than we know.
+FEED: Feed[Notification] = Feed(CHANNEL, ADAPTER.validate_json, lambda identity, _: identity.has(*STAFF))
