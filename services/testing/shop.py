@@ -87,7 +87,7 @@ class Shop:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             for each in self.smtp.mails:
-                if each["To"] == to and re.search(subject, each["Subject"]):
+                if each["To"] == to and re.search(subject, each["Subject"], re.IGNORECASE):
                     return each
             time.sleep(0.1)
         raise AssertionError(
