@@ -56,6 +56,10 @@ class Process:
                 raise RuntimeError(f"{self._child.args!r} did not start:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.05)
 
+    def wait(self, timeout: float = 15.0) -> int:
+        """The exit status of a process that ends by itself; raises subprocess.TimeoutExpired."""
+        return self._child.wait(timeout)
+
     def end(self, how: signal.Signals = signal.SIGTERM, timeout: float = 15.0) -> None:
         """Signals the process and waits; SIGKILL if it is still there after `timeout` seconds."""
         if self._child.poll() is None:
