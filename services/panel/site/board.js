@@ -1,7 +1,7 @@
 // The board: a column a status, a card an order. Cards are moved by dragging, by their button, or by keys.
 import { api, ApiError } from "./shared/api.js";
 import { h, put } from "./shared/dom.js";
-import { moment, money, number, t } from "./shared/i18n.js";
+import { brief, moment, money, number, t } from "./shared/i18n.js";
 import { go } from "./shared/router.js";
 import { announce, busy, icon, liveness } from "./shared/ui.js";
 import { asked, bar, read } from "./filters.js";
@@ -235,7 +235,7 @@ function card(order, board) {
       h("a", { href: `#/orders/${order.id}`, "aria-describedby": "board-help", draggable: "false" }, title),
       h("span", { class: "price number" }, money(order.total_amount))),
     h("p", { class: "grow" }, order.customer_name),
-    h("div", { class: "split" }, h("p", { class: "muted" }, t(`source.${order.source}`), " · ", h("time", { datetime: order.created_at }, moment(order.created_at))), advance),
+    h("div", { class: "split" }, h("p", { class: "muted" }, t(`source.${order.source}`), " · ", h("time", { datetime: order.created_at, title: moment(order.created_at) }, brief(order.created_at))), advance),
   );
   node.addEventListener("dragstart", (event) => {
     event.dataTransfer.setData("text/plain", String(order.id));

@@ -5,17 +5,19 @@ import { table } from "./table.js";
 
 const TICKS = 4;
 
-/** Upright bars along time. `points`: {label, value, text}. */
+/** Upright bars along time. `points`: {label, short, value, text}; `short` stands below a bar. */
 export function columns(title, points, { unit, axis }) {
-  const top = ceiling(Math.max(...points.map((each) => each.value), 1));
+  const step = round(Math.max(...points.map((each) => each.value), TICKS) / TICKS);
+  const top = step * TICKS;
   const every = Math.ceil(points.length / 8);
-  const ticks = Array.from({ length: TICKS + 1 }, (_, at) => (top / TICKS) * (TICKS - at));
+  const ticks = Array.from({ length: TICKS + 1 }, (_, at) => step * (TICKS - at));
+  const labelled = (at) => at % every === 0 && at + every / 2 <= points.length;
   const plot = h(
     "div",
     { class: "plot", "aria-hidden": "true" },
     h("div", { class: "axis number" }, ticks.map((each) => h("span", {}, axis(each)))),
     h("div", { class: "bars" }, points.map((each) => sized(h("span", { class: "bar", title: `${each.label}: ${each.text}` }), each.value / top))),
-    h("div", { class: "labels" }, points.map((each, at) => h("span", {}, at % every ? "" : each.short ?? each.label))),
+    h("div", { class: "labels" }, points.map((each, at) => h("span", {}, labelled(at) ? each.short : ""))),
   );
   return figure(title, plot, unit, points);
 }
@@ -40,8 +42,8 @@ function sized(node, share) {
   return node;
 }
 
-/** The next of 1, 2, 2.5, 5, 10 times a power of ten, and at least as many as there are ticks. */
-function ceiling(value) {
+/** The next number that is easily read. */
+function round(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return Math.max([1, 2, 2.5, 5, 10].find((each) => each * power >= value) * power, TICKS);
+  return [1, 2, 3, 4, 5, 6, 8, 10].find((each) => each * power >= value) * power;
 }

@@ -13,7 +13,7 @@ export async function mail({ signal }) {
   const outlet = h("div", { class: "card" });
   const count = h("p", { class: "muted", role: "status" });
   const load = async () => {
-    const [found, total] = await api("GET", "/api/mail", { query: { ...asked, limit: 100 }, signal, wants: "list" });
+    const [found, total] = await api("GET", "/api/mail", { query: { ...asked, limit: 50 }, signal, wants: "list" });
     const row = (each) => [
       each.recipient, t(`mail.${each.template}`), h("span", { class: `badge ${TONES[each.status]}`, title: each.error ?? "" }, t(`mail.is.${each.status}`)),
       moment(each.created_at), number(each.attempts), each.status === "failed" ? again(each) : "",

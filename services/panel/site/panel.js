@@ -60,7 +60,7 @@ function frame() {
     places.length > 0 && h("nav", { class: "main", "aria-label": t("menu") }, places.map(([path, name]) =>
       h("a", { href: `#${path}` }, t(name), name === "notifications" && h("span", { class: "count number", id: "unread" })))),
     h("div", { class: "who" },
-      session.user && h("a", { class: "person", href: "#/account" }, icon("user"),
+      session.user && h("a", { class: "person", href: "#/account", title: session.user.email }, icon("user"),
         h("span", { class: "grow" }, session.user.email, h("span", { class: "muted" }, t(`role.${session.user.role}`)))),
       preferences())));
   document.body.classList.toggle("outside", !places.length);

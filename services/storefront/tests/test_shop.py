@@ -44,7 +44,7 @@ def test_from_the_catalogue_to_the_parcel(shop: Shop, visit: Visit) -> None:
     page.get_by_role("button", name="Add to the basket: Wool blanket").click()
     page.get_by_role("link", name="Basket, 2 things").click()
     page.get_by_role("button", name="One more: Stoneware mug").click()
-    expect(page.locator(".total strong")).to_have_text("zł 397.00".replace(" ", "\N{NO-BREAK SPACE}"))
+    expect(page.locator(".total strong")).to_have_text("PLN 397.00".replace(" ", "\N{NO-BREAK SPACE}"))
 
     page.get_by_role("link", name="Create an account").click()
     email = "ola@example.com"

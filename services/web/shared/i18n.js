@@ -1,6 +1,7 @@
 // English and Polish: texts, plurals, money, times.
 
 const KEY = "language";
+const LOCALES = { en: "en-GB", pl: "pl-PL" };
 export const LANGUAGES = { en: "English", pl: "Polski" };
 
 const texts = { en: {}, pl: {} };
@@ -35,12 +36,17 @@ export function t(key, values = {}) {
 /** Whether there is a text of this name. */
 export const known = (key) => key in texts[language];
 
-export const number = (value) => new Intl.NumberFormat(language).format(value);
+export const number = (value) => new Intl.NumberFormat(LOCALES[language]).format(value);
 
-export const money = (value) =>
-  new Intl.NumberFormat(language, { style: "currency", currency: "PLN", currencyDisplay: "narrowSymbol" }).format(value);
+export const money = (value) => new Intl.NumberFormat(LOCALES[language], { style: "currency", currency: "PLN" }).format(value);
 
 export const date = (value, style = { dateStyle: "medium" }) =>
-  new Intl.DateTimeFormat(language, style).format(new Date(value));
+  new Intl.DateTimeFormat(LOCALES[language], style).format(new Date(value));
 
 export const moment = (value) => date(value, { dateStyle: "medium", timeStyle: "short" });
+
+/** The time of today, the day of any other. */
+export const brief = (value) => {
+  const today = new Date(value).toDateString() === new Date().toDateString();
+  return date(value, today ? { timeStyle: "short" } : { day: "numeric", month: "short" });
+};

@@ -38,10 +38,12 @@ export class Router {
     this.#leave = new AbortController();
     const { signal } = this.#leave;
     this.#outlet.setAttribute("aria-busy", "true");
+    this.#outlet.inert = true; // what is there belongs to another address already
     const node = await this.#view(signal).catch((error) => this.#failed(error));
     if (signal.aborted) return;
     put(this.#outlet, node);
     this.#outlet.removeAttribute("aria-busy");
+    this.#outlet.inert = false;
     const heading = this.#outlet.querySelector("h1");
     document.title = heading ? `${heading.textContent} · ${this.#site()}` : this.#site();
     document.dispatchEvent(new Event("shown"));

@@ -18,11 +18,14 @@ const PATHS = {
 export const icon = (name) =>
   s("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, s("path", { d: PATHS[name] }));
 
+const NOTES = 2; // at once
+
 /** Says something to those who listen, and for a while to those who look. `tone`: "good" or "bad". */
 export function announce(text, tone = "good") {
   const place = document.getElementById("announcements");
   const note = h("p", { class: `note ${tone}` }, text);
   place.append(note);
+  while (place.children.length > NOTES) place.firstChild.remove();
   setTimeout(() => note.remove(), tone === "bad" ? 9000 : 5000);
 }
 
