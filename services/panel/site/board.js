@@ -111,6 +111,7 @@ class Board {
     for (const order of found) {
       const old = this.#cards.get(order.id)?.order.status;
       if (old === order.status) continue;
+      if (!old && order.status !== "new") return this.load(); // it comes from below what is shown
       if (old) this.#columns.get(old).count(-1, true);
       this.#columns.get(order.status).count(1, true);
       this.#show(order, true);

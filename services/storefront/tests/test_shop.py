@@ -8,8 +8,10 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from kit.tokens import Issuer
+from playwright.sync_api import Page, WebSocketRoute, expect
 from testing.browser import Visitor
+from testing.keys import Keys
 from testing.shop import PASSWORD, Shop
 
 Visit = Callable[..., Visitor]
@@ -130,6 +132,44 @@ def test_without_a_websocket_it_polls(shop: Shop, visit: Visit) -> None:
     expect(who.page.get_by_text("Every few seconds")).to_be_visible()
     shop.change(order, "confirmed")
     status(who.page, "Confirmed")
+
+
+def test_a_lost_connection_comes_back(shop: Shop, visit: Visit) -> None:
+    email = shop.user()
+    order = shop.place(email)
+    who = visit()
+    codes = [1012, 1011]  # a restart of the service; anything else
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        if codes:
+            socket.close(code=codes.pop())
+        else:
+            socket.connect_to_server()
+
+    who.page.route_web_socket(re.compile("/ws$"), pass_on)
+    log_in(who, email)
+    who.go(f"/#/orders/{order}")
+    expect(who.page.get_by_text("Live", exact=True)).to_be_visible()
+    shop.change(order, "confirmed")
+    status(who.page, "Confirmed")
+
+
+def test_a_token_that_has_expired_is_renewed_unnoticed(shop: Shop, visit: Visit, keys: Keys) -> None:
+    email = shop.user()
+    shop.place(email)
+    who = visit()
+    log_in(who, email)
+    stale = Issuer(keys.private, "warehouse", -60).issue(user_id=1, email=email, role="customer", session="x")
+    who.page.route(
+        "**/api/orders?*",
+        lambda route: route.continue_(headers={**route.request.headers, "authorization": f"Bearer {stale}"}),
+        times=1,
+    )
+    who.expect_complaint("401")
+    with who.page.expect_response("**/api/auth/refresh") as renewed:
+        who.go("/#/orders")
+    assert renewed.value.status == 200
+    expect(who.page.locator("[data-order]")).to_have_count(1)
 
 
 def test_a_session_outlives_a_reload_and_ends_when_revoked(shop: Shop, visit: Visit) -> None:

@@ -4,6 +4,7 @@ import { session } from "./api.js";
 const POLL = 10_000; // milliseconds
 const SILENT = 70_000; // the server says something at least every 25 s
 const PAUSES = [500, 1000, 2000, 5000, 10_000, 20_000];
+const STEADY = 10_000; // after so long a connection is not one that only just came about
 const REFUSED = 1008;
 
 /**
@@ -47,26 +48,25 @@ export class Feed extends EventTarget {
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url, ["bearer", session.token]);
     this.#socket = socket;
-    let open = false;
     this.#listen(socket);
     socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
       this.#listen(socket);
       const told = JSON.parse(data);
       if (told.type !== "heartbeat") this.dispatchEvent(new CustomEvent("message", { detail: told }));
     };
     socket.onopen = () => {
+      if (socket !== this.#socket) return;
       // Who is refused is let in and sent away at once, with a reason: only then is it no connection.
       this.#timers.open = setTimeout(() => {
-        open = true;
-        this.#tries = 0;
+        this.#timers.steady = setTimeout(() => (this.#tries = 0), STEADY);
         clearTimeout(this.#timers.poll);
         this.#become("live");
         this.dispatchEvent(new Event("sync"));
       }, 50);
     };
     socket.onclose = ({ code }) => {
-      clearTimeout(this.#timers.open);
-      if (socket === this.#socket) this.#lost(code, open);
+      if (socket === this.#socket) this.#lost(code);
     };
   }
 
@@ -76,13 +76,13 @@ export class Feed extends EventTarget {
     this.#timers.silent = setTimeout(() => socket.close(), SILENT);
   }
 
-  async #lost(code, wasOpen) {
-    clearTimeout(this.#timers.silent);
+  async #lost(code) {
+    for (const each of ["open", "steady", "silent"]) clearTimeout(this.#timers[each]);
     this.#socket = null;
     if (!this.#running) return;
+    if (this.state !== "polling") this.#poll();
     this.#become("polling");
-    this.#poll();
-    if (code === REFUSED && !wasOpen) await session.renew().catch(() => {});
+    if (code === REFUSED) await session.renew().catch(() => {});
     if (!this.#running || this.#socket) return;
     const pause = PAUSES[Math.min(this.#tries++, PAUSES.length - 1)];
     this.#timers.retry = setTimeout(() => this.#connect(), pause * (0.5 + Math.random()));
