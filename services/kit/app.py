@@ -26,7 +26,7 @@ from kit.authentication import Authenticator
 from kit.database import Database
 from kit.errors import Invalid, InvalidBody, ServiceError, Unavailable
 from kit.metrics import Metrics, MetricsMiddleware, template
-from kit.settings import DatabaseSettings
+from kit.settings import Settings
 
 log = logging.get("kit.app")
 
@@ -44,11 +44,11 @@ class Ready(Protocol):
     def __call__(self, state: Any) -> Mapping[str, Callable[[], Awaitable[None]]]: ...
 
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 
 def create(
-    settings: DatabaseSettings,
+    settings: Settings,
     *,
     title: str,
     routers: Sequence[APIRouter],
@@ -58,7 +58,7 @@ def create(
 ) -> FastAPI:
     """The ASGI application of a service.
 
-    `lifespan(app)` opens the service's resources and yields its `State`. `app.state.metrics` is the registry.
+    `lifespan(app)` opens the service's resources and yields its `State`, or what it has in place of one. `app.state.metrics` is the registry.
     """
     logging.configure(settings.service_name, settings.log_level)
     metrics = Metrics()

@@ -29,9 +29,9 @@ def create(settings: SinkSettings) -> FastAPI:
             yield State(authenticator=authenticator, memory=sink.memory, sink=sink)
 
     return kit.app.create(
-        settings,  # type: ignore[arg-type]  # has no database, of which nothing but `ready` would know
+        settings,
         title="Mail sink",
         routers=kit.app.contract("mailsink", settings.contract),
-        lifespan=lifespan,  # type: ignore[arg-type]
+        lifespan=lifespan,
         ready=lambda state: {"smtp": state.sink.listens},
     )
