@@ -58,7 +58,7 @@ def create(
 ) -> FastAPI:
     """The ASGI application of a service.
 
-    `lifespan(app)` opens the service's resources and yields its `State`, or what it has in place of one. `app.state.metrics` is the registry.
+    `lifespan(app)` opens the service's resources and yields its `State`. `app.state.metrics` is the registry.
     """
     logging.configure(settings.service_name, settings.log_level)
     metrics = Metrics()
@@ -146,7 +146,7 @@ class RequestMiddleware:
                     log.info("refused", method=scope.get("method"), route=template(scope), status=status)
 
 
-def _middleware(settings: DatabaseSettings, metrics: Metrics) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Outermost first."""
     found = [Middleware(MetricsMiddleware, metrics=metrics)]
     if settings.otel_exporter_otlp_endpoint:
