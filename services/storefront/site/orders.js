@@ -34,7 +34,7 @@ export async function orders({ signal }) {
 const row = (order) =>
   h("li", { "data-order": order.id },
     h("div", { class: "grow" },
-      h("a", { class: "strong", href: `#/orders/${order.id}` }, t("order", { id: number(order.id) })),
+      h("a", { href: `#/orders/${order.id}` }, t("order", { id: number(order.id) })),
       h("p", { class: "muted" }, moment(order.created_at))),
     badge(order.status),
     h("span", { class: "price number" }, money(order.total_amount)));
