@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 PROGRAM = "/usr/bin/chromium"
 # Without what a browser fetches for itself.
@@ -101,7 +101,12 @@ def visitor(browser: Browser, url: str, **options: Any) -> Iterator[Visitor]:
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     found = Visitor(page, context, url)
-    page.on("console", lambda each: each.type in ("error", "warning") and found.complaints.append(each.text))
+
+    def heard(each: ConsoleMessage) -> None:
+        if each.type in ("error", "warning"):
+            found.complaints.append(each.text)
+
+    page.on("console", heard)
     page.on("pageerror", lambda error: found.complaints.append(str(error)))
     try:
         yield found

@@ -144,7 +144,13 @@ def site(name: str) -> Iterator[str]:
     """A site as its image serves it: its address. Only places and the port differ from the container's."""
     out = own_directory(f"site-{name}")
     try:
-        build = [sys.executable, ROOT / "web/build.py", ROOT / name / "site", ROOT / "web/shared", out]
+        build: list[str | Path] = [
+            sys.executable,
+            ROOT / "web/build.py",
+            ROOT / name / "site",
+            ROOT / "web/shared",
+            out,
+        ]
         subprocess.run(build, check=True, capture_output=True)
         port = free_port()
         settings = (out / "nginx.conf").read_text().replace("/tmp/", f"{out}/").replace("/site/", f"{out}/")  # noqa: S108
@@ -163,7 +169,17 @@ def nginx(name: str, settings: str, port: int) -> Iterator[Path]:
         config = directory / "nginx.conf"
         config.write_text(settings.replace("@HERE@", str(directory)))
         give(config)
-        command = ["nginx", "-e", "stderr", "-p", directory, "-c", config, "-g", "daemon off;"]
+        command: list[str | Path] = [
+            "nginx",
+            "-e",
+            "stderr",
+            "-p",
+            directory,
+            "-c",
+            config,
+            "-g",
+            "daemon off;",
+        ]
         environment = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"}
         process = Process(command, log=directory / "log", environment=environment, orphaned=signal.SIGTERM)
         process.wait_for(lambda: listens(port))
