@@ -223,7 +223,7 @@ class Column {
 
 function card(order, board) {
   const [following] = next(order.status);
-  const title = t("order", { id: number(order.id) });
+  const title = t("board.order", { id: number(order.id) });
   const advance = following &&
     h("button", { class: "small quiet advance", onclick: () => board.move(order.id, following),
       "aria-label": t("advance.of", { id: order.id, status: t(`status.${following}`) }), title: t(`advance.${following}`) },
@@ -234,9 +234,10 @@ function card(order, board) {
     { class: "order", "data-order": order.id, draggable: movable ? "true" : null },
     h("div", { class: "split" },
       h("a", { href: `#/orders/${order.id}`, "aria-describedby": "board-help", draggable: "false" }, title),
-      h("span", { class: "price number" }, money(order.total_amount))),
+      h("time", { class: "muted", datetime: order.created_at, title: moment(order.created_at) }, brief(order.created_at))),
     h("p", { class: "grow" }, order.customer_name),
-    h("div", { class: "split" }, h("p", { class: "muted" }, t(`source.${order.source}`), " · ", h("time", { datetime: order.created_at, title: moment(order.created_at) }, brief(order.created_at))), advance),
+    h("p", { class: "price number" }, money(order.total_amount)),
+    h("div", { class: "split" }, h("span", { class: "muted" }, t(`source.${order.source}`)), advance),
   );
   node.addEventListener("dragstart", (event) => {
     event.dataTransfer.setData("text/plain", String(order.id));

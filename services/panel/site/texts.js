@@ -21,6 +21,7 @@ speak({
 
     "board": "Board",
     "board.keys": "Drag a card, or use keys: arrows go from card to card, Shift and right arrow moves an order on, Delete cancels it, Enter opens it.",
+    "board.order": "Order {id}",
     "advance.confirmed": "Confirm",
     "advance.shipped": "Ship",
     "advance.delivered": "Deliver",
@@ -118,6 +119,7 @@ speak({
 
     "board": "Tablica",
     "board.keys": "Przeciągnij kartę albo użyj klawiszy: strzałki prowadzą od karty do karty, Shift i strzałka w prawo przesuwa zamówienie dalej, Delete je anuluje, Enter otwiera.",
+    "board.order": "Nr {id}",
     "advance.confirmed": "Potwierdź",
     "advance.shipped": "Wyślij",
     "advance.delivered": "Dostarczone",
