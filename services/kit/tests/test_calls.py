@@ -202,6 +202,7 @@ async def test_who_asks_for_too_much_time_is_not_waited_for() -> None:
         (formatdate(time.time() + 600, usegmt=True), 1, 600),
         (formatdate(time.time() - 600, usegmt=True), 0, 0),
     ],
+    ids=["seconds", "a moment to come", "a moment gone by"],
 )
 def test_times_to_wait(text: str, least: float, most: float) -> None:
     found = wait_of(httpx2.Response(503, headers={"Retry-After": text}))
