@@ -16,7 +16,7 @@ from tests import environment
 from tests.faults.conftest import Node
 
 # Not secret: certificates, the key that tokens are checked with, the name of the admin.
-PUBLIC = {"ca_certificate", "gateway_certificate", "token_public_key", "admin_email"}
+PUBLIC = {"ca_certificate", "gateway_certificate", "mailsink_certificate", "token_public_key", "admin_email"}
 
 
 @pytest.fixture(scope="module")
