@@ -50,6 +50,6 @@ def test_orders_go_on_without_rabbitmq(node: Node, customer: Account, admin: Acc
     finally:
         node.run("docker", "start", broker)
     until(lambda: node.healthy("rabbitmq"), 90, "rabbitmq is healthy")
-    until(lambda: mailed(admin, recipient)["sent"] >= len(placed), 120, "every event arrives")
+    until(lambda: mailed(admin, recipient)["sent"] >= len(placed), 300, "every event arrives")
     assert mailed(admin, recipient) == {"sent": len(placed)}, "none lost, none twice"
     assert notified(admin, placed) == Counter(placed), "and the twins changed nothing"

@@ -22,7 +22,7 @@ def test_an_unknown_service_is_refused(live: Any, command: list[str]) -> None:
     done = live.hostwright(*command, "billing", check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "unknown service 'billing'" in done.stderr
-    assert "orders-db, orders-migrate, rabbitmq" in done.stderr
+    assert "orders-db, orders-migrate, panel, rabbitmq" in done.stderr
 
 
 def test_restart_ends_when_the_service_is_healthy(live: Any, node: Node) -> None:

@@ -72,6 +72,8 @@ class Errand:
             },
         )
         assert answer.status_code == 201, f"answered {answer.status_code}: {answer.text}"
+        # By when it has become all that follows from an order: one wait for all, as they happen side by side.
+        self.settled = time.monotonic() + PATIENCE
         found: dict[str, Any] = answer.json()
         return found
 
@@ -80,12 +82,11 @@ class Errand:
 
     def heard(self, path: str, found: Callable[[Any], Any]) -> Any:
         """What `found` makes of a path's answer to the admin, as soon as it is something."""
-        until = time.monotonic() + PATIENCE
         while True:
             answer = self.http.get(path, headers=self.bearer(self.admin))
             assert answer.status_code == 200, f"answered {answer.status_code}: {answer.text}"
             seen = found(answer.json())
-            if seen or time.monotonic() > until:
+            if seen or time.monotonic() > self.settled:
                 return seen
             time.sleep(0.2)
 

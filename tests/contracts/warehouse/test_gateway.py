@@ -42,9 +42,7 @@ def test_old_tls_is_refused(gateway, version: ssl.TLSVersion) -> None:
         context.wrap_socket(plain)
 
 
-@pytest.mark.parametrize(
-    "path", [*INTERNAL, "/", "/api", "/api/", "/nothing", "/api/orderss", "/.git/config"]
-)
+@pytest.mark.parametrize("path", [*INTERNAL, "/api", "/api/", "/nothing", "/api/orderss", "/.git/config"])
 def test_what_is_not_served(http, customer, path: str) -> None:
     for answer in (http.get(path), customer.ask("GET", path)):
         assert answer.status_code == 404
