@@ -100,11 +100,14 @@ def running(
     names: Sequence[str],
     common: Mapping[str, object],
     postgres: Postgres,
-    rabbitmq: RabbitMQ,
     template: Callable[[str], str],
 ) -> Iterator[Shop]:
-    """With these services; auth and both sites are always there."""
+    """With these services; auth and both sites are always there.
+
+    RabbitMQ is its own: other tests' consumers would take its events.
+    """
     with ExitStack() as stack:
+        rabbitmq = stack.enter_context(RabbitMQ.running())
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         smtp = SmtpServer(None, "none")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import lab
 from hostwright import environments, scaffold, toolchain
 from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
-from hostwright.errors import BadInput
+from hostwright.errors import BadInput, Failure
 from hostwright.hosts import engine, ssh, virsh
 from infra import hypervisor
 from lab import libvirtd
@@ -96,6 +97,8 @@ def test_a_strangers_name_stops_it_before_anything_is_made(
     document = tmp_path / "theirs.xml"
     document.write_text(text.format(name=name))
     define, undefine = {"domain": ("define", "undefine"), "net": ("net-define", "net-undefine")}[kind]
+    with suppress(Failure):  # of a killed run of the tests
+        virsh.run(uri, undefine, name)
     virsh.run(uri, define, str(document))
     try:
         with pytest.raises(BadInput, match=f"the libvirt {kind} {name} exists already") as caught:

@@ -170,7 +170,7 @@ def test_rotate_names_what_it_changed_and_what_is_next(home: dict[str, str], pro
     wrong = refused("rabbitmq_password", "rabbit_password", "-e", "prod")
     assert "no secret 'rabbit_password' to rotate" in wrong
     assert "where: warehouse" in wrong
-    assert "fix: one of: auth-db_password, auth_database_password, " in wrong
+    assert "fix: one of: analytics_database_password, auth-db_password, auth_database_password, " in wrong
     assert "no secret 'admin_password' to rotate" in refused("admin_password")
 
     done = run(home, project, "rotate", "token_private_key", "-e", "prod", "rabbitmq_password")

@@ -131,7 +131,7 @@ class Gateway:
         self.network = self.engine.networks.create(
             "hostwright-test-gateway", ipam=IPAMConfig(pool_configs=[pool]), labels=MARK
         )
-        for name, number in (("auth", 16), ("orders", 17), ("orders-2", 39)):
+        for name, number in (("auth", 16), ("orders", 17), ("orders-2", 39), ("storefront", 21)):
             self._run(name, str(NETWORK[number]), self.python, ["python3", "-c", SERVICE, name], user="65534")
         self._run(
             "gateway",
@@ -256,9 +256,13 @@ def test_routes(gateway: Gateway, path: str, service: str) -> None:
     assert (answer.json["path"], answer.json["body"]) == (path, "{}")
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/nope", "/logouts", "/api/ordersx", "/metrics", "/health/ready", "/_authenticate"]
-)
+@pytest.mark.parametrize("path", ["/", "/nope", "/logouts", "/api/ordersx"])
+def test_what_is_no_other_route_goes_to_the_storefront(gateway: Gateway, path: str) -> None:
+    answer = gateway.ask(path)
+    assert (answer.json["instance"], answer.json["path"]) == ("storefront", path)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/health/ready", "/_authenticate"])
 def test_what_is_no_route_is_404(gateway: Gateway, path: str) -> None:
     answer = gateway.ask(path, Authorization="Bearer good")
     assert (answer.status, answer.json) == (404, {"error": "Not found"})

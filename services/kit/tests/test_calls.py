@@ -198,14 +198,14 @@ async def test_who_asks_for_too_much_time_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("text", "least", "most"),
     [
-        ("7", 7, 7),
-        (formatdate(time.time() + 600, usegmt=True), 1, 600),
-        (formatdate(time.time() - 600, usegmt=True), 0, 0),
+        (lambda: "7", 7, 7),
+        (lambda: formatdate(time.time() + 600, usegmt=True), 1, 600),
+        (lambda: formatdate(time.time() - 600, usegmt=True), 0, 0),
     ],
     ids=["seconds", "a moment to come", "a moment gone by"],
 )
-def test_times_to_wait(text: str, least: float, most: float) -> None:
-    found = wait_of(httpx2.Response(503, headers={"Retry-After": text}))
+def test_times_to_wait(text: Callable[[], str], least: float, most: float) -> None:
+    found = wait_of(httpx2.Response(503, headers={"Retry-After": text()}))
     assert found is not None
     assert least <= found <= most
 

@@ -10,19 +10,14 @@ from playwright.sync_api import Browser, expect
 from testing import shop as shops
 from testing.browser import PATIENCE, Visitor, chromium, visitor
 from testing.postgres import Postgres
-from testing.rabbitmq import RabbitMQ
 from testing.shop import Shop
 
 expect.set_options(timeout=PATIENCE)
 
 
-@pytest.fixture(scope="session")
-def shop(
-    common: dict[str, object], postgres: Postgres, rabbitmq: RabbitMQ, template: Callable[[str], str]
-) -> Iterator[Shop]:
-    with shops.running(
-        ("orders", "mail", "notification", "analytics"), common, postgres, rabbitmq, template
-    ) as found:
+@pytest.fixture(scope="module")
+def shop(common: dict[str, object], postgres: Postgres, template: Callable[[str], str]) -> Iterator[Shop]:
+    with shops.running(("orders", "mail", "notification", "analytics"), common, postgres, template) as found:
         yield found
 
 
