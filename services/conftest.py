@@ -20,9 +20,9 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rabbitmq() -> Iterator[RabbitMQ]:
-    """A test that stops it starts it again."""
+    """Of a module, so that no other's events come late. A test that stops it starts it again."""
     with RabbitMQ.running() as server:
         yield server
 

@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -214,24 +214,24 @@ class Deployed:
 def deployed(
     common: dict[str, object],
     postgres: Postgres,
-    rabbitmq: RabbitMQ,
     template: Callable[[str], str],
 ) -> Iterator[Deployed]:
-    """Shared by the tests of a process: let none break it."""
-    both = common | KEYS | rabbitmq.settings()
-    of = {
-        name: both | postgres.settings(postgres.create(template(name)))
-        for name in ("auth", "orders", "notification")
-    }
-    with Service.running("auth", of["auth"]) as auth:
+    """Shared by the tests of a process: let none break it. RabbitMQ is its own, as it outlives a module."""
+    with ExitStack() as stack:
+        both = common | KEYS | stack.enter_context(RabbitMQ.running()).settings()
+        of = {
+            name: both | postgres.settings(postgres.create(template(name)))
+            for name in ("auth", "orders", "notification")
+        }
+        auth = stack.enter_context(Service.running("auth", of["auth"]))
         asked: dict[str, object] = {"auth_url": auth.url, "auth_timeout": 20}
         asked |= {"websocket_heartbeat": 0.5, "websocket_recheck": 0.5}
         port = free_port()  # orders and notification call each other
         of_orders = of["orders"] | asked | {"notification_url": f"http://127.0.0.1:{port}"}
-        with Service.running("orders", of_orders) as orders:
-            settings = of["notification"] | asked | {"orders_url": orders.url, "orders_timeout": 20}
-            with Service.running("notification", settings, port) as notification:
-                yield Deployed(auth, orders, notification, settings)
+        orders = stack.enter_context(Service.running("orders", of_orders))
+        settings = of["notification"] | asked | {"orders_url": orders.url, "orders_timeout": 20}
+        notification = stack.enter_context(Service.running("notification", settings, port))
+        yield Deployed(auth, orders, notification, settings)
 
 
 def rows(database: Mapping[str, Any], query: str, *values: object) -> list[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -178,18 +178,21 @@ class Deployed:
 def deployed(
     common: dict[str, object],
     postgres: Postgres,
-    rabbitmq: RabbitMQ,
     template: Callable[[str], str],
 ) -> Iterator[Deployed]:
-    """Shared by the tests of a process: let none break it."""
-    of_auth = common | postgres.settings(postgres.create(template("auth"))) | rabbitmq.settings()
-    of_orders = common | postgres.settings(postgres.create(template("orders"))) | rabbitmq.settings()
-    with Service.running("auth", of_auth) as auth:
+    """Shared by the tests of a process: let none break it. RabbitMQ is its own, as it outlives a module."""
+    of_auth = common | postgres.settings(postgres.create(template("auth")))
+    of_orders = common | postgres.settings(postgres.create(template("orders")))
+    with ExitStack() as stack:
+        rabbitmq = stack.enter_context(RabbitMQ.running())
+        of_auth |= rabbitmq.settings()
+        auth = stack.enter_context(Service.running("auth", of_auth))
+        of_orders |= rabbitmq.settings()
         of_orders |= {"auth_url": auth.url, "auth_timeout": 20, **SHARED}
         of_orders |= {"notification_url": f"http://127.0.0.1:{free_port()}"}
         of_orders |= {"websocket_recheck": 0.5, "websocket_heartbeat": 0.5}
-        with Service.running("orders", of_orders) as orders:
-            yield Deployed(auth, orders, of_auth, of_orders)
+        orders = stack.enter_context(Service.running("orders", of_orders))
+        yield Deployed(auth, orders, of_auth, of_orders)
 
 
 def rows(database: Mapping[str, Any], query: str, *values: object) -> list[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -21,13 +21,6 @@ from testing.rabbitmq import RabbitMQ
 from testing.service import Service
 
 BODY = ["order_id", "customer_name", "status", "total_amount", "timestamp"]
-
-
-@pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQ]:
-    """Of this module alone: it is stopped here, and no other service's late events may be counted."""
-    with RabbitMQ.running() as server:
-        yield server
 
 
 @pytest.fixture
