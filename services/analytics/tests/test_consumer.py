@@ -5,25 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import aio_pika
 import httpx2
-import pytest
 from analytics.projection import QUEUE
 from analytics.tests.conftest import Deployed, Start, body, days_agree, life, rows
 from kit.broker import cloud_event
 from kit.outbox import Event
 from testing.rabbitmq import RabbitMQ
-
-
-@pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQ]:
-    """Of this module alone: it is stopped here."""
-    with RabbitMQ.running() as server:
-        yield server
 
 
 async def publish(rabbitmq: RabbitMQ, *bodies: Any, event_id: uuid.UUID | None = None) -> None:

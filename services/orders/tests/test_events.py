@@ -19,13 +19,6 @@ from testing.rabbitmq import RabbitMQ
 ALL = {*QUEUES, WEBHOOK}
 
 
-@pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQ]:
-    """Of this module alone: it is stopped here, and no other service's late events may be counted."""
-    with RabbitMQ.running() as server:
-        yield server
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver.running(SHARED["webhook_key"]) as found:
