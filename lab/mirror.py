@@ -19,11 +19,17 @@ PARTS = ("node", "packages", "wheels", "images", "qcow2")
 
 
 class Mirror:
-    """What this machine's mirror offers to environments."""
+    """What this machine's mirror offers to environments.
+
+    `held` is the lock as this build left it: another checkout may build other images meanwhile.
+    """
 
     url = URL
     registry = f"{HOST}:{PORT}"
     node_image = node.IMAGE
+
+    def __init__(self, held: dict[str, Any]) -> None:
+        self._held = held
 
     @property
     def ca_pem(self) -> str:
@@ -38,7 +44,8 @@ class Mirror:
     @property
     def images(self) -> dict[str, str]:
         """What hosts pull: name of an image or service -> `10.87.0.1:8443/hostwright/NAME:TAG@sha256:...`."""
-        return {name: f"{self.registry}/{reference}" for name, reference in _held().get("images", {}).items()}
+        images = self._held.get("images", {})
+        return {name: f"{self.registry}/{reference}" for name, reference in images.items()}
 
     @property
     def qcow2(self) -> Path:
@@ -77,14 +84,15 @@ def build(
 
     with ThreadPoolExecutor(2) as pool:
         made = dict(pool.map(make, [part for part in PARTS if part in wanted]))
-    _keep(_held() | made)
-    return Mirror()
+    held = _held() | made
+    _keep(held)
+    return Mirror(held)
 
 
 def serve() -> Mirror:
     """Start the servers (engine, registry, HTTPS) unless they answer already."""
     start_servers()
-    return Mirror()
+    return Mirror(_held())
 
 
 def ensure_requirements(note: Callable[[str], None] = lambda _: None) -> None:
