@@ -29,6 +29,7 @@ from hostwright import (
     graph,
     paths,
     proof,
+    releases,
     remote,
     render,
     scaffold,
@@ -262,13 +263,61 @@ def _check_service(environment: Environment, host: HostRecord, service: str) -> 
 
 @task(name="restart", positional=["service"], help={"service": "the service", "environment": ENVIRONMENT})
 def restart(_: Context, service: str, environment: str = "") -> None:
-    """Restart one service and wait until it is healthy: hostwright restart orders"""
+    """Restart a service, instance by instance, until all are healthy: hostwright restart orders"""
     chosen = environments.load(environment)
-    for host in engine.outputs(chosen):
+    hosts = engine.outputs(chosen)
+    for host in hosts:
         _check_service(chosen, host, service)
-        remote.compose(chosen, host, ["restart", service])
-        remote.compose(chosen, host, ["up", "--detach", "--wait", "--no-recreate", service])
+    releases.restart(chosen, [service])
+    for host in hosts:
         print(f"{host.name}: {service} restarted")
+
+
+@task(name="releases", help={"environment": ENVIRONMENT, "json": JSON})
+def releases_(_: Context, environment: str = "", json: bool = False) -> None:
+    """List what ran well and can be returned to: hostwright releases"""
+    chosen = environments.load(environment)
+    rows = [
+        {"host": host.name, **each}
+        for host in engine.outputs(chosen)
+        for each in releases.known(chosen, host)
+    ]
+    if json:
+        print(jsonlib.dumps(rows, indent=2))
+        return
+    table(
+        ("host", "release", "deployed", "state", "digest", "other images than in the one before"),
+        [
+            (
+                row["host"],
+                str(row["release"] or "-"),
+                row["deployed"][:19].replace("T", " "),
+                row["state"],
+                row["digest"],
+                ", ".join(releases.changed(rows, row)),
+            )
+            for row in rows
+        ],
+    )
+
+
+@task(
+    name="rollback",
+    help={
+        "release": "its number (default: the last that ran well, which is the one before when all is well)",
+        "force": "although databases have been migrated since; they stay as they are",
+        "environment": ENVIRONMENT,
+    },
+)
+def rollback(_: Context, release: str = "", force: bool = False, environment: str = "") -> None:
+    """Return to a release that ran well, and drop no request: hostwright rollback 6"""
+    chosen = environments.load(environment)
+    hosts = engine.outputs(chosen)
+    releases.rollback(chosen, hosts, releases.number(release), force)
+    for host in hosts:
+        current = next(each for each in releases.known(chosen, host) if each["state"] == "current")
+        print(f"{host.name}: release {current['release']} of {current['deployed'][:19].replace('T', ' ')}")
+    say("databases stay as they are: migrations only go forward; hostwright up goes forward again")
 
 
 @task(
@@ -356,7 +405,12 @@ class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
 
 
 def _gathered(arguments: list[str]) -> list[str]:
-    """`rotate A B -e C` as `rotate A,B -e C`: invoke takes one value at a place, and the next for a verb."""
+    """`rotate A B -e C` as `rotate A,B -e C`: invoke takes one value at a place, and the next for a verb.
+
+    And `rollback 6` as `rollback --release=6`, since a value that may be left out has no place for it.
+    """
+    if arguments[1:2] == ["rollback"] and arguments[2:3] and not arguments[2].startswith("-"):
+        return [*arguments[:2], f"--release={arguments[2]}", *arguments[3:]]
     if arguments[1:2] != ["rotate"]:
         return arguments
     names, options = [], []
@@ -373,7 +427,7 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status, logs, restart, rotate, ssh, down,
+        proof_, status, logs, restart, releases_, rollback, rotate, ssh, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

@@ -74,14 +74,19 @@ def connect(environment: Environment, host: HostRecord) -> Connection:
 def compose(
     environment: Environment, host: HostRecord, arguments: Sequence[str], stream: bool = False
 ) -> str:
-    """Run `docker compose ARGUMENTS` for the application on its host; its output, or streamed as it comes.
-
-    Raises Failure with the command's own error text.
-    """
+    """Run `docker compose ARGUMENTS` for the application on its host, as `run` does."""
     folder = f"/etc/hostwright/{application.load(environment.application, environment.project).name}"
     command = shlex.join(
         ["sudo", "docker", "compose", "--ansi=never", "--project-directory", folder, *arguments]
     )
+    return run(environment, host, command, stream)
+
+
+def run(environment: Environment, host: HostRecord, command: str, stream: bool = False) -> str:
+    """Run a command of the shell there; its output, or streamed as it comes.
+
+    Raises Failure with the command's own error text.
+    """
     with connect(environment, host) as connection:
         try:
             result = connection.run(

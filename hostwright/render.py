@@ -6,7 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -16,10 +16,22 @@ import jinja2
 
 from hostwright import paths, secrets
 from hostwright.application import Application, Listener, Route, Service, Setting
-from hostwright.application.file import DOCKERFILES, PROBE
+from hostwright.application.file import DOCKERFILES, MOST_REPLICAS, PROBE
 from hostwright.errors import BadInput
 
 PUBLISH = {"public": ("0.0.0.0", "[::]"), "host": ("127.0.0.1", "[::1]")}  # noqa: S104  (what public means)
+
+
+@dataclass(frozen=True)
+class GatewayOptions:
+    """What an operator may want otherwise of the gateway."""
+
+    timeout: int = 30
+    """Seconds within which a service must answer; then another instance is asked, where that is safe."""
+    compression: bool = True
+    """Whether data is compressed, that of the service which hands out tokens never being it."""
+    hsts: int = 31536000
+    """Seconds for which browsers that were here insist on https; 0 tells them nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class Environment:
     """Of the application, a /24; by default 10.89.X.0 with an X of the application's name."""
     network6: IPv6Network | None = None
     ipv6: bool = True
+    gateway: GatewayOptions = GatewayOptions()
 
 
 def render(application: Application, environment: Environment) -> dict[str, str]:
@@ -54,6 +67,17 @@ def render(application: Application, environment: Environment) -> dict[str, str]
     """
     _check(application, environment)
     return {"single": _compose}[environment.topology](application, environment)
+
+
+def gateway_options(given: Mapping[str, Any]) -> GatewayOptions:
+    """The options as an inventory writes them. Raises ValueError for one unknown or of another type."""
+    known = {each.name: type(each.default) for each in fields(GatewayOptions)}
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"the gateway has no option {name!r}; it has {', '.join(known)}")
+        if type(value) is not known[name]:
+            raise ValueError(f"{name} of the gateway is {value!r} and not of type {known[name].__name__}")
+    return GatewayOptions(**given)
 
 
 def write(folder: Path, application: Application, images: Mapping[str, str] | None = None) -> list[Path]:
@@ -127,7 +151,10 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
         "application": application,
         "environment": environment,
         "network": network,
+        "options": environment.gateway,
         "services": services,
+        "pools": {each["name"]: each["pools"] for each in services},
+        "tokens": gateway.authentication.service if gateway.authentication else None,
         "stores": stores,
         "listeners": listeners,
         "gateway": {
@@ -172,7 +199,8 @@ def _service(
     network: Mapping[str, Any],
     service: Service,
 ) -> dict[str, Any]:
-    replicas = environment.replicas.get(service.name, service.replicas)
+    balanced = _balanced(application, service)
+    instances, spares = _instances(environment, network, service, balanced)
     return {
         "name": service.name,
         "image": images[service.image],
@@ -191,14 +219,59 @@ def _service(
         ),
         "digest": _digest(environment.digests.get(service.name, "")),
         "environment": _environment(application, environment, network, service),
-        "instances": [
-            {
-                "name": service.name if number == 0 else f"{service.name}-{number + 1}",
-                "address": network["service"](service.place, number),
-            }
-            for number in range(replicas)
-        ],
+        "instances": instances,
+        "spares": spares,
+        "balanced": balanced,
+        "pools": _pools(service, instances, spares if balanced else None),
     }
+
+
+Instances = list[dict[str, str]]
+
+
+def _instances(
+    environment: Environment, network: Mapping[str, Any], service: Service, balanced: bool
+) -> tuple[Instances, Instances]:
+    """Those that run all the time, and what takes the place of the only one while that is made anew."""
+    replicas = environment.replicas.get(service.name, service.replicas)
+    instances = [
+        {
+            "name": service.name if number == 0 else f"{service.name}-{number + 1}",
+            "address": network["service"](service.place, number),
+        }
+        for number in range(replicas)
+    ]
+    if replicas > 1 or not balanced:
+        return instances, []
+    # Where the last instance of all would be: who has one only has not that one.
+    address = network["service"](service.place, MOST_REPLICAS - 1)
+    return instances, [{"name": f"{service.name}-spare", "address": address}]
+
+
+def _balanced(application: Application, service: Service) -> bool:
+    """Whether anybody is directed to it by the gateway."""
+    gateway = application.gateway
+    named = {each.service for each in gateway.routes} | {each.service for each in gateway.listeners}
+    authentication = gateway.authentication
+    return service.name in named or bool(authentication and authentication.service == service.name)
+
+
+def _pools(service: Service, instances: Instances, spares: Instances | None) -> list[dict[str, Any]]:
+    """Whom the gateway may ask: all; and for each instance, while it is set aside, it after all others."""
+
+    def pool(name: str, members: Instances, aside: str = "") -> dict[str, Any]:
+        # Who is alone is asked whatever happened to the request before.
+        passive = "max_fails=2 fail_timeout=5s" if len(instances) > 1 else "max_fails=0"
+        servers = [
+            (f"{each['address']}:{service.file.port}", "backup" if each["name"] == aside else passive)
+            for each in members
+        ]
+        return {"name": name, "aside": aside, "servers": servers}
+
+    found = [pool(service.name, instances)]
+    if spares is not None:
+        found += [pool(f"{each['name']}.aside", [*instances, *spares], each["name"]) for each in instances]
+    return found
 
 
 def _probe(service: Service) -> list[str]:
@@ -310,6 +383,11 @@ def _check(application: Application, environment: Environment) -> None:
     for name, number in environment.replicas.items():
         if not 1 <= number <= 8:
             raise BadInput(f"{number} replicas of {name}", where=environment.name, fix="1 to 8")
+    if not 1 <= environment.gateway.timeout <= 600:
+        what = f"a gateway that waits {environment.gateway.timeout} s for answers"
+        raise BadInput(what, where=environment.name, fix="timeout: 1 to 600")
+    if environment.gateway.hsts < 0:
+        raise BadInput(f"hsts of {environment.gateway.hsts} s", where=environment.name, fix="0 or more")
     if environment.network and environment.network.prefixlen != 24:
         raise BadInput(f"network {environment.network}", where=environment.name, fix="give a /24")
 

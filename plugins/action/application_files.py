@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
 from hostwright import environments, secrets
 from hostwright.application import Application, load
 from hostwright.errors import BadInput, HostwrightError
-from hostwright.render import Environment, render
+from hostwright.render import Environment, gateway_options, render
 
 ARGUMENTS = {
     "directory": {"type": "path", "required": True},
@@ -28,6 +28,8 @@ ARGUMENTS = {
     "network": {"type": "str"},
     "network6": {"type": "str"},
     "ipv6": {"type": "bool", "default": True},
+    "gateway": {"type": "dict", "default": {}},
+    "release": {"type": "path"},
 }
 
 
@@ -40,14 +42,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        if given["release"]:
+            return self._deliver({"directory": given["directory"], "release": given["release"]}, task_vars)
         try:
             application, values = _secrets(given, self._task.check_mode)
             files = render(application, _environment(given, secrets.digests(application, values)))
         except HostwrightError as error:
             raise AnsibleActionFail(str(error)) from None
-        result: dict[str, Any] = self._execute_module(
-            module_name="hostwright.hostwright.application_files",
-            module_args={
+        return self._deliver(
+            {
                 "directory": given["directory"],
                 "files": files,
                 "secrets": {
@@ -59,11 +62,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     reader.owner: reader.uid for secret in application.secrets() for reader in secret.readers
                 },
             },
-            task_vars=task_vars,
+            task_vars,
+        )
+
+    def _deliver(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        result: dict[str, Any] = self._execute_module(
+            module_name="hostwright.hostwright.application_files", module_args=arguments, task_vars=task_vars
         )
         result.pop("invocation", None)
-        before = result.pop("before", "")
-        result["services"] = _concerned(result, before, files)
+        before, after = result.pop("before", ""), result.pop("after", "")
+        result["services"] = _concerned(result, before, after)
         return result
 
 
@@ -91,17 +99,18 @@ def _environment(given: dict[str, Any], digests: dict[str, str]) -> Environment:
             network=IPv4Network(given["network"]) if given["network"] else None,
             network6=IPv6Network(given["network6"]) if given["network6"] else None,
             ipv6=given["ipv6"],
+            gateway=gateway_options(given["gateway"]),
         )
     except ValueError as error:
         raise BadInput(str(error), where="application_files", fix="mend the argument") from None
 
 
-def _concerned(result: dict[str, Any], before: str, files: dict[str, str]) -> list[str]:
+def _concerned(result: dict[str, Any], before: str, after: str) -> list[str]:
     """Containers whose definition or files changed."""
     found = set()
     for path in [*result.get("written", []), *result.get("removed", [])]:
         if path == "compose.yaml":
-            was, now = _containers(before), _containers(files[path])
+            was, now = _containers(before), _containers(after)
             found |= {name for name in {*was, *now} if was.get(name) != now.get(name)}
         else:
             found.add(path.removeprefix("secrets/").partition("/")[0])

@@ -15,7 +15,7 @@ from hostwright import toolchain
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "rotate", "ssh", "down",
+    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "ssh", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
 

@@ -23,7 +23,7 @@ from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 
 from hostwright import application, secrets
-from hostwright.render import Environment, render
+from hostwright.render import Environment, GatewayOptions, render
 from lab import images
 
 NETWORK = IPv4Network("10.97.252.0/24")
@@ -56,7 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         status = int(self.path.rpartition("/")[2]) if "/status/" in self.path else 200
         seen = {"method": self.command, "path": self.path, "headers": self.headers.items()}
         seen |= {"instance": sys.argv[1], "body": body.decode()}
-        self.say(status, seen, {"X-Request-ID": "of the service"})
+        page = {"Content-Security-Policy": "default-src 'self'", "Cache-Control": "no-cache"}
+        self.say(status, seen, {"X-Request-ID": "of the service", **(page if "/page" in self.path else {})})
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer
 
@@ -93,7 +94,7 @@ class Answer:
 
 
 class Gateway:
-    """A running gateway with two instances of orders and one of auth."""
+    """A running gateway with two instances of orders, and one of auth that has somebody to stand in."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,7 +108,11 @@ class Gateway:
         """Render for so many instances of orders, as the files of the container."""
         values = secrets.complete(self.application, self._held(), "trial", [self.address])
         environment = Environment(
-            name="trial", replicas={"orders": replicas}, network=NETWORK, digests={"gateway": str(replicas)}
+            name="trial",
+            replicas={"orders": replicas},
+            network=NETWORK,
+            digests={"gateway": str(replicas)},
+            gateway=GatewayOptions(timeout=2),
         )
         self.files = render(self.application, environment)
         for path, text in self.files.items():
@@ -131,7 +136,8 @@ class Gateway:
         self.network = self.engine.networks.create(
             "hostwright-test-gateway", ipam=IPAMConfig(pool_configs=[pool]), labels=MARK
         )
-        for name, number in (("auth", 16), ("orders", 17), ("orders-2", 39), ("storefront", 21)):
+        places = {"auth": 16, "orders": 17, "orders-2": 39, "storefront": 21, "auth-spare": 170}
+        for name, number in places.items():
             self._run(name, str(NETWORK[number]), self.python, ["python3", "-c", SERVICE, name], user="65534")
         self._run(
             "gateway",
@@ -187,12 +193,23 @@ class Gateway:
             connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
             answer = connection.getresponse()
             found = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, found, answer.read().decode())
+            return Answer(answer.status, found, answer.read().decode(errors="replace"))
         finally:
             connection.close()
 
     def log(self) -> str:
         return str(self.containers["gateway"].logs().decode())
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """The instance is set aside, as it is before it is made anew."""
+        mark = self.folder / "gateway" / "aside" / name
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+        try:
+            yield
+        finally:
+            mark.unlink()
 
 
 def loaded(name: str) -> str:
@@ -338,6 +355,28 @@ def test_answers_carry_security_headers(gateway: Gateway) -> None:
     assert "strict-transport-security" not in gateway.ask("/x", port=8080).headers
 
 
+def test_pages_keep_their_own_rules_and_data_is_neither_shown_nor_kept(gateway: Gateway) -> None:
+    for path in ("/auth/x", "/metrics"):
+        headers = gateway.ask(path).headers
+        assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert headers["cache-control"] == "no-store"
+    headers = gateway.ask("/page").headers
+    assert headers["content-security-policy"] == "default-src 'self'"
+    assert headers["cache-control"] == "no-cache"
+
+
+def test_data_is_compressed_but_nothing_that_holds_tokens(gateway: Gateway) -> None:
+    def encoding(path: str, port: int = 10443, size: int = 2000) -> str | None:
+        headers = {"Accept_Encoding": "gzip", "Authorization": "Bearer good"}
+        return gateway.ask(path, "POST", port, b"x" * size, **headers).headers.get("content-encoding")
+
+    assert encoding("/api/orders") == encoding("/anything", port=8080) == "gzip"
+    assert encoding("/api/orders", size=10) is None
+    for path in ("/api/auth/login", "/auth/login", "/logout", "/api/v1/validate-token"):
+        assert encoding(path) is None
+    assert encoding("/api/auth/login", port=8081) is None
+
+
 def test_a_body_has_a_limit(gateway: Gateway) -> None:
     assert gateway.ask("/auth/x", "POST", body=b"x" * 1024 * 1024).status == 200
     answer = gateway.ask("/auth/x", "POST", body=b"x" * (1024 * 1024 + 1))
@@ -411,6 +450,59 @@ def test_an_instance_that_dies_is_not_noticed(gateway: Gateway) -> None:
     assert set(seen) == {200}
 
 
+def test_who_is_set_aside_is_asked_no_more(gateway: Gateway) -> None:
+    """Without a reload: connections that are open stay open, and what they carry next goes elsewhere."""
+    context = ssl.create_default_context(cadata=gateway.ca)
+    kept = HTTPSConnection(gateway.address, 10443, timeout=10, context=context)
+
+    def ask(method: str, path: str = "/api/orders") -> str:
+        kept.request(method, path, b"{}" if method == "POST" else None, {"Authorization": "Bearer good"})
+        answer = kept.getresponse()
+        assert answer.status == 200
+        return str(json.loads(answer.read())["instance"])
+
+    ask("GET")
+    socket_ = kept.sock
+    for aside, other in (("orders", "orders-2"), ("orders-2", "orders")):
+        with gateway.aside(aside):
+            gateway.containers[aside].kill()
+            started = time.monotonic()
+            assert {ask(method) for method in ("GET", "POST") * 10} == {other}
+            assert time.monotonic() - started < 5, "nobody waited for the dead one"
+            gateway.containers[aside].start()
+            _listens(gateway, aside)
+    assert {ask("POST") for _ in range(20)} == {"orders", "orders-2"}
+    with gateway.aside("auth"):
+        gateway.containers["auth"].kill()
+        assert ask("GET", "/auth/x") == "auth-spare"
+        assert ask("POST") in ("orders", "orders-2"), "who stands in says who it is"
+        gateway.containers["auth"].start()
+        _listens(gateway, "auth")
+    assert ask("POST", "/auth/x") == "auth"
+    assert kept.sock is socket_
+
+
+def test_what_may_be_done_twice_is_asked_of_another(gateway: Gateway) -> None:
+    """Of an instance that takes requests and answers none; after two such it is left alone for a while."""
+    good = {"Authorization": "Bearer good"}
+    with gateway.aside("orders-2"):
+        gateway.containers["orders"].pause()
+        try:
+            assert gateway.ask("/api/orders", X_Request_ID="twice-get", **good).json["instance"] == "orders-2"
+            answer = gateway.ask("/api/orders", "POST", body=b"{}", X_Request_ID="twice-post", **good)
+            assert (answer.status, answer.json) == (504, {"error": "Gateway timeout"})
+            started = time.monotonic()
+            assert gateway.ask("/api/orders", "POST", body=b"{}", **good).json["instance"] == "orders-2"
+            assert time.monotonic() - started < 1.5, "it was asked again"
+        finally:
+            gateway.containers["orders"].unpause()
+    lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
+    asked = {line["request_id"]: line["upstream"].split(", ") for line in lines}
+    one, two = f"{NETWORK[17]}:8080", f"{NETWORK[39]}:8080"
+    assert (asked["twice-get"][-2:], asked["twice-post"][-1:]) == ([one, two], [one])
+    assert two not in asked["twice-post"]
+
+
 def test_a_reload_drops_nothing(gateway: Gateway) -> None:
     with under_load(lambda: gateway.ask("/ws").json["instance"]) as seen:
         for replicas, wanted in ((1, {"orders"}), (2, {"orders", "orders-2"})) * 2:
@@ -443,6 +535,23 @@ def test_without_any_service_the_answer_is_json(gateway: Gateway) -> None:
     finally:
         for name in ("orders", "orders-2"):
             gateway.containers[name].start()
+
+
+def _listens(gateway: Gateway, name: str) -> None:
+    """Wait for a service of the tests to take connections again."""
+    gateway.containers[name].reload()
+    address = gateway.containers[name].attrs["NetworkSettings"]["Networks"]["hostwright-test-gateway"][
+        "IPAddress"
+    ]
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection((address, 8080), 1).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
 
 
 @contextmanager
