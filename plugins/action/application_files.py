@@ -118,8 +118,9 @@ def _concerned(result: dict[str, Any], before: str, after: str) -> list[str]:
 
 
 def _containers(compose: str) -> dict[str, Any]:
-    """The definitions of a compose.yaml; none where somebody has spoiled it."""
+    """The definitions in a compose.yaml of what runs all the time; none where somebody has spoiled it."""
     try:
-        return dict(yaml.safe_load(compose)["services"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        found = yaml.safe_load(compose)["services"]
+        return {name: each for name, each in found.items() if "profiles" not in each}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
         return {}

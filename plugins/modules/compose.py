@@ -97,6 +97,7 @@ RELOAD, CHECK, BALANCED = "hostwright.reload", "hostwright.check", "hostwright.b
 GONE, OTHER, ASIDE, ASKED = "no longer wanted", "of another configuration", "set aside", "to be restarted"
 DONE, HEALTHY = "service_completed_successfully", "service_healthy"  # Compose's words
 TAIL = "40"  # lines of the log of a container that is not well
+SIDE_BY_SIDE = 3  # services that are rolled at once: each may have one more instance meanwhile
 DRAIN = 1.0  # seconds in which a request that was given to an instance has reached it
 
 
@@ -260,13 +261,14 @@ class Deployment(Project):
 
     def roll(self, rolls: list, again: bool = False) -> None:
         """One instance of each service after another; nobody is directed to one that is not there."""
-        spares = [each.spare for each in rolls if each.spare]
-        self.start(spares)
-        for names in waves(rolls):
-            self.set_aside(names)
-            self.start(names, again)
-            self.put_back(names)
-        self.remove(spares)
+        for some in (rolls[at : at + SIDE_BY_SIDE] for at in range(0, len(rolls), SIDE_BY_SIDE)):
+            spares = [each.spare for each in some if each.spare]
+            self.start(spares)
+            for names in waves(some):
+                self.set_aside(names)
+                self.start(names, again)
+                self.put_back(names)
+            self.remove(spares)
 
     def set_aside(self, names: list) -> None:
         """Direct nobody to them any more; returns when those who were have reached them."""

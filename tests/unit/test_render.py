@@ -16,7 +16,7 @@ import yaml
 from hostwright import application, secrets
 from hostwright.application import Application
 from hostwright.errors import BadInput
-from hostwright.render import Environment, render, write
+from hostwright.render import Environment, GatewayOptions, render, write
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"  # UPDATE_GOLDEN=1 pytest tests/unit/test_render.py
@@ -153,6 +153,48 @@ def test_scaling_leaves_everybody_where_they_are(warehouse: Application) -> None
     assert all(three[name] == one[name] for name in {*one} & {*three})
 
 
+def test_who_is_alone_has_a_spare_that_only_stands_in(warehouse: Application) -> None:
+    files = render(warehouse, Environment(replicas={"orders": 2}))
+    services = load(files)["services"]
+    spares = {name for name, each in services.items() if each.get("profiles") == ["spare"]}
+    assert spares == {f"{name}-spare" for name in warehouse.services if name not in ("orders", "mailsink")}
+    for name in spares:
+        alone = services[name.removesuffix("-spare")]
+        differing = {key for key in services[name] if services[name][key] != alone.get(key)}
+        assert differing == {"profiles", "networks"}
+        assert (
+            services[name]["networks"]["application"]["aliases"]
+            == alone["networks"]["application"]["aliases"]
+        )
+
+
+def test_the_gateway_asks_last_who_is_set_aside(warehouse: Application) -> None:
+    text = render(warehouse, Environment(replicas={"orders": 2}))["gateway/nginx.conf"]
+    pools = {
+        match[1]: re.findall(r"server (\S+):8080 ?(.*);", match[2])
+        for match in re.finditer(r"upstream (\S+) {(.*?)\n    }", text, re.DOTALL)
+    }
+    one, two = (address for address, _ in pools["orders"])
+    passive = "max_fails=2 fail_timeout=5s"
+    assert pools["orders"] == [(one, passive), (two, passive)]
+    assert pools["orders.aside"] == [(one, "backup"), (two, passive)]
+    assert pools["orders-2.aside"] == [(one, passive), (two, "backup")]
+    ((alone, _),) = pools["auth"]
+    assert [(address == alone, how) for address, how in pools["auth.aside"]] == [
+        (True, "backup"),
+        (False, "max_fails=0"),
+    ]
+    assert [name for name in pools if name.startswith("mailsink")] == ["mailsink"]
+
+
+def test_options_of_the_gateway(warehouse: Application) -> None:
+    options = GatewayOptions(timeout=7, compression=False, hsts=0)
+    text = render(warehouse, Environment(name="prod", gateway=options))["gateway/nginx.conf"]
+    assert "proxy_read_timeout 7s;" in text
+    assert "gzip on;" not in text
+    assert 'https "";' in text
+
+
 def test_a_new_service_at_the_end_leaves_everybody_where_they_are(warehouse: Application) -> None:
     auth = warehouse.services["auth"]
     more = dataclasses.replace(auth, name="more", file=auth.file.model_copy(update={"name": "more"}), place=2)
@@ -198,6 +240,8 @@ def test_settings_of_the_environment_win_and_are_not_interpolated(warehouse: App
         (Environment(replicas={"orders": 9}), "9 replicas of orders"),
         (Environment(settings={"fax": {}}), "settings of unknown service 'fax'"),
         (Environment(network=IPv4Network("10.0.0.0/16")), "network 10.0.0.0/16"),
+        (Environment(gateway=GatewayOptions(timeout=0)), "a gateway that waits 0 s for answers"),
+        (Environment(gateway=GatewayOptions(hsts=-1)), "hsts of -1 s"),
     ],
 )
 def test_what_the_application_has_not_is_refused(
