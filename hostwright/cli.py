@@ -311,9 +311,9 @@ def releases_(_: Context, environment: str = "", json: bool = False) -> None:
 )
 def rollback(_: Context, release: str = "", force: bool = False, environment: str = "") -> None:
     """Return to a release that ran well, and drop no request: hostwright rollback 6"""
-    chosen = environments.load(environment)
+    chosen, asked = environments.load(environment), releases.number(release)
     hosts = engine.outputs(chosen)
-    releases.rollback(chosen, hosts, releases.number(release), force)
+    releases.rollback(chosen, hosts, asked, force)
     for host in hosts:
         current = next(each for each in releases.known(chosen, host) if each["state"] == "current")
         print(f"{host.name}: release {current['release']} of {current['deployed'][:19].replace('T', ' ')}")

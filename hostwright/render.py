@@ -71,13 +71,14 @@ def render(application: Application, environment: Environment) -> dict[str, str]
 
 def gateway_options(given: Mapping[str, Any]) -> GatewayOptions:
     """The options as an inventory writes them. Raises ValueError for one unknown or of another type."""
-    known = {each.name: type(each.default) for each in fields(GatewayOptions)}
+    known: dict[str, Any] = {each.name: type(each.default) for each in fields(GatewayOptions)}
     for name, value in given.items():
         if name not in known:
             raise ValueError(f"the gateway has no option {name!r}; it has {', '.join(known)}")
-        if type(value) is not known[name]:
+        # Ansible's numbers are of a type made from int, and so is bool.
+        if not isinstance(value, known[name]) or isinstance(value, bool) != (known[name] is bool):
             raise ValueError(f"{name} of the gateway is {value!r} and not of type {known[name].__name__}")
-    return GatewayOptions(**given)
+    return GatewayOptions(**{name: known[name](value) for name, value in given.items()})
 
 
 def write(folder: Path, application: Application, images: Mapping[str, str] | None = None) -> list[Path]:

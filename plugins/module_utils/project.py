@@ -52,13 +52,14 @@ class Project:
 
     def databases(self) -> dict:
         """STORE/DATABASE -> revision of its schema, of those that have one."""
-        found = {}
+        found, seen = {}, self.containers()
         for store, definition in self.services.items():
             declared = (definition.get("environment") or {}).get("DATABASES", "").split()
             for name in (each.partition("=")[0] for each in declared):
                 ask = ["psql", "-At", "-U", "postgres", "-h", "/run/postgresql", "-d", name, "-c", REVISION]
-                command = ["compose", "--project-directory", self.folder, "exec", "-T", store, *ask]
-                code, out, _ = self.module.run_command([self.docker, *command])
+                if store not in seen:
+                    continue
+                code, out, _ = self.module.run_command([self.docker, "exec", seen[store]["Id"], *ask])
                 if code == 0:
                     found[f"{store}/{name}"] = ",".join(sorted(out.split()))
         return found

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Releases:
         self.attempt = {"digest": digest, "release": number, "at": _now()}
         self._write()
 
-    def end(self, application: Path, digest: str, facts: dict) -> dict | None:
+    def end(self, application: Path, digest: str, facts: Callable[[], dict]) -> dict | None:
         """It runs well: that is a release now. Returns it, or nothing when it was the current one already."""
         running = self.known.get(self.current) or {}
         if running.get("digest") == digest and not self.attempt:
@@ -75,7 +76,7 @@ class Releases:
         if found is None:
             found = {"release": max(self.known, default=0) + 1, "digest": digest}
             self._keep(found["release"], application)
-        found |= {"deployed": _now(), **facts}
+        found |= {"deployed": _now(), **facts()}
         self.known[found["release"]] = found
         self.current, self.attempt = found["release"], None
         oldest_first = sorted(self.known, key=lambda number: self.known[number]["deployed"])

@@ -130,7 +130,7 @@ def main() -> None:
         kept.begin(releases.digest(Path(folder)), module.params["release"])
         project.kept = kept
     project.bring(reasons)
-    release = kept and kept.end(Path(folder), releases.digest(Path(folder)), project.facts())
+    release = kept and kept.end(Path(folder), releases.digest(Path(folder)), project.facts)
     module.exit_json(
         changed=bool(reasons or stale or release),
         reasons=reasons,
@@ -247,9 +247,9 @@ class Deployment(Project):
 
     def fail(self, said: str, names: list) -> None:
         """End with what is wrong with these, or with anybody, and the last each of them wrote."""
-        seen, reasons = self.containers(), self.reasons()
-        bad = {name: reason for name, reason in reasons.items() if reason not in (GONE, ASIDE)}
+        bad = {name: reason for name, reason in self.reasons().items() if reason not in (GONE, ASIDE)}
         if names:
+            seen = self.containers()
             bad = {name: _state(seen.get(name), name in self.jobs) for name in names}
             bad = {name: reason for name, reason in bad.items() if reason} or dict.fromkeys(names, "not well")
         logs = [f"--- {name}: {reason}\n{self._log(name)}" for name, reason in bad.items()]

@@ -135,6 +135,14 @@ def test_unknown_environment(home: dict[str, str], project: Path) -> None:
     assert "prod" in done.stderr
 
 
+@pytest.mark.parametrize("options", [["last"], ["--release", "1.5"], ["7x", "--force"]])
+def test_a_release_is_a_number(home: dict[str, str], project: Path, options: list[str]) -> None:
+    done = run(home, project, "rollback", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is no release" in done.stderr
+    assert "hostwright releases says which there are" in done.stderr
+
+
 def test_down_asks_first(home: dict[str, str], project: Path) -> None:
     done = run(home, project, "down")
     assert done.returncode == 2

@@ -47,7 +47,7 @@ class Host:
     def deploy(self, text: str, number: int | None = None, **facts: Any) -> int | None:
         """It runs well; the number of the release that is current now, if it was not before."""
         self.begin(text, number)
-        found = self.known.end(self.files, digest(self.files), FACTS | facts)
+        found = self.known.end(self.files, digest(self.files), lambda: FACTS | facts)
         return found and found["release"]
 
     @property

@@ -56,6 +56,17 @@ def test_headers(http) -> None:
     assert "max-age=" in answer.headers["Strict-Transport-Security"]
     assert not any(character.isdigit() for character in answer.headers.get("Server", ""))
     assert "X-Powered-By" not in answer.headers
+    assert answer.headers.get_list("Content-Security-Policy") == [
+        "default-src 'none'; frame-ancestors 'none'"
+    ]
+    assert answer.headers.get_list("Cache-Control") == ["no-store"]
+
+
+def test_pages_keep_their_own_rules(http) -> None:
+    answer = http.get("/", headers={"Accept": "text/html"})
+    (policy,) = answer.headers.get_list("Content-Security-Policy")
+    assert "script-src 'self'" in policy
+    assert answer.headers.get_list("Cache-Control") == ["no-cache"]
 
 
 def test_request_id(http) -> None:
