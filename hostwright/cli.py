@@ -192,16 +192,25 @@ def graph_(_: Context, app: str = "warehouse", format: str = "svg", out: str = "
         print(picture)
 
 
-@task(name="proof", help={"environment": ENVIRONMENT, "json": JSON})
-def proof_(_: Context, environment: str = "", json: bool = False) -> None:
-    """Prove every host and every port: hostwright proof"""
-    result = proof.run(environments.load(environment), quiet=json)
+@task(
+    name="proof",
+    help={
+        "environment": ENVIRONMENT,
+        "json": JSON,
+        "contracts": "run the application's contract tests too; the users and orders that they make stay",
+    },
+)
+def proof_(_: Context, environment: str = "", json: bool = False, contracts: bool = False) -> None:
+    """Prove every host and every port: hostwright proof [--contracts]"""
+    result = proof.run(environments.load(environment), quiet=json, contracts=contracts)
     if json:
         print(jsonlib.dumps(result.as_dict(), indent=2))
     if not result.ok:
-        raise Failure(
-            f"{result.failed} of {result.total} proofs failed", where=str(result.page), fix="see the page"
+        failed = f"{result.failed} of {result.total} proofs failed"
+        unseen = (
+            f", {result.lines_failed} of {len(result.lines)} lines of the document" if result.lines else ""
         )
+        raise Failure(failed + unseen, where=str(result.page), fix="see the page")
 
 
 @task(name="status", help={"environment": ENVIRONMENT, "json": JSON})

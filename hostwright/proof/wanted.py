@@ -159,6 +159,20 @@ class Machine:
             return f"{self.name}: {done.stderr.strip()[-500:] or f'exit status {done.rc}'}"
         return observe.unpack(done.stdout)
 
+    def inside(self, container: str, *command: str) -> str:
+        """Output of a command in a container, named as in `instances`. Raises RuntimeError if it fails."""
+        found = self.seen["containers"]["containers"]
+        name = next((each["name"] for each in found if each["service"] == container), container)
+        done = self.host.run("sudo -n docker exec %s" + " %s" * len(command), name, *command)
+        if done.rc != 0:
+            raise RuntimeError(f"{command[0]} in {name}: {done.stderr.strip()[-300:]}")
+        return str(done.stdout).strip()
+
+    def sql(self, store: str, database: str, query: str) -> str:
+        """What a store of PostgreSQL answers its superuser: a line a row, columns parted by `|`."""
+        psql = ("psql", "--username=postgres", "--host=/run/postgresql", "--no-psqlrc", "-tA")
+        return self.inside(store, *psql, f"--dbname={database}", f"--command={query}")
+
     @property
     def addresses(self) -> list[str]:
         """The addresses by which the outside reaches the host, IPv4 first."""

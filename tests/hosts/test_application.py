@@ -95,6 +95,39 @@ def test_rights(machine: Machine, containers: list[dict[str, Any]], case: str, d
         assert writable == [], f"it can write to the host's folders {writable}"
 
 
+def databases(machine: Machine) -> list[tuple[str, str, str]]:
+    """Database, its store, and the role that it is for."""
+    stores = machine.application.stores if machine.application else {}
+    return [(name, store, role) for store, each in stores.items() for name, role in each.databases.items()]
+
+
+@pytest.mark.each(cases=databases)
+def test_database(machine: Machine, case: tuple[str, str, str]) -> None:
+    """{case[0]} of {case[1]} is there for {case[2]} alone, and has its tables"""
+    name, store, role = case
+    owner = "SELECT pg_get_userbyid(datdba), datacl::text !~ '[{,]=' FROM pg_database WHERE datname = "
+    assert machine.sql(store, "postgres", f"{owner}'{name}'") == f"{role}|t"
+    tables = "SELECT count(*) > 0 FROM pg_tables WHERE schemaname = 'public' AND tableowner = "
+    assert machine.sql(store, name, f"{tables}'{role}'") == "t"
+
+
+def services(machine: Machine) -> list[str]:
+    """Instances of images that are built here."""
+    built = machine.application.services if machine.application else {}
+    return [instance for instance, part in machine.instances.items() if part in built]
+
+
+BUILDING = (
+    "ls -d /build /venv/bin/pip 2>/dev/null; for each in gcc make git uv; do command -v $each; done; true"
+)
+
+
+@pytest.mark.each(cases=services)
+def test_image_is_of_the_last_stage(machine: Machine, case: str) -> None:
+    """nothing that built {case} is in its image"""
+    assert machine.inside(case, "sh", "-c", BUILDING) == ""
+
+
 @pytest.mark.each(cases=lambda machine: [machine.application.name] if machine.application else [])
 def test_nothing_else_runs(machine: Machine, seen: dict[str, Any], case: str, detail: Detail) -> None:
     """no container runs that {case} does not declare"""
