@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.environment import Account, Gateway
+from tests.environment import Account, Gateway, heard
 
 Mails = Callable[..., list[dict[str, Any]]]
 
@@ -44,3 +44,22 @@ def place() -> Callable[..., dict[str, Any]]:
         return found
 
     return placed
+
+
+Told = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def told(employee: Account) -> Told:
+    """`told(order, 2)`: the order's notifications, the newest first, once there are so many."""
+
+    def found(order: dict[str, Any], count: int = 1) -> list[dict[str, Any]]:
+        def ask() -> list[dict[str, Any]]:
+            answer = employee.ask("GET", "/api/notifications", params={"limit": 200})
+            assert answer.status_code == 200, answer.text
+            own = [each for each in answer.json() if each["order_id"] == order["id"]]
+            return own if len(own) >= count else []
+
+        return heard(ask, f"{count} notifications of order {order['id']}")
+
+    return found

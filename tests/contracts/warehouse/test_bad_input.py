@@ -119,21 +119,14 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_a_strange_name_is_kept_as_it_is(customer, employee, place, name: str) -> None:
+def test_a_strange_name_is_kept_as_it_is(customer, place, told, name: str) -> None:
     order = place(customer, customer_name=name)
     assert order["customer_name"] == name.strip()
     assert customer.ask("GET", f"/api/orders/{order['id']}").json() == order
     assert order in customer.ask("GET", "/api/orders", params={"query": name[:200]}).json()
-    (told,) = heard(
-        lambda: [
-            each
-            for each in employee.ask("GET", "/api/notifications", params={"limit": 20}).json()
-            if each["order_id"] == order["id"]
-        ],
-        "its notification",
-    )
-    assert told["customer_name"] == name.strip()
-    assert name.strip() in told["text"]
+    (notification,) = told(order)
+    assert notification["customer_name"] == name.strip()
+    assert name.strip() in notification["text"]
 
 
 def test_a_strange_name_does_nothing_in_a_mail(account, place, mails) -> None:

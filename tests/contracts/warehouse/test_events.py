@@ -21,17 +21,12 @@ pytestmark = pytest.mark.shows("integration/events")
     ],
 )
 def test_an_order_is_heard_of_everywhere(
-    account, employee, place, mails, language: str, placed: str, changed: str
+    account, employee, place, told, mails, language: str, placed: str, changed: str
 ) -> None:
     """notification, analytics and the customer's mails hear of it and of its change, each once"""
     buyer = account()
     order = place(buyer, {"Accept-Language": language}, source="zrodlo_jeden", total_amount=77.7)
     employee.ask("PATCH", f"/api/orders/{order['id']}/status", json={"status": "confirmed"})
-
-    def told() -> list[str]:
-        listed = employee.ask("GET", "/api/notifications", params={"limit": 200}).json()
-        found = [each["status"] for each in listed if each["order_id"] == order["id"]]
-        return found if len(found) >= 2 else []
 
     def counted() -> bool:
         began = datetime.fromisoformat(order["created_at"])
@@ -43,7 +38,7 @@ def test_an_order_is_heard_of_everywhere(
         found = [each for each in mails(buyer.email) if str(order["id"]) in each["subject"]]
         return found if len(found) >= 2 else []
 
-    assert sorted(heard(told, "two notifications")) == ["confirmed", "new"]
+    assert [each["status"] for each in told(order, 2)] == ["confirmed", "new"]
     heard(counted, "the confirmed order among the figures")
     later, first = heard(received, "two mails")
     assert placed.format(order["id"]) in first["subject"]
