@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -28,7 +29,12 @@ from kit.errors import Invalid, InvalidBody, ServiceError, Unavailable
 from kit.metrics import Metrics, MetricsMiddleware, template
 from kit.settings import Settings
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 log = logging.get("kit.app")
+
+FLUSH = 2000  # milliseconds that a stop waits for the collector of traces
 
 
 class State(TypedDict):
@@ -62,6 +68,7 @@ def create(
     """
     logging.configure(settings.service_name, settings.log_level)
     metrics = Metrics()
+    provider = _provider(settings)
 
     @asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -69,6 +76,8 @@ def create(
             log.info("started", contract=settings.contract, version=version)
             yield dict(state)
         log.info("stopped")
+        if provider is not None:
+            await asyncio.to_thread(provider.force_flush, FLUSH)
 
     app = FastAPI(
         title=title,
@@ -78,7 +87,7 @@ def create(
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,  # a redirected POST loses its body in many clients
-        middleware=_middleware(settings, metrics),
+        middleware=_middleware(settings, metrics, provider),
         responses={400: {"model": InvalidBody, "description": "Bad Request"}},
     )
     app.state.settings = settings
@@ -146,13 +155,21 @@ class RequestMiddleware:
                     log.info("refused", method=scope.get("method"), route=template(scope), status=status)
 
 
-def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _provider(settings: Settings) -> TracerProvider | None:
+    if not settings.otel_exporter_otlp_endpoint:
+        return None
+    from kit import tracing
+
+    return tracing.start(settings)
+
+
+def _middleware(settings: Settings, metrics: Metrics, provider: TracerProvider | None) -> list[Middleware]:
     """Outermost first."""
     found = [Middleware(MetricsMiddleware, metrics=metrics)]
-    if settings.otel_exporter_otlp_endpoint:
-        from kit.tracing import middleware
+    if provider is not None:
+        from kit import tracing
 
-        found += middleware(settings)
+        found += tracing.middleware(provider)
     if settings.cors_origins:
         found.append(
             Middleware(

@@ -12,6 +12,7 @@ from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from starlette.requests import HTTPConnection
 
+from kit import context
 from kit.settings import DatabaseSettings
 
 CONNECT_TIMEOUT = 5  # seconds
@@ -52,7 +53,7 @@ class Database:
             pool_recycle=1800,
             pool_use_lifo=True,
             hide_parameters=True,  # they hold people's data, and errors end in logs
-            connect_args=connect_args(settings.service_name),
+            connect_args=connect_args(settings.service_name) | _traced(),
         )
         try:
             yield cls(engine, settings)
@@ -76,6 +77,7 @@ class Database:
             password=settings.database_password.get_secret_value(),
             autocommit=True,
             **connect_args(settings.service_name),
+            **_traced(),
         )
 
     async def ping(self) -> None:
@@ -96,6 +98,15 @@ def connect_args(name: str, statement_timeout: int = STATEMENT_TIMEOUT) -> dict[
         "options": f"-c statement_timeout={statement_timeout} "
         f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT} -c timezone=UTC",
     }
+
+
+def _traced() -> dict[str, Any]:
+    """How to connect where statements are to be seen in traces."""
+    if context.tracer is None:
+        return {}
+    from kit.tracing import Cursor
+
+    return {"cursor_factory": Cursor}
 
 
 async def _session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
