@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http.client import HTTPConnection, HTTPSConnection
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -27,6 +29,7 @@ from hostwright.render import Environment, render
 from lab import images
 
 NETWORK = IPv4Network("10.97.252.0/24")
+PROXY = f"{NETWORK[39]}/32"  # where an instance of orders is
 MARK = {"hostwright.test": "gateway"}
 
 # A service for the tests: it answers with the request as it saw it, and authenticates the token "good".
@@ -107,7 +110,11 @@ class Gateway:
         """Render for so many instances of orders, as the files of the container."""
         values = secrets.complete(self.application, self._held(), "trial", [self.address])
         environment = Environment(
-            name="trial", replicas={"orders": replicas}, network=NETWORK, digests={"gateway": str(replicas)}
+            name="trial",
+            replicas={"orders": replicas},
+            network=NETWORK,
+            digests={"gateway": str(replicas)},
+            trusted_proxies=(PROXY,),
         )
         self.files = render(self.application, environment)
         for path, text in self.files.items():
@@ -193,6 +200,16 @@ class Gateway:
 
     def log(self) -> str:
         return str(self.containers["gateway"].logs().decode())
+
+    def line(self, request_id: str) -> dict[str, Any]:
+        """The log line of a request, which is written after its answer."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            for line in self.log().splitlines():
+                if line.startswith("{") and json.loads(line)["request_id"] == request_id:
+                    return dict(json.loads(line))
+            time.sleep(0.1)
+        raise AssertionError(f"no line of {request_id}")
 
 
 def loaded(name: str) -> str:
@@ -395,10 +412,43 @@ def test_every_request_is_a_line_of_json_and_no_token_is_in_it(gateway: Gateway)
         "/api/orders?token=verysecret1", Authorization="Bearer verysecret2", X_Request_ID="find-me-again"
     )
     gateway.ask("/auth/login?password=verysecret3", "POST", body=b"verysecret4", Cookie="verysecret5")
-    lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
-    found = next(line for line in lines if line["request_id"] == "find-me-again")
+    found = gateway.line("find-me-again")
     assert (found["path"], found["status"], found["method"]) == ("/api/orders", "401", "GET")
+    assert (found["service"], found["logger"], found["level"]) == ("gateway", "nginx", "info")
+    assert found["message"] == "GET /api/orders 401"
+    assert datetime.fromisoformat(found["timestamp"]).tzinfo
     assert "verysecret" not in gateway.log()
+
+
+def test_a_trace_begins_here_whatever_a_stranger_sends(gateway: Gateway) -> None:
+    """It is called what the request is, in the log line too, and its twin of authentication is of it."""
+    strange = f"00-{'a' * 32}-{'b' * 16}-01"
+    answer = gateway.ask("/api/orders", Authorization="Bearer good", traceparent=strange, tracestate="x=1")
+    request_id = answer.headers["x-request-id"]
+    assert re.fullmatch(f"00-{request_id}-[0-9a-f]{{16}}-01", answer.sent["traceparent"])
+    assert "tracestate" not in answer.sent
+    assert gateway.line(request_id)["trace_id"] == request_id
+    named = gateway.ask("/auth/x", X_Request_ID="of-a-stranger")
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", named.sent["traceparent"])
+
+
+def test_a_trusted_proxy_has_begun_the_trace(gateway: Gateway) -> None:
+    """Where it sends what is one; the request comes from the container that is declared as a proxy."""
+    given = f"00-{'a' * 31}0-{'b' * 16}-00"
+    zero = f"00-{'0' * 32}-{'b' * 16}-01"
+    script = f"""
+import http.client, json
+for each in ({given!r}, {zero!r}, "00-xyz"):
+    to = http.client.HTTPConnection("{gateway.address}", 8081)
+    to.request("GET", "/auth/x", headers={{"traceparent": each}})
+    print(dict(json.load(to.getresponse())["headers"])["traceparent"])
+"""
+    code, output = gateway.containers["orders-2"].exec_run(["python3", "-c", script])
+    assert code == 0, output
+    first, *others = output.decode().split()
+    assert first == given
+    assert all(re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", each) for each in others)
+    assert zero not in others
 
 
 def test_an_instance_that_dies_is_not_noticed(gateway: Gateway) -> None:
