@@ -23,6 +23,7 @@ from hostwright.application.file import DOCKERFILES
 from hostwright.errors import Failure
 from lab import oci, registry, rootfs
 from lab.parts import discard, key, part, run, scratch
+from lab.programs import program
 from lab.tree import EPOCH, inside, unpacked
 from lab.wheels import wheels
 
@@ -35,6 +36,10 @@ KINDS = {
 }
 
 _HERE = Path(__file__).parent / "images"
+_IDS = {
+    "passwd": "root:x:0:0:root:/root:/sbin/nologin\nprogram:x:{uid}:{uid}::/:/sbin/nologin\n",
+    "group": "root:x:0:\nprogram:x:{uid}:\n",
+}
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CREATED = "2024-01-01T00:00:00Z"
 # What a package manager leaves behind: different at every build, useless in an image. A * passes slashes too.
@@ -65,13 +70,26 @@ def pushed(name: str) -> str:
 
 
 def base(name: str) -> Path:
-    """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/."""
-    folder, recipe, userland = _HERE / name, _recipe(name), rootfs.base()
-    beneath = _layer("userland", partial(_copy, userland), userland.name)
-    own = _layer(name, partial(_install, folder), userland.name, folder / "build.sh", folder / "root")
+    """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/.
+
+    Or a single layer of one program, as upstream's images of static programs are.
+    """
+    folder, recipe = _HERE / name, _recipe(name)
+    if "program" in recipe:
+        binary = program(recipe["program"]["module"])
+        made_of = {
+            binary.name: _layer(name, partial(_place, recipe, binary), binary.name, folder / "image.yml")
+        }
+    else:
+        userland = rootfs.base()
+        install = partial(_install, folder)
+        made_of = {
+            f"userland {userland.name}": _layer("userland", partial(_copy, userland), userland.name),
+            f"lab/images/{name}": _layer(name, install, userland.name, folder / "build.sh", folder / "root"),
+        }
 
     def make(target: Path) -> None:
-        config: dict[str, Any] = {**recipe["config"]}
+        config: dict[str, Any] = {"Env": [], **recipe["config"]}
         if not any(each.startswith("PATH=") for each in config["Env"]):
             config["Env"] = [_PATH, *config["Env"]]
         config["Labels"] = {
@@ -79,12 +97,10 @@ def base(name: str) -> Path:
             "org.opencontainers.image.version": str(recipe["tag"]),
             "org.opencontainers.image.vendor": "hostwright lab",
         }
-        history = (f"userland {userland.name}", f"lab/images/{name}")
-        oci.image(target, (beneath, own), config, history, _CREATED)
+        oci.image(target, tuple(made_of.values()), config, tuple(made_of), _CREATED)
 
-    return part(
-        f"{name}.oci", make, beneath.digest, own.digest, folder / "image.yml", Path(oci.__file__), quiet=True
-    )
+    digests = [each.digest for each in made_of.values()]
+    return part(f"{name}.oci", make, *digests, folder / "image.yml", Path(oci.__file__), quiet=True)
 
 
 def services(bases: Mapping[str, str], folder: Path | None = None) -> dict[str, str]:
@@ -191,6 +207,24 @@ def _install(folder: Path, stream: IO[bytes]) -> None:
         if (folder / "root").exists():
             shutil.copytree(folder / "root", upper, dirs_exist_ok=True, symlinks=True)
         oci.write_changes(upper, lower, stream, skip=_left_behind, epoch=int(EPOCH))
+
+
+def _place(recipe: dict[str, Any], binary: Path, stream: IO[bytes]) -> None:
+    """Write a tree of the program, who runs it, a place for what is temporary, and its own folders."""
+    uid = int(recipe["uid"])
+    with scratch() as folder:
+        tree, target = folder / "tree", folder / "tree" / recipe["program"]["path"]
+        target.parent.mkdir(parents=True)
+        shutil.copy2(binary, target)
+        (tree / "etc").mkdir(exist_ok=True)
+        for name in ("passwd", "group"):
+            (tree / "etc" / name).write_text(_IDS[name].format(uid=uid))
+        (tree / "tmp").mkdir()
+        (tree / "tmp").chmod(0o1777)
+        for name in recipe["folders"]:
+            (tree / name).mkdir(parents=True)
+            os.chown(tree / name, uid, uid)
+        oci.write_changes(tree, folder / "nothing", stream, skip=lambda _: False, epoch=int(EPOCH))
 
 
 def _left_behind(name: str) -> bool:
