@@ -27,12 +27,14 @@ from hostwright import (
     doctor,
     environments,
     graph,
+    loglines,
     paths,
     proof,
     remote,
     render,
     scaffold,
     secrets,
+    support,
     toolchain,
 )
 from hostwright.environments import Environment
@@ -236,11 +238,30 @@ def _well(row: dict[str, Any]) -> bool:
         "service": "one service only",
         "follow": "keep printing",
         "tail": "last lines of each",
+        "request": "all that was written about one request, by the id that its answer has as X-Request-ID",
+        "json": f"with --request: {JSON}",
     },
 )
-def logs(_: Context, environment: str = "", service: str = "", follow: bool = False, tail: int = 100) -> None:
+def logs(
+    _: Context,
+    environment: str = "",
+    service: str = "",
+    follow: bool = False,
+    tail: int = 100,
+    request: str = "",
+    json: bool = False,
+) -> None:
     """Print the application's logs: hostwright logs --service orders --follow"""
     chosen = environments.load(environment)
+    if request:
+        if follow:
+            raise BadInput(
+                "a request is over: there is nothing to follow", fix="take --follow or --request out"
+            )
+        _logs_of_request(chosen, request, service, json)
+        return
+    if json:
+        raise BadInput("--json is for the lines of one request", fix="add --request ID, or take --json out")
     for host in engine.outputs(chosen):
         if service:
             _check_service(chosen, host, service)
@@ -254,10 +275,38 @@ def logs(_: Context, environment: str = "", service: str = "", follow: bool = Fa
         remote.compose(chosen, host, arguments, stream=True)
 
 
+def _logs_of_request(environment: Environment, request: str, service: str, json: bool) -> None:
+    lines = [
+        line
+        for line in loglines.find(environment, engine.outputs(environment), request)
+        if service in ("", line.service)
+    ]
+    if json:
+        print(jsonlib.dumps([line.as_dict() for line in lines], indent=2))
+    else:
+        for line in lines:
+            print(line)
+    if not lines:
+        raise Failure(
+            f"no log line of request {request}", fix="is it the X-Request-ID of an answer, and not too old?"
+        )
+
+
 def _check_service(environment: Environment, host: HostRecord, service: str) -> None:
     """Raise BadInput unless the host has a container of the service."""
     known = sorted({row["service"] for row in remote.containers(environment, host)})
     scaffold.check_choice("service", service, known)
+
+
+@task(
+    name="support-bundle",
+    help={"environment": ENVIRONMENT, "out": "the archive to write (default: here, by name and time)"},
+)
+def support_bundle(_: Context, environment: str = "", out: str = "") -> None:
+    """Gather what a maintainer asks for, secrets removed: hostwright support-bundle"""
+    path = support.write(environments.load(environment), Path(out).expanduser() if out else None, say)
+    print(path)
+    say("secrets are removed; names and addresses of people and machines are not: look before you send it")
 
 
 @task(name="restart", positional=["service"], help={"service": "the service", "environment": ENVIRONMENT})
@@ -373,7 +422,7 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status, logs, restart, rotate, ssh, down,
+        proof_, status, logs, support_bundle, restart, rotate, ssh, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

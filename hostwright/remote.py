@@ -72,16 +72,23 @@ def connect(environment: Environment, host: HostRecord) -> Connection:
 
 
 def compose(
-    environment: Environment, host: HostRecord, arguments: Sequence[str], stream: bool = False
+    environment: Environment,
+    host: HostRecord,
+    arguments: Sequence[str],
+    stream: bool = False,
+    matching: str = "",
 ) -> str:
     """Run `docker compose ARGUMENTS` for the application on its host; its output, or streamed as it comes.
 
-    Raises Failure with the command's own error text.
+    `matching`: only lines with this in them leave the host. Raises Failure with the command's own error text.
     """
     folder = f"/etc/hostwright/{application.load(environment.application, environment.project).name}"
     command = shlex.join(
         ["sudo", "docker", "compose", "--ansi=never", "--project-directory", folder, *arguments]
     )
+    if matching:
+        chosen = f"{command} | {{ grep --fixed-strings -- {shlex.quote(matching)} || test $? = 1; }}"
+        command = shlex.join(["bash", "-o", "pipefail", "-c", chosen])
     with connect(environment, host) as connection:
         try:
             result = connection.run(
