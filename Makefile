@@ -6,6 +6,7 @@ SHELL := /bin/bash
 TOPOLOGY ?= single
 DRIVER ?= container
 APP ?= warehouse
+OBSERVABILITY ?=
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,8 +27,8 @@ $(VENV)/.done: requirements.lock requirements.uv
 venv: $(VENV)/.done ## The Python environment, from the lock
 
 .PHONY: lab
-lab: venv ## A host, its application and the proof, on this machine (TOPOLOGY= DRIVER= APP=)
-	$(BIN)/hostwright lab --topology $(TOPOLOGY) --driver $(DRIVER) --app $(APP)
+lab: venv ## A host, its application and the proof, on this machine (TOPOLOGY= DRIVER= APP= OBSERVABILITY=1)
+	$(BIN)/hostwright lab --topology $(TOPOLOGY) --driver $(DRIVER) --app $(APP) $(if $(OBSERVABILITY),--observability)
 
 .PHONY: lint
 lint: venv ## Every linter

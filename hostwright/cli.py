@@ -59,6 +59,7 @@ JSON = "print JSON for a program to read"
         "host": "static driver: NAME=ADDRESS of a machine that exists; once a host",
         "user": "login user of the hosts",
         "mirror": "a YAML file of variables that say where artefacts come from",
+        "components": "what watches the application: names with commas between, or all",
     },
 )
 def init(
@@ -71,6 +72,7 @@ def init(
     host: Sequence[str] | None = None,
     user: str = "opensuse",
     mirror: str = "",
+    components: str = "",
 ) -> None:
     """Make a project of your own: hostwright init shop --driver static --host web1=192.0.2.10"""
     target = Path(directory).expanduser().resolve()
@@ -83,6 +85,7 @@ def init(
         host or (),
         user,
         Path(mirror).expanduser() if mirror else None,
+        _listed(components),
     )
     for path in written:
         print(path)
@@ -132,6 +135,7 @@ def toolchain_(_: Context, exports: bool = False) -> None:
         "driver": "container or libvirt",
         "app": "the application",
         "only-mirror": "build and serve the mirror, and stop there",
+        "observability": "with all that watches the application",
     },
 )
 def lab(
@@ -140,9 +144,10 @@ def lab(
     driver: str = "container",
     app: str = "warehouse",
     only_mirror: bool = False,
+    observability: bool = False,
 ) -> None:
     """Build a mirror and a proven environment on this machine, from nothing: hostwright lab"""
-    deploy.lab(topology, driver, app, only_mirror)
+    deploy.lab(topology, driver, app, only_mirror, observability)
 
 
 @task(name="up", help={"environment": ENVIRONMENT, "verbose": "show Ansible's output as it comes"})
@@ -164,19 +169,28 @@ def plan(_: Context, environment: str = "") -> None:
         "app": "the application: a name or a path",
         "out": "the folder to write to (secrets for a developer's use are made there, mode 0600)",
         "image": "NAME=REFERENCE of an image, in place of the default; repeatable",
+        "components": "what watches the application: names with commas between, or all",
     },
     iterable=["image"],
 )
 def render_(
-    _: Context, app: str = "warehouse", out: str = "build/compose", image: Sequence[str] | None = None
+    _: Context,
+    app: str = "warehouse",
+    out: str = "build/compose",
+    image: Sequence[str] | None = None,
+    components: str = "",
 ) -> None:
     """Write what would run, ready for `docker compose up`: hostwright render --out build/compose"""
     given = image or ()
     images = dict(pair.split("=", 1) for pair in given if "=" in pair)
     if len(images) != len(given):
         raise BadInput("an image without a name", where="--image", fix="--image NAME=REFERENCE")
-    for path in render.write(Path(out), application.load(app), images):
+    for path in render.write(Path(out), application.load(app, components=_listed(components)), images):
         print(path)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 @task(
@@ -328,7 +342,7 @@ def restart(_: Context, service: str, environment: str = "") -> None:
 def rotate(_: Context, names: str, environment: str = "") -> None:
     """Make secrets anew, for the next `up` to deliver: hostwright rotate rabbitmq_password"""
     chosen = environments.load(environment)
-    app = application.load(chosen.application, chosen.project)
+    app = application.load(chosen.application, chosen.project, chosen.components)
     for name in secrets.rotate(chosen, app, names.split(",")):
         print(name)
     say("next: hostwright up delivers them; until then the hosts go on with the old ones")

@@ -15,11 +15,12 @@ from typing import Any, Literal
 import jinja2
 
 from hostwright import paths, secrets
-from hostwright.application import Application, Listener, Route, Service, Setting
-from hostwright.application.file import DOCKERFILES, PROBE
+from hostwright.application import Application, Component, Listener, Route, Service, Setting
+from hostwright.application.file import DOCKERFILES, PLACEHOLDER, PROBE, STATUS, WATCHER
 from hostwright.errors import BadInput
 
 PUBLISH = {"public": ("0.0.0.0", "[::]"), "host": ("127.0.0.1", "[::1]")}  # noqa: S104  (what public means)
+EACH = "{service}"  # in the name of a component's file: there is one for each
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Environment:
     """Names and addresses by which others reach the gateway."""
     replicas: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
-    """Service -> setting -> value, over the application's own."""
+    """Service or component -> setting -> value, over the application's own."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Owner -> digest of its secret files: a container is made anew, or reloaded, when it changes."""
     trusted_proxies: tuple[str, ...] = ()
@@ -92,11 +93,17 @@ def _compose(application: Application, environment: Environment) -> dict[str, st
         own = _fill_all(f"compose/{store['kind']}", **model, store=store)
         store["digest"] = _digest(*own.values(), environment.digests.get(store["name"], ""))
         files |= {f"{store['name']}/{name}": text for name, text in own.items()}
+    for component in model["components"]:
+        own = _configuration(component, model)
+        component["configured"] = bool(own)
+        component["digest"] = _digest(*own.values(), environment.digests.get(component["name"], ""))
+        files |= {f"{component['name']}/{name}": text for name, text in own.items()}
     folder = f"gateway/{application.gateway.kind}"
     unmarked = _fill_all(folder, **model, digest="")
     digest = _digest(*unmarked.values(), environment.digests.get("gateway", ""))
     files |= {f"gateway/{name}": text for name, text in _fill_all(folder, **model, digest=digest).items()}
-    return {"compose.yaml": _fill("compose/compose.yaml.j2", **model), **files}
+    volumes = [each["name"] for each in (*model["stores"], *model["components"]) if each.get("data", True)]
+    return {"compose.yaml": _fill("compose/compose.yaml.j2", **model, volumes=volumes), **files}
 
 
 def _model(application: Application, environment: Environment) -> dict[str, Any]:
@@ -116,6 +123,7 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
             "databases": store.databases,
             "user": application.name,
             "ports": _published(environment, store.scope, store.port, store.traits.port),
+            "metrics": store.traits.metrics if application.scraped else None,
         }
         for name, store in application.stores.items()
     ]
@@ -129,6 +137,10 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
         "network": network,
         "services": services,
         "stores": stores,
+        "components": [
+            _component(application, environment, images, each) for each in application.components.values()
+        ],
+        "watcher": WATCHER,
         "listeners": listeners,
         "gateway": {
             "image": images[gateway.image_name],
@@ -136,6 +148,7 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
             "memory": gateway.memory,
             "address": network["gateway"],
             "probe": PROBE,
+            "status": STATUS if application.watchers("gateway") else None,
             "ports": [
                 port
                 for each in gateway.listeners
@@ -175,10 +188,13 @@ def _service(
     replicas = environment.replicas.get(service.name, service.replicas)
     return {
         "name": service.name,
+        "title": service.file.title,
         "image": images[service.image],
         "source": environment.sources.get(service.name),
         "uid": service.file.uid,
         "port": service.file.port,
+        "health": service.file.health,
+        "metrics": service.file.metrics,
         "memory": service.file.memory,
         "command": service.file.command,
         "migrate": service.file.migrate,
@@ -186,9 +202,7 @@ def _service(
         "probe": _probe(service),
         "database": service.database.store if service.database else None,
         "broker": service.broker,
-        "secrets": any(
-            each.owner == service.name for secret in application.secrets() for each in secret.readers
-        ),
+        "secrets": _reads_secrets(application, service.name),
         "digest": _digest(environment.digests.get(service.name, "")),
         "environment": _environment(application, environment, network, service),
         "instances": [
@@ -199,6 +213,56 @@ def _service(
             for number in range(replicas)
         ],
     }
+
+
+def _component(
+    application: Application, environment: Environment, images: Mapping[str, str], component: Component
+) -> dict[str, Any]:
+    file = component.file
+    settings = {**component.settings, **environment.settings.get(component.kind, {})}
+    words = {name: _text(value) for name, value in settings.items()} | {"watched": component.watched or ""}
+
+    def filled(text: str) -> str:
+        return PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), text)
+
+    return {
+        "name": component.name,
+        "kind": component.kind,
+        "title": file.title,
+        "image": images[component.image],
+        "uid": file.uid,
+        "port": file.port,
+        "metrics": file.metrics,
+        "memory": file.memory,
+        "command": [filled(word) for word in file.command] if file.command else None,
+        "settings": settings,
+        "environment": {name: filled(text) for name, text in words.items() if name.isupper()},
+        "probe": ["CMD", *file.health.command] if file.health.command else None,
+        "ports": _published(environment, component.scope, component.port, file.port),
+        "data": file.data,
+        "sees": file.sees,
+        "watched": component.watched,
+        "secrets": _reads_secrets(application, component.name),
+    }
+
+
+def _reads_secrets(application: Application, owner: str) -> bool:
+    return any(each.owner == owner for secret in application.secrets() for each in secret.readers)
+
+
+def _configuration(component: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
+    """Path -> text of a component's files, of which one with {service} in its name is there for each."""
+    folder = f"monitoring/{component['kind']}"
+    if not (paths.toolkit() / "templates" / folder).is_dir():
+        return {}
+    found: dict[str, str] = {}
+    for name in _names(folder):
+        each = model["services"] if EACH in name else [None]
+        for service in each:
+            path = name.replace(EACH, service["name"]) if service else name
+            text = _fill(f"{folder}/{name}", **model, component=component, service=service)
+            found[path.removesuffix(".j2")] = text
+    return found
 
 
 def _probe(service: Service) -> list[str]:
@@ -252,6 +316,9 @@ def _environment(
     if origins:
         found["PUBLIC_URL"] = origins[0]
     found["TRUSTED_PROXIES"] = [f"{network['gateway']}/32"]
+    for component in application.components.values():
+        if service.file.build == "python":
+            found |= component.file.tells
     found |= service.settings | dict(environment.settings.get(service.name, {}))
     return {name: _text(value) for name, value in found.items()}
 
@@ -302,10 +369,14 @@ def _network(application: Application, environment: Environment) -> dict[str, An
 
 
 def _check(application: Application, environment: Environment) -> None:
-    fix = f"one of: {', '.join(application.services)}"
-    for what, given in (("replicas", environment.replicas), ("settings", environment.settings)):
+    configured = [*application.services, *application.declared]
+    for what, given, known in (
+        ("replicas", environment.replicas, list(application.services)),
+        ("settings", environment.settings, configured),
+    ):
         for name in given:
-            if name not in application.services:
+            if name not in known:
+                fix = f"one of: {', '.join(known)}"
                 raise BadInput(f"{what} of unknown service {name!r}", where=environment.name, fix=fix)
     for name, number in environment.replicas.items():
         if not 1 <= number <= 8:
@@ -333,8 +404,13 @@ def _templates() -> jinja2.Environment:
 
 def _fill_all(folder: str, **model: Any) -> dict[str, str]:
     """File name -> text of every template in a folder; what is no template is taken as it is."""
-    found = (paths.toolkit() / "templates" / folder).iterdir()
-    return {path.name.removesuffix(".j2"): _fill(f"{folder}/{path.name}", **model) for path in sorted(found)}
+    found = {name.removesuffix(".j2"): _fill(f"{folder}/{name}", **model) for name in _names(folder)}
+    return {name: text for name, text in found.items() if text}  # an empty one is not wanted here
+
+
+def _names(folder: str) -> list[str]:
+    root = paths.toolkit() / "templates" / folder
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
 def _fill(name: str, **model: Any) -> str:

@@ -28,6 +28,11 @@ from lab.tree import EPOCH, inside, unpacked
 from lab.wheels import wheels
 
 BASES = ("python", "postgres", "rabbitmq", "nginx")
+# What watches an application, as Debian has it; what it has not is declared and not deployed.
+COMPONENTS = (
+    "prometheus", "alertmanager", "node-exporter", "postgres-exporter", "blackbox-exporter",
+    "nginx-prometheus-exporter",
+)  # fmt: skip
 PROJECT = "hostwright"
 # What is built -> its Dockerfile, what goes in beside the own folder, the images it stands on.
 KINDS = {
@@ -52,14 +57,15 @@ _LEAVINGS = (
 )  # fmt: skip
 
 
-def build() -> dict[str, str]:
+def build(components: bool = False) -> dict[str, str]:
     """Have every image in the registry, which must be running: name -> `hostwright/NAME:TAG@sha256:...`.
 
-    What is unchanged is neither built nor pushed again.
+    Those of components only where they are asked for. What is unchanged is neither built nor pushed again.
     """
+    wanted = BASES + (COMPONENTS if components else ())
     with ThreadPoolExecutor(2) as pool:
-        bases = dict(zip(BASES, pool.map(pushed, BASES), strict=True))
-    return bases | services(bases)
+        made = dict(zip(wanted, pool.map(pushed, wanted), strict=True))
+    return made | services(made)
 
 
 def pushed(name: str) -> str:

@@ -20,6 +20,8 @@ ARGUMENTS = {
     "application": {"type": "str", "required": True},
     "environment": {"type": "str", "required": True},
     "project_dir": {"type": "path"},
+    "components": {"type": "list", "elements": "str", "default": []},
+    "exclusive": {"type": "bool", "default": False},
     "images": {"type": "dict", "default": {}},
     "names": {"type": "list", "elements": "str", "default": []},
     "replicas": {"type": "dict", "default": {}},
@@ -41,7 +43,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
-            application, values = _secrets(given, self._task.check_mode)
+            application, absent = _application(given)
+            values = _secrets(application, given, self._task.check_mode)
             files = render(application, _environment(given, secrets.digests(application, values)))
         except HostwrightError as error:
             raise AnsibleActionFail(str(error)) from None
@@ -64,18 +67,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result.pop("invocation", None)
         before = result.pop("before", "")
         result["services"] = _concerned(result, before, files)
+        result["not_deployed"] = absent
         return result
 
 
-def _secrets(given: dict[str, Any], check: bool) -> tuple[Application, dict[str, str]]:
-    """The application, and its secrets; a check makes none that last."""
-    project = Path(given["project_dir"]) if given["project_dir"] else None
-    application = load(given["application"], project)
-    environment = environments.load(given["environment"], project)
+def _project(given: dict[str, Any]) -> Path | None:
+    return Path(given["project_dir"]) if given["project_dir"] else None
+
+
+def _application(given: dict[str, Any]) -> tuple[Application, list[str]]:
+    """The application as it is deployed, and the components that it is deployed without."""
+    declared = load(given["application"], _project(given), given["components"])
+    application = declared.held(given["images"]) if given["exclusive"] else declared
+    return application, sorted(set(declared.components) - set(application.components))
+
+
+def _secrets(application: Application, given: dict[str, Any], check: bool) -> dict[str, str]:
+    """Its secrets; a check makes none that last."""
+    environment = environments.load(given["environment"], _project(given))
     if check:
         held = secrets.read(environment)
-        return application, secrets.complete(application, held, environment.name, given["names"])
-    return application, secrets.ensure(environment, application, given["names"])
+        return secrets.complete(application, held, environment.name, given["names"])
+    return secrets.ensure(environment, application, given["names"])
 
 
 def _environment(given: dict[str, Any], digests: dict[str, str]) -> Environment:

@@ -28,6 +28,15 @@ options:
       - The project, the folder that holds C(infra/Pulumi.yaml).
       - By default the nearest one above the current folder.
     type: path
+  components:
+    description: Components of the application that are deployed too, or C(all).
+    type: list
+    elements: str
+    default: []
+  exclusive:
+    description: Whether I(images) names all there are. A component without one is left out then.
+    type: bool
+    default: false
   images:
     description: Image name to reference, in place of those that the application names. Others are ignored.
     type: dict
@@ -98,6 +107,11 @@ written:
   elements: str
 removed:
   description: Paths that nobody wants any more.
+  returned: always
+  type: list
+  elements: str
+not_deployed:
+  description: Chosen components that are left out, as I(exclusive) says.
   returned: always
   type: list
   elements: str

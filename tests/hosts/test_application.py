@@ -21,7 +21,7 @@ def uid(application: Application, part: str) -> int:
         return application.gateway.uid
     if part in application.stores:
         return application.stores[part].traits.uid
-    return application.services[part].file.uid
+    return application.parts[part].file.uid
 
 
 def image(application: Application, part: str) -> str:
@@ -30,7 +30,13 @@ def image(application: Application, part: str) -> str:
         return application.gateway.image_name
     if part in application.stores:
         return application.stores[part].image_name
-    return application.services[part].image
+    return application.parts[part].image
+
+
+def health(application: Application, part: str) -> str:
+    """What the engine says of a container that is well; of some it cannot know."""
+    component = application.components.get(part)
+    return "healthy" if component is None or component.file.health.command else ""
 
 
 @pytest.fixture
@@ -42,14 +48,23 @@ def containers(machine: Machine, seen: dict[str, Any], case: str) -> list[dict[s
 
 
 @pytest.mark.each(cases=lambda machine: list(machine.instances))
-def test_runs(containers: list[dict[str, Any]], case: str, detail: Detail) -> None:
+def test_runs(machine: Machine, containers: list[dict[str, Any]], case: str, detail: Detail) -> None:
     """{case} runs and is healthy, and starts again by itself"""
     detail(", ".join(f"{each['name']} since {each['started'][:19]}Z" for each in containers))
     for each in containers:
-        assert (each["state"], each["health"]) == ("running", "healthy"), (
+        assert machine.application
+        well = health(machine.application, machine.instances[case])
+        assert (each["state"], each["health"]) == ("running", well), (
             f"container {each['name']} is {each['state']}, {each['health'] or 'without health'}"
         )
         assert each["restart"] in ("unless-stopped", "always")
+
+
+@pytest.mark.each(cases=lambda machine: machine.absent)
+def test_deployed(machine: Machine, case: str) -> None:
+    """{case} is deployed"""
+    assert machine.declared
+    pytest.skip(f"the mirror does not hold its image, {machine.declared.components[case].file.image}")
 
 
 @pytest.mark.each(cases=lambda machine: machine.jobs)
