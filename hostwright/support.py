@@ -1,4 +1,4 @@
-"""What a maintainer asks for, in one archive: versions, needs, files, states, logs, proof; secrets removed."""
+"""What a maintainer asks for, in one archive: versions, needs, files, states, logs, proof, and no secret."""
 
 from __future__ import annotations
 

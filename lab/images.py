@@ -28,10 +28,10 @@ from lab.tree import EPOCH, inside, unpacked
 from lab.wheels import wheels
 
 BASES = ("python", "postgres", "rabbitmq", "nginx")
-# What watches an application, as Debian has it; what it has not is declared and not deployed.
+# What watches an application, as Debian has it or of Go modules; what neither has is declared, not deployed.
 COMPONENTS = (
     "prometheus", "alertmanager", "node-exporter", "postgres-exporter", "blackbox-exporter",
-    "nginx-prometheus-exporter",
+    "nginx-prometheus-exporter", "opentelemetry-collector-contrib", "loki", "jaeger",
 )  # fmt: skip
 PROJECT = "hostwright"
 # What is built -> its Dockerfile, what goes in beside the own folder, the images it stands on.

@@ -68,11 +68,14 @@ def load(
     declared = {name: _service(document, "components", name, project) for name in file.components}
     for problem in problems(file, services, declared):
         raise document.bad(problem.keys, problem.what, problem.fix)
-    return _resolve(document, services, declared, _chosen(document, components))
+    return _resolve(document, services, declared, _chosen(document, declared, components))
 
 
-def _chosen(document: Document[ApplicationFile], components: Collection[str] | str) -> Collection[str]:
-    declared = document.model.components
+def _chosen(
+    document: Document[ApplicationFile],
+    declared: Mapping[str, Document[ServiceFile]],
+    components: Collection[str] | str,
+) -> Collection[str]:
     if components in ("all", ["all"]):
         return declared
     chosen = [components] if isinstance(components, str) else components
@@ -82,6 +85,12 @@ def _chosen(document: Document[ApplicationFile], components: Collection[str] | s
                 f"{document.model.name} has no component {name!r}",
                 where="hostwright:components",
                 fix=f"give a list of: {', '.join(declared)}; or: all" if declared else "take it out",
+            )
+        if lacking := [each for each in declared[name].model.calls if each not in chosen]:
+            raise BadInput(
+                f"component {name} hands on to {', '.join(lacking)}, which is not there",
+                where="hostwright:components",
+                fix=f"add {', '.join(lacking)}, or take {name} out",
             )
     return chosen
 
@@ -198,8 +207,10 @@ class Application:
     """All kinds of components that could be."""
 
     def held(self, images: Mapping[str, object]) -> Application:
-        """The same without the components whose image is not among these, by name."""
+        """The same without components whose image is not among these, by name, or that call one of those."""
         held = {name: each for name, each in self.components.items() if each.image in images}
+        kinds = {each.kind for each in held.values()}
+        held = {name: each for name, each in held.items() if kinds.issuperset(each.file.calls)}
         return dataclasses.replace(self, components=held)
 
     @property

@@ -216,9 +216,11 @@ def _component(
     definition = components[name].model
     if definition.image is None:
         yield Problem(keys, f"component {name} has no image", "a component is somebody else's container")
-    yield from _only(
-        keys, name, definition, "service", ("migrate", "needs", "calls", "publishes", "consumes")
-    )
+    yield from _only(keys, name, definition, "service", ("migrate", "needs", "publishes", "consumes"))
+    for called in definition.calls:
+        if called not in file.components:
+            what = f"{name} hands on to component {called!r}, which the application does not declare"
+            yield Problem(keys, what, f"declare {called} too")
     known = {"gateway", *file.services, *file.stores}
     for container in containers(file, name, definition):
         if container in known or container.endswith("-migrate"):

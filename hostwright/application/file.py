@@ -68,8 +68,8 @@ class ServiceFile(_File):
     """Our own image, made from this folder: a Python service, or pages that nginx serves."""
     image: str | None = None
     """Somebody else's image, with its tag."""
-    uid: Uid
-    """Whom the container runs as; of this service alone."""
+    uid: Annotated[int, Field(ge=0, le=65534)]
+    """Whom the container runs as; of this service alone. 100 or more, or 0 for what `sees` root's files."""
     port: Number
     """Where the container listens for HTTP."""
     also: tuple[Door, ...] = ()
@@ -83,7 +83,7 @@ class ServiceFile(_File):
     needs: dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]] = {}
     """Which kind of store an application must give."""
     calls: tuple[Name, ...] = ()
-    """Services it calls over HTTP: of each it is told the address, as NAME_URL."""
+    """Services it calls over HTTP: of each it is told the address, as NAME_URL. Or components."""
     publishes: tuple[Queue, ...] = ()
     consumes: tuple[Queue, ...] = ()
     """Queues of the broker."""
@@ -119,6 +119,14 @@ class ServiceFile(_File):
     def _one_image(self) -> ServiceFile:
         if (self.build is None) == (self.image is None):
             raise ValueError("exactly one of build and image is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _no_root(self) -> ServiceFile:
+        if self.uid < 100 and not (self.uid == 0 and self.sees):
+            raise ValueError(
+                "uid must be 100 or more; only a component that `sees` the host's files may be 0"
+            )
         return self
 
 
