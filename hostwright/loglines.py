@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from typing import Any
+from urllib.parse import urlencode
 
-from hostwright import remote
+from paramiko import SSHException
+
+from hostwright import application, remote
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts.record import HostRecord
@@ -74,8 +79,29 @@ def find(environment: Environment, hosts: Iterable[HostRecord], request: str) ->
 
 
 def _on(environment: Environment, host: HostRecord, request: str) -> list[Line]:
+    app = application.load(environment.application, environment.project, environment.components)
+    loki = app.components.get("loki")
+    if loki and loki.port and (answer := _asked(environment, host, loki.port, query(app.name, request))):
+        return of_loki(answer, host.name)
     output = remote.compose(environment, host, ["logs", "--timestamps", "--no-color"], matching=request)
     return of_containers(output, host.name, request)
+
+
+def _asked(environment: Environment, host: HostRecord, port: int, wanted: str) -> dict[str, Any] | None:
+    """Loki's answer, over SSH from the host's loopback; None where it does not run, for whatever reason."""
+    asked = {"query": wanted, "limit": MOST, "direction": "forward", "start": 0}
+    with remote.connect(environment, host) as connection:
+        try:
+            connection.open()
+            way = connection.transport.open_channel("direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), 10)
+            with closing(HTTPConnection("127.0.0.1", port)) as http:
+                http.sock = way
+                http.request("GET", f"/loki/api/v1/query_range?{urlencode(asked)}")
+                answer = http.getresponse()
+                text = answer.read()
+        except (OSError, HTTPException, SSHException):
+            return None
+    return dict(json.loads(text)) if answer.status == 200 else None
 
 
 def of_containers(output: str, host: str, request: str) -> list[Line]:

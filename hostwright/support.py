@@ -187,7 +187,7 @@ def _kept(environment: Environment) -> list[Path]:
 
 
 def _application(environment: Environment) -> application.Application:
-    return application.load(environment.application, environment.project)
+    return application.load(environment.application, environment.project, environment.components)
 
 
 def _told(ask: Callable[[], str]) -> str:
