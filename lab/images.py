@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -71,10 +71,16 @@ def pushed(name: str) -> str:
 
 
 def base(name: str) -> Path:
-    """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/."""
+    """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/.
+
+    One that says `program:` is made by program.sh with these arguments.
+    """
     folder, recipe, userland = _HERE / name, _recipe(name), rootfs.base()
+    arguments = [str(each) for each in recipe.get("program", ())]
+    script = _HERE / "program.sh" if arguments else folder / "build.sh"
     beneath = _layer("userland", partial(_copy, userland), userland.name)
-    own = _layer(name, partial(_install, folder), userland.name, folder / "build.sh", folder / "root")
+    write = partial(_install, folder, script, arguments)
+    own = _layer(name, write, userland.name, script, folder / "root", *arguments)
 
     def make(target: Path) -> None:
         config: dict[str, Any] = {**recipe["config"]}
@@ -178,8 +184,8 @@ def _copy(source: Path, stream: IO[bytes]) -> None:
         shutil.copyfileobj(content, stream, 1 << 20)
 
 
-def _install(folder: Path, stream: IO[bytes]) -> None:
-    """Run build.sh on an overlay over the userland and write what that changed."""
+def _install(folder: Path, script: Path, arguments: Sequence[str], stream: IO[bytes]) -> None:
+    """Run the script on an overlay over the userland and write what that changed."""
     with unpacked(rootfs.base()) as lower:
         upper, work, merged = (lower.parent / name for name in ("upper", "work", "merged"))
         for each in (upper, work, merged):
@@ -189,10 +195,10 @@ def _install(folder: Path, stream: IO[bytes]) -> None:
             f"lowerdir={lower},upperdir={upper},workdir={work},metacopy=off,redirect_dir=off", merged,
         )  # fmt: skip
         (merged / "build").mkdir()
-        shutil.copy2(folder / "build.sh", merged / "build")
+        shutil.copy2(script, merged / "build")
         with inside(merged) as command:
             command("apt-get", "update", "--quiet")
-            command("env", f"SOURCE_DATE_EPOCH={EPOCH}", "/build/build.sh")
+            command("env", f"SOURCE_DATE_EPOCH={EPOCH}", f"/build/{script.name}", *arguments)
         discard(merged)
         if (folder / "root").exists():
             shutil.copytree(folder / "root", upper, dirs_exist_ok=True, symlinks=True)
