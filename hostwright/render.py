@@ -195,6 +195,8 @@ def _service(
         "port": service.file.port,
         "health": service.file.health,
         "metrics": service.file.metrics,
+        "publishes": service.file.publishes,
+        "consumes": service.file.consumes,
         "memory": service.file.memory,
         "command": service.file.command,
         "migrate": service.file.migrate,

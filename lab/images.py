@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -78,20 +78,23 @@ def pushed(name: str) -> str:
 def base(name: str) -> Path:
     """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/.
 
-    Or a single layer of one program, as upstream's images of static programs are.
+    One that says `program:` is made by program.sh with these arguments; one that says `module:` is a single layer
+    of what is built from Go modules, as upstream's images of static programs are.
     """
     folder, recipe = _HERE / name, _recipe(name)
-    if "program" in recipe:
-        binary = program(recipe["program"]["module"])
+    if "module" in recipe:
+        binary = program(recipe["module"]["name"])
         made_of = {
             binary.name: _layer(name, partial(_place, recipe, binary), binary.name, folder / "image.yml")
         }
     else:
         userland = rootfs.base()
-        install = partial(_install, folder)
+        arguments = [str(each) for each in recipe.get("program", ())]
+        script = _HERE / "program.sh" if arguments else folder / "build.sh"
+        install = partial(_install, folder, script, arguments)
         made_of = {
             f"userland {userland.name}": _layer("userland", partial(_copy, userland), userland.name),
-            f"lab/images/{name}": _layer(name, install, userland.name, folder / "build.sh", folder / "root"),
+            f"lab/images/{name}": _layer(name, install, userland.name, script, folder / "root", *arguments),
         }
 
     def make(target: Path) -> None:
@@ -194,8 +197,8 @@ def _copy(source: Path, stream: IO[bytes]) -> None:
         shutil.copyfileobj(content, stream, 1 << 20)
 
 
-def _install(folder: Path, stream: IO[bytes]) -> None:
-    """Run build.sh on an overlay over the userland and write what that changed."""
+def _install(folder: Path, script: Path, arguments: Sequence[str], stream: IO[bytes]) -> None:
+    """Run the script on an overlay over the userland and write what that changed."""
     with unpacked(rootfs.base()) as lower:
         upper, work, merged = (lower.parent / name for name in ("upper", "work", "merged"))
         for each in (upper, work, merged):
@@ -205,10 +208,10 @@ def _install(folder: Path, stream: IO[bytes]) -> None:
             f"lowerdir={lower},upperdir={upper},workdir={work},metacopy=off,redirect_dir=off", merged,
         )  # fmt: skip
         (merged / "build").mkdir()
-        shutil.copy2(folder / "build.sh", merged / "build")
+        shutil.copy2(script, merged / "build")
         with inside(merged) as command:
             command("apt-get", "update", "--quiet")
-            command("env", f"SOURCE_DATE_EPOCH={EPOCH}", "/build/build.sh")
+            command("env", f"SOURCE_DATE_EPOCH={EPOCH}", f"/build/{script.name}", *arguments)
         discard(merged)
         if (folder / "root").exists():
             shutil.copytree(folder / "root", upper, dirs_exist_ok=True, symlinks=True)
@@ -219,7 +222,7 @@ def _place(recipe: dict[str, Any], binary: Path, stream: IO[bytes]) -> None:
     """Write a tree of the program, who runs it, a place for what is temporary, and its own folders."""
     uid = int(recipe["uid"])
     with scratch() as folder:
-        tree, target = folder / "tree", folder / "tree" / recipe["program"]["path"]
+        tree, target = folder / "tree", folder / "tree" / recipe["module"]["path"]
         target.parent.mkdir(parents=True)
         shutil.copy2(binary, target)
         (tree / "etc").mkdir(exist_ok=True)
