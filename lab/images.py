@@ -78,7 +78,7 @@ def pushed(name: str) -> str:
 def base(name: str) -> Path:
     """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/.
 
-    One that says `program:` is made by program.sh with these arguments; one that says `module:` is a single layer
+    One that says `program:` is made by program.sh with these arguments; one that says `module:` is one layer
     of what is built from Go modules, as upstream's images of static programs are.
     """
     folder, recipe = _HERE / name, _recipe(name)
