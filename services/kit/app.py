@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.get("kit.app")
 
-FLUSH = 2000  # milliseconds that a stop waits for the collector of traces
-
 
 class State(TypedDict):
     """What requests find as `request.state`; a service's own state extends this class."""
@@ -77,7 +75,7 @@ def create(
             yield dict(state)
         log.info("stopped")
         if provider is not None:
-            await asyncio.to_thread(provider.force_flush, FLUSH)
+            await asyncio.to_thread(provider.force_flush)
 
     app = FastAPI(
         title=title,

@@ -30,7 +30,13 @@ SECRET_NAMES = frozenset(
 )
 
 # What these say our own lines say better, or the gateway's.
-QUIET = {"_granian": "INFO", "granian.access": "INFO", "httpx2": "WARNING", "aiormq": "CRITICAL"}
+QUIET = {
+    "_granian": "INFO",
+    "granian.access": "INFO",
+    "httpx2": "WARNING",
+    "aiormq": "CRITICAL",
+    "opentelemetry": "ERROR",
+}
 
 
 def configure(service: str, level: str = "info") -> None:

@@ -26,6 +26,8 @@ from kit import context
 from kit.metrics import template
 from kit.settings import Settings
 
+PATIENCE = 2.0  # seconds for the collector to take what is sent, tries again included: a stop waits so long
+
 
 def start(settings: Settings, processor: SpanProcessor | None = None) -> TracerProvider:
     """Sets `context.tracer`. By default to `OTEL_EXPORTER_OTLP_ENDPOINT`, as OTLP over HTTP.
@@ -41,7 +43,7 @@ def start(settings: Settings, processor: SpanProcessor | None = None) -> TracerP
             }
         )
     )
-    provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter(timeout=PATIENCE)))
     context.tracer = provider.get_tracer("kit")
     return provider
 

@@ -29,6 +29,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanContext, StatusCode
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from testing.process import free_port
 
 SERVICES = Path(kit.app.__file__).parents[1]
 TRACE, GATEWAY = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -155,6 +156,15 @@ async def test_what_belongs_to_no_request_makes_no_trace(
     await Relay(traced, publisher, queues=["nothing"]).once()
     await traced.ping()
     assert spans.get_finished_spans() == ()
+
+
+async def test_a_collector_that_is_away_holds_up_neither_requests_nor_a_stop(
+    settings: Settings, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "tracer", None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    async with asyncio.timeout(tracing.PATIENCE + 8), client(application(settings)) as http:
+        assert (await http.post(f"/things/{queue}")).status_code == 201
 
 
 async def test_a_request_that_is_not_sampled_costs_no_spans(
