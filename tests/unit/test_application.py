@@ -22,7 +22,8 @@ def services(tmp_path: Path) -> Path:
     """A project's folder `services` with what the toolkit ships of the warehouse."""
     (tmp_path / "infra").mkdir()
     (tmp_path / "infra" / "Pulumi.yaml").write_text("name: hostwright\n")
-    for file in ("apps/warehouse.yml", *(f"{name}/service.yml" for name in ("auth", "orders", "prometheus"))):
+    copied = ("auth", "orders", "prometheus", "otel-collector")
+    for file in ("apps/warehouse.yml", *(f"{name}/service.yml" for name in copied)):
         target = tmp_path / "services" / file
         target.parent.mkdir(parents=True)
         shutil.copy(ROOT / "services" / file, target)
@@ -157,6 +158,15 @@ def test_what_the_mirror_does_not_hold_is_left_out() -> None:
     assert "grafana_password" not in {secret.name for secret in held.secrets()}
 
 
+def test_a_component_without_those_it_hands_on_to_is_refused_and_left_out() -> None:
+    with pytest.raises(BadInput, match="otel-collector hands on to jaeger, which") as caught:
+        application.load("warehouse", components=["loki", "otel-collector"])
+    assert caught.value.fix == "add jaeger, or take otel-collector out"
+    every = application.load("warehouse", components="all")
+    held = every.held(dict.fromkeys(set(every.images()) - {"jaeger"}, "x"))
+    assert set(every.components) - set(held.components) == {"jaeger", "otel-collector"}
+
+
 def test_an_unknown_component_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(BadInput, match="no component 'nagios'") as caught:
         application.load("warehouse", components=["prometheus", "nagios"])
@@ -285,6 +295,9 @@ SERVICE_MISTAKES = [
     ("prometheus", ("secrets",), ["ca_certificate"], "both read secrets as uid 65534"),
     ("prometheus", ("settings",), {}, "has {retention}, and no such setting"),
     ("prometheus", ("watches",), "kafka", "'gateway' or 'postgres'"),
+    ("prometheus", ("uid",), 0, "uid must be 100 or more"),
+    ("otel-collector", ("sees",), {}, "only a component that `sees` the host's files may be 0"),
+    ("otel-collector", ("calls",), ["elastic"], "hands on to component 'elastic'"),
 ]
 
 
