@@ -24,6 +24,8 @@ NAMES = ("request_id", "trace_id")  # fields of a line by which it belongs to a 
 SAID = ("timestamp", "level", "message", "service", "exception")  # shown in places of their own
 COMPOSE = re.compile(r"(?P<container>\S+)\s+\| (?P<time>\S+) (?P<text>.*)")
 MOST = 5000  # lines that Loki gives at once
+RANGE = "720h"  # that Loki looks back: the longest that it takes for one question
+PATIENCE = 30  # seconds for its answer
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,14 @@ def _on(environment: Environment, host: HostRecord, request: str) -> list[Line]:
 
 def _asked(environment: Environment, host: HostRecord, port: int, wanted: str) -> dict[str, Any] | None:
     """Loki's answer, over SSH from the host's loopback; None where it does not run, for whatever reason."""
-    asked = {"query": wanted, "limit": MOST, "direction": "forward", "start": 0}
+    asked = {"query": wanted, "limit": MOST, "direction": "forward", "since": RANGE}
     with remote.connect(environment, host) as connection:
         try:
             connection.open()
-            way = connection.transport.open_channel("direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), 10)
+            way = connection.transport.open_channel(
+                "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=PATIENCE
+            )
+            way.settimeout(PATIENCE)
             with closing(HTTPConnection("127.0.0.1", port)) as http:
                 http.sock = way
                 http.request("GET", f"/loki/api/v1/query_range?{urlencode(asked)}")
