@@ -17,6 +17,8 @@ from typing import Any
 from urllib.parse import quote
 
 from fabric import Connection
+from invoke.exceptions import CommandTimedOut
+from paramiko import SSHException
 
 from hostwright import __version__, application, doctor, remote, secrets, toolchain
 from hostwright.environments import Environment
@@ -67,12 +69,16 @@ def write(environment: Environment, out: Path | None, note: Callable[[str], None
         raise BadInput(what, where=str(out), fix="give another --out")
     clean = cleaner(secrets.read(environment))
     descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as bundle:
-        for path, text in gathered(environment, note):
-            content = clean(text).encode()
-            entry = tarfile.TarInfo(f"{name}/{path}")
-            entry.size, entry.mtime, entry.mode = len(content), int(time.time()), 0o600
-            bundle.addfile(entry, io.BytesIO(content))
+    try:
+        with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as bundle:
+            for path, text in gathered(environment, note):
+                content = clean(text).encode()
+                entry = tarfile.TarInfo(f"{name}/{path}")
+                entry.size, entry.mtime, entry.mode = len(content), int(time.time()), 0o600
+                bundle.addfile(entry, io.BytesIO(content))
+    except BaseException:
+        out.unlink()  # half of it would look like the whole
+        raise
     return out
 
 
@@ -81,7 +87,8 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
     note("this machine")
     yield "versions.json", _json(versions())
     yield "doctor.json", _told(lambda: _json([need.as_dict() for need in doctor.examine(environment)]))
-    yield "environment.json", _json({"name": environment.name, **environment.settings})
+    told = {key: value for key, value in environment.settings.items() if not key.startswith(secrets.PREFIX)}
+    yield "environment.json", _json({"name": environment.name, **told})
     yield "application.json", _told(lambda: _json(_application(environment).describe()))
     for path in _kept(environment):
         yield f"state/{path.relative_to(environment.state)}", path.read_text(errors="replace")
@@ -96,7 +103,7 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
         try:
             with remote.connect(environment, host) as connection:
                 yield from _on_host(environment, host, connection)
-        except (OSError, Failure) as error:
+        except (OSError, SSHException, Failure) as error:
             note(f"{host.name} does not answer: {error}")
             yield f"hosts/{host.name}/unreachable.txt", f"{type(error).__name__}: {error}"
 
@@ -173,7 +180,10 @@ def _on_host(environment: Environment, host: HostRecord, connection: Connection)
 
 def _run(connection: Connection, command: str) -> str:
     """What it printed, complaints after that."""
-    result = connection.run(command, hide=True, warn=True, in_stream=False, timeout=PATIENCE)
+    try:
+        result = connection.run(command, hide=True, warn=True, in_stream=False, timeout=PATIENCE)
+    except CommandTimedOut as late:
+        return f"{late.result.stdout}{late.result.stderr}\n[not over after {PATIENCE} s]\n"
     ended = "" if result.ok else f"\n[exit status {result.exited}]\n"
     return f"{result.stdout}{result.stderr}{ended}"
 
