@@ -82,6 +82,11 @@ def compose(
     command = shlex.join(
         ["sudo", "docker", "compose", "--ansi=never", "--project-directory", folder, *arguments]
     )
+    return run(environment, host, command, stream)
+
+
+def run(environment: Environment, host: HostRecord, command: str, stream: bool = False) -> str:
+    """Run a command on the host; its output, or streamed as it comes. Raises Failure with its error text."""
     with connect(environment, host) as connection:
         try:
             result = connection.run(
