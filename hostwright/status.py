@@ -126,7 +126,7 @@ def firing(alerts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def well(row: dict[str, Any]) -> bool:
     """A job that ended with 0 is well; anything else must run and not be unhealthy."""
-    if row["state"] == "exited":
+    if row["state"] == "exited" and row["service"].endswith("-migrate"):
         return bool(row["exit"] == 0)
     return bool(row["state"] == "running" and row["health"] in ("", "healthy"))
 

@@ -17,6 +17,7 @@ import yaml
 import lab
 from hostwright import paths
 from lab import inventory
+from lab.mirror import Mirror
 
 CLAIMS: dict[str, IO[str]] = {}
 OWN = {
@@ -103,14 +104,24 @@ def _claim(name: str) -> None:
         fcntl.flock(CLAIMS[name], fcntl.LOCK_EX)
 
 
-def make(folder: Path, name: str, network: dict[str, str]) -> Live:
-    """A project with one environment on the container driver, drawing on this machine's mirror; not up."""
-    settings = {"network": network, "container": {"image": lab.build().node_image}}
-    return project(folder, name, "container", settings=settings)
+def make(folder: Path, name: str, network: dict[str, str], components: bool = False) -> Live:
+    """A project with one environment on the container driver, drawing on this machine's mirror; not up.
+
+    With `components`, all that the application has.
+    """
+    mirror = lab.build(components=components)
+    settings = {"network": network, "container": {"image": mirror.node_image}}
+    chosen = ("--components=all",) if components else ()
+    return project(folder, name, "container", *chosen, settings=settings, mirror=mirror)
 
 
 def project(
-    folder: Path, name: str, driver: str, *arguments: str, settings: dict[str, Any] | None = None
+    folder: Path,
+    name: str,
+    driver: str,
+    *arguments: str,
+    settings: dict[str, Any] | None = None,
+    mirror: Mirror | None = None,
 ) -> Live:
     """What `hostwright init` makes of the arguments, with this machine's mirror and the settings; not up.
 
@@ -119,7 +130,7 @@ def project(
     _claim(name)
     purge(name)
     given = folder / "mirror.yml"
-    given.write_text(yaml.safe_dump(inventory.variables(lab.build()) | OWN))
+    given.write_text(yaml.safe_dump(inventory.variables(mirror or lab.build()) | OWN))
     env = os.environ | {
         "XDG_STATE_HOME": str(folder / "state"),
         "XDG_CONFIG_HOME": str(folder / "config"),

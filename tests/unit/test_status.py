@@ -49,6 +49,7 @@ def alert(name: str, state: str, severity: str, since: str) -> dict[str, Any]:
         (row("orders", state="restarting", health=""), False),
         (row("orders-migrate", state="exited", health="", exit=0), True),
         (row("orders-migrate", state="exited", health="", exit=1), False),
+        (row("orders", state="exited", health="", exit=0), False),
     ],
 )
 def test_who_is_well(of: dict[str, Any], is_well: bool) -> None:
