@@ -231,6 +231,36 @@ def test_what_the_application_has_not_is_refused(
         render(warehouse, environment)
 
 
+def test_what_a_component_tells_reaches_who_understands_it(warehouse: Application) -> None:
+    jaeger = loaded("all").components["prometheus"]
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4318"}
+    jaeger = dataclasses.replace(jaeger, name="jaeger", file=jaeger.file.model_copy(update={"tells": told}))
+    services = load(render(dataclasses.replace(warehouse, components={"jaeger": jaeger}), Environment()))[
+        "services"
+    ]
+    hears = {name for name, each in services.items() if told.items() <= each.get("environment", {}).items()}
+    python = {name for name, service in warehouse.services.items() if service.file.build == "python"}
+    assert {name for name in hears if not name.endswith("-migrate")} == python
+
+
+def test_settings_of_a_component_fill_its_command_or_its_environment() -> None:
+    given = {"prometheus": {"retention": "1d"}, "grafana": {"GF_LOG_LEVEL": "warn", "theme": "dark"}}
+    services = load(render(loaded("all"), Environment(settings=given)))["services"]
+    assert "--storage.tsdb.retention.time=1d" in services["prometheus"]["command"]
+    assert "environment" not in services["prometheus"]
+    found = services["grafana"]["environment"]
+    assert (found["GF_LOG_LEVEL"], "theme" in found) == ("warn", False)
+    for name in ("orders-db", "auth-db"):
+        uri = services[f"postgres-exporter-{name}"]["environment"]["DATA_SOURCE_URI"]
+        assert uri.startswith(f"{name}:5432/")
+
+
+def test_components_move_nobody(warehouse: Application) -> None:
+    """And nobody is made anew for them but who is watched; the gateway reads its configuration again."""
+    plain, observed = (load(render(each, Environment()))["services"] for each in (warehouse, loaded("all")))
+    assert {name for name in plain if plain[name] != observed[name]} == {"rabbitmq"}
+
+
 def test_idle_memory_is_bounded(compose: dict[str, Any], named: str) -> None:
     """Limits, not use, and only the bound that a host of the default size (4 GiB) must hold."""
     environment_ = [each for name, each in compose["services"].items() if not name.endswith("-migrate")]
