@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from fabric import Config
 from fabric.main import Fab
@@ -34,6 +33,7 @@ from hostwright import (
     render,
     scaffold,
     secrets,
+    status,
     support,
     toolchain,
 )
@@ -221,28 +221,16 @@ def proof_(_: Context, environment: str = "", json: bool = False) -> None:
 
 
 @task(name="status", help={"environment": ENVIRONMENT, "json": JSON})
-def status(_: Context, environment: str = "", json: bool = False) -> None:
-    """Show hosts and containers: hostwright status"""
+def status_(_: Context, environment: str = "", json: bool = False) -> None:
+    """Show hosts, containers and firing alerts: hostwright status"""
     chosen = environments.load(environment)
-    rows: list[dict[str, Any]] = []
-    for host in engine.outputs(chosen):
-        rows += remote.containers(chosen, host)
+    found = status.look(chosen, engine.outputs(chosen))
     if json:
-        print(jsonlib.dumps(rows, indent=2))
+        print(jsonlib.dumps(found.as_dict(), indent=2))
     else:
-        columns = ("host", "service", "state", "health", "image")
-        table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
-    bad = [row["service"] for row in rows if not _well(row)]
-    if bad or not rows:
-        fix = "hostwright logs --service NAME" if bad else "hostwright up"
-        raise Failure(f"not well: {', '.join(bad) or 'nothing runs'}", fix=fix)
-
-
-def _well(row: dict[str, Any]) -> bool:
-    """A job that ended with 0 is well; anything else must run and not be unhealthy."""
-    if row["state"] == "exited":
-        return bool(row["exit"] == 0)
-    return bool(row["state"] == "running" and row["health"] in ("", "healthy"))
+        for columns, rows in found.tables():
+            table(columns, rows)
+    found.require_well()
 
 
 @task(
@@ -436,7 +424,7 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status, logs, support_bundle, restart, rotate, ssh, down,
+        proof_, status_, logs, support_bundle, restart, rotate, ssh, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

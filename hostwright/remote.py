@@ -89,6 +89,11 @@ def compose(
     if matching:
         chosen = f"{command} | {{ grep --fixed-strings -- {shlex.quote(matching)} || test $? = 1; }}"
         command = shlex.join(["bash", "-o", "pipefail", "-c", chosen])
+    return run(environment, host, command, stream)
+
+
+def run(environment: Environment, host: HostRecord, command: str, stream: bool = False) -> str:
+    """Run a command on the host; its output, or streamed as it comes. Raises Failure with its error text."""
     with connect(environment, host) as connection:
         try:
             result = connection.run(

@@ -45,11 +45,14 @@ class Together(LoadScopeScheduling):
         file, _, name = nodeid.partition("::")
         if file.startswith(LIVE) and not file.endswith("test_kill.py"):
             return "live"
+        if file in OBSERVED:
+            return "observed"
         return name if file.endswith("test_molecule.py") else file
 
 
 LIVE = ("tests/contracts/", "tests/faults/")
-LONG = (*LIVE, "tests/roles/test_molecule.py", "tests/infra/")
+OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
+LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/")
 
 
 def _rank(nodeid: str) -> int:

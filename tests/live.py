@@ -17,6 +17,7 @@ import yaml
 import lab
 from hostwright import paths
 from lab import inventory
+from lab.mirror import Mirror
 
 CLAIMS: dict[str, IO[str]] = {}
 OWN = {
@@ -106,13 +107,12 @@ def _claim(name: str) -> None:
 def make(folder: Path, name: str, network: dict[str, str], components: bool = False) -> Live:
     """A project with one environment on the container driver, drawing on this machine's mirror; not up.
 
-    With `components`, all that watches the application.
+    With `components`, all that the application has.
     """
     mirror = lab.build(components=components)
-    settings: dict[str, Any] = {"network": network, "container": {"image": mirror.node_image}}
-    if components:
-        settings["components"] = ["all"]
-    return project(folder, name, "container", settings=settings, mirror=mirror)
+    settings = {"network": network, "container": {"image": mirror.node_image}}
+    chosen = ("--components=all",) if components else ()
+    return project(folder, name, "container", *chosen, settings=settings, mirror=mirror)
 
 
 def project(
@@ -121,7 +121,7 @@ def project(
     driver: str,
     *arguments: str,
     settings: dict[str, Any] | None = None,
-    mirror: lab.Mirror | None = None,
+    mirror: Mirror | None = None,
 ) -> Live:
     """What `hostwright init` makes of the arguments, with this machine's mirror and the settings; not up.
 

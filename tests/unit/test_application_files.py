@@ -228,3 +228,13 @@ def test_8_lookups_say_what_is_there(play: Play, values: dict[str, str]) -> None
         {"ansible.builtin.assert": {"that": "\"has no secret 'nope'\" in failed_one.msg"}},
     ]
     play.run(tasks=tasks)
+
+
+def test_9_components_without_an_image_are_left_out(play: Play) -> None:
+    held = {"prometheus": "mirror.example.com/prometheus:1", "postgres-exporter": "mirror.example.com/pg:1"}
+    _, result = play.run("--check", components=["all"], exclusive=True, images=held)
+    assert {"grafana", "alertmanager", "node-exporter"} <= set(result["not_deployed"])
+    assert not {"prometheus", "postgres-exporter-auth-db"} & set(result["not_deployed"])
+    written = set(result["written"])
+    assert {"prometheus/rules.yml", "secrets/postgres-exporter-auth-db/database_password"} <= written
+    assert not [path for path in written if "grafana" in path]

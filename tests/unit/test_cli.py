@@ -65,6 +65,7 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> 
         (["init", "shop", "--driver", "vmware"], "unknown driver 'vmware'", "libvirt, container, static"),
         (["init", "shop", "--topology", "ring"], "unknown topology 'ring'", "single"),
         (["init", "shop", "--app", "nosuch"], "nosuch", "warehouse"),
+        (["init", "shop", "--components", "nagios"], "has no component 'nagios'", "node-exporter"),
         (["init", "shop", "--driver", "static"], "the static driver needs hosts", "--host NAME=ADDRESS"),
         (["init", "shop", "--driver", "static", "--host", "web1"], "unfit host 'web1'", "NAME=ADDRESS"),
         (["init", "shop", "--driver", "static", "--host", "web1=10.0.0.256"], "unfit host", "NAME=ADDRESS"),

@@ -235,6 +235,38 @@ def test_what_the_application_has_not_is_refused(
         render(warehouse, environment)
 
 
+def test_what_a_component_tells_reaches_who_understands_it(warehouse: Application) -> None:
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel-collector:4318"}
+    services = load(render(loaded("all"), Environment()))["services"]
+    hears = {name for name, each in services.items() if told.items() <= each.get("environment", {}).items()}
+    python = {name for name, service in warehouse.services.items() if service.file.build == "python"}
+    assert {name for name in hears if not name.endswith("-migrate")} == python
+
+
+def test_settings_of_a_component_fill_its_command_or_its_environment() -> None:
+    given = {"prometheus": {"retention": "1d"}, "grafana": {"GF_LOG_LEVEL": "warn", "theme": "dark"}}
+    services = load(render(loaded("all"), Environment(settings=given)))["services"]
+    assert "--storage.tsdb.retention.time=1d" in services["prometheus"]["command"]
+    assert "environment" not in services["prometheus"]
+    found = services["grafana"]["environment"]
+    assert (found["GF_LOG_LEVEL"], "theme" in found) == ("warn", False)
+    for name in ("orders-db", "auth-db"):
+        uri = services[f"postgres-exporter-{name}"]["environment"]["DATA_SOURCE_URI"]
+        assert uri.startswith(f"{name}:5432/")
+
+
+def test_components_move_nobody(warehouse: Application) -> None:
+    """And nobody is made anew for them but who is watched, or told; the gateway reads its files again."""
+    every = loaded("all")
+    told = {name for name, each in every.components.items() if each.file.tells}
+    others = {name: each for name, each in every.components.items() if name not in told}
+    plain, observed = (
+        load(render(each, Environment()))["services"]
+        for each in (warehouse, dataclasses.replace(every, components=others))
+    )
+    assert {name for name in plain if plain[name] != observed[name]} == {"rabbitmq"}
+
+
 def test_idle_memory_is_bounded(compose: dict[str, Any], named: str) -> None:
     """Limits, not use, and only the bound that a host of the default size (4 GiB) must hold."""
     environment_ = [each for name, each in compose["services"].items() if not name.endswith("-migrate")]
