@@ -28,7 +28,7 @@ from hostwright.hosts.record import HostRecord
 
 TAIL = 500  # last lines of each log
 LOGS = 2  # newest of Ansible's
-PATIENCE = 120  # seconds for a command on a host
+PATIENCE = 60  # seconds for a command on a host
 DISTRIBUTIONS = (
     "ansible",
     "ansible-core",
