@@ -151,7 +151,7 @@ def test_an_alert_fires_and_is_told_and_ends(observed: Observed) -> None:
         until(lambda: down in observed.firing(), 180, "the alert fires")
         done = observed.live.hostwright("status", check=False)
         assert done.returncode == 1
-        assert "alert ServiceDown" in done.stderr
+        assert "alert ServiceDown" in done.stderr, done.stderr
         assert "hostwright logs --service mail" in done.stdout
     finally:
         observed.node.run("docker", "start", stopped)
