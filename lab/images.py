@@ -66,7 +66,7 @@ def build(components: bool = False) -> dict[str, str]:
 def pushed(name: str) -> str:
     """Have one base image in the registry, and give its reference there."""
     place = f"{PROJECT}/{name}"
-    tag = str(_recipe(name)["tag"])
+    tag = str(recipe(name)["tag"])
     return f"{place}:{tag}@{registry.push(base(name), place, tag)}"
 
 
@@ -75,20 +75,20 @@ def base(name: str) -> Path:
 
     One that says `program:` is made by program.sh with these arguments.
     """
-    folder, recipe, userland = _HERE / name, _recipe(name), rootfs.base()
-    arguments = [str(each) for each in recipe.get("program", ())]
+    folder, described, userland = _HERE / name, recipe(name), rootfs.base()
+    arguments = [str(each) for each in described.get("program", ())]
     script = _HERE / "program.sh" if arguments else folder / "build.sh"
     beneath = _layer("userland", partial(_copy, userland), userland.name)
     write = partial(_install, folder, script, arguments)
     own = _layer(name, write, userland.name, script, folder / "root", *arguments)
 
     def make(target: Path) -> None:
-        config: dict[str, Any] = {**recipe["config"]}
+        config: dict[str, Any] = {**described["config"]}
         if not any(each.startswith("PATH=") for each in config["Env"]):
             config["Env"] = [_PATH, *config["Env"]]
         config["Labels"] = {
-            "org.opencontainers.image.title": recipe["title"],
-            "org.opencontainers.image.version": str(recipe["tag"]),
+            "org.opencontainers.image.title": described["title"],
+            "org.opencontainers.image.version": str(described["tag"]),
             "org.opencontainers.image.vendor": "hostwright lab",
         }
         history = (f"userland {userland.name}", f"lab/images/{name}")
@@ -167,7 +167,8 @@ def _client() -> tuple[str, str]:
     return clients[0], "0"
 
 
-def _recipe(name: str) -> dict[str, Any]:
+def recipe(name: str) -> dict[str, Any]:
+    """What lab/images/NAME/image.yml says: title, tag, config, and program for what program.sh makes."""
     found: dict[str, Any] = yaml.safe_load((_HERE / name / "image.yml").read_text())
     return found
 
