@@ -27,6 +27,10 @@ NETWORK = {"mode": "nat", "cidr": "10.88.0.0/24", "cidr6": "fd00:88::/64"}
 # Looks often, so that a test need not wait; tells by mail, to the lab's own sink.
 SETTINGS = {"prometheus": {"scrape_interval": "5s"}, "alertmanager": {"email": "ops@example.com"}}
 PROMETHEUS = "http://127.0.0.1:9090/api/v1"
+TAKEN = """
+sum(alertmanager_notifications_total{integration="email"})
+  - sum(alertmanager_notifications_failed_total{integration="email"}) > 0
+"""
 INTERVAL = "1m"  # what Grafana would put for the rates of a dashboard
 
 # Run on the host: the answers of the addresses that it is given, as JSON.
@@ -153,6 +157,8 @@ def test_an_alert_fires_and_is_told_and_ends(observed: Observed) -> None:
         assert done.returncode == 1
         assert "alert ServiceDown" in done.stderr, done.stderr
         assert "hostwright logs --service mail" in done.stdout
+        # Taken by the lab's own sink, over TLS and with the password of the environment's secrets.
+        until(lambda: observed.query(TAKEN)[0], 120, "somebody is told by mail")
     finally:
         observed.node.run("docker", "start", stopped)
     until(lambda: down not in observed.firing(), 120, "the alert ends")
