@@ -39,7 +39,7 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     _keep_authority(environment)
     with phases.phase("proof", "Proof") as note:
         result = proof.run(environment)
-        note.result = f"{result.total - result.failed} of {result.total} hold"
+        note.result = f"{result.holds} of {result.total} hold"
     phases.save(environment.state / "phases.json")
     phases.console.print(f"page: {result.page}")
     if not result.ok:

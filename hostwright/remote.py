@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
 from fabric import Config, Connection
+from paramiko import SSHException
 
 from hostwright import application
 from hostwright.environments import Environment
@@ -103,7 +104,7 @@ def run(environment: Environment, host: HostRecord, command: str, stream: bool =
                 in_stream=False,
                 out_stream=Plain(sys.stdout) if stream else None,
             )
-        except OSError as error:
+        except (OSError, SSHException) as error:
             raise Failure(
                 f"{host.name} does not answer: {error}", fix="hostwright status; hostwright up"
             ) from None

@@ -16,7 +16,7 @@ import jinja2
 
 from hostwright import paths, secrets
 from hostwright.application import Application, Component, Listener, Route, Service, Setting
-from hostwright.application.file import DOCKERFILES, PLACEHOLDER, PROBE, STATUS, WATCHER
+from hostwright.application.file import DOCKERFILES, PLACEHOLDER, PROBE, STATUS
 from hostwright.errors import BadInput
 
 PUBLISH = {"public": ("0.0.0.0", "[::]"), "host": ("127.0.0.1", "[::1]")}  # noqa: S104  (what public means)
@@ -140,7 +140,6 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
         "components": [
             _component(application, environment, images, each) for each in application.components.values()
         ],
-        "watcher": WATCHER,
         "listeners": listeners,
         "gateway": {
             "image": images[gateway.image_name],

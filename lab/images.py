@@ -71,7 +71,7 @@ def build(components: bool = False) -> dict[str, str]:
 def pushed(name: str) -> str:
     """Have one base image in the registry, and give its reference there."""
     place = f"{PROJECT}/{name}"
-    tag = str(_recipe(name)["tag"])
+    tag = str(recipe(name)["tag"])
     return f"{place}:{tag}@{registry.push(base(name), place, tag)}"
 
 
@@ -81,15 +81,15 @@ def base(name: str) -> Path:
     One that says `program:` is made by program.sh with these arguments; one that says `module:` is one layer
     of what is built from Go modules, as upstream's images of static programs are.
     """
-    folder, recipe = _HERE / name, _recipe(name)
-    if "module" in recipe:
-        binary = program(recipe["module"]["name"])
+    folder, described = _HERE / name, recipe(name)
+    if "module" in described:
+        binary = program(described["module"]["name"])
         made_of = {
-            binary.name: _layer(name, partial(_place, recipe, binary), binary.name, folder / "image.yml")
+            binary.name: _layer(name, partial(_place, described, binary), binary.name, folder / "image.yml")
         }
     else:
         userland = rootfs.base()
-        arguments = [str(each) for each in recipe.get("program", ())]
+        arguments = [str(each) for each in described.get("program", ())]
         script = _HERE / "program.sh" if arguments else folder / "build.sh"
         install = partial(_install, folder, script, arguments)
         made_of = {
@@ -98,12 +98,12 @@ def base(name: str) -> Path:
         }
 
     def make(target: Path) -> None:
-        config: dict[str, Any] = {"Env": [], **recipe["config"]}
+        config: dict[str, Any] = {"Env": [], **described["config"]}
         if not any(each.startswith("PATH=") for each in config["Env"]):
             config["Env"] = [_PATH, *config["Env"]]
         config["Labels"] = {
-            "org.opencontainers.image.title": recipe["title"],
-            "org.opencontainers.image.version": str(recipe["tag"]),
+            "org.opencontainers.image.title": described["title"],
+            "org.opencontainers.image.version": str(described["tag"]),
             "org.opencontainers.image.vendor": "hostwright lab",
         }
         oci.image(target, tuple(made_of.values()), config, tuple(made_of), _CREATED)
@@ -180,7 +180,8 @@ def _client() -> tuple[str, str]:
     return clients[0], "0"
 
 
-def _recipe(name: str) -> dict[str, Any]:
+def recipe(name: str) -> dict[str, Any]:
+    """What lab/images/NAME/image.yml says: title, tag, config, and program for what program.sh makes."""
     found: dict[str, Any] = yaml.safe_load((_HERE / name / "image.yml").read_text())
     return found
 
@@ -218,11 +219,11 @@ def _install(folder: Path, script: Path, arguments: Sequence[str], stream: IO[by
         oci.write_changes(upper, lower, stream, skip=_left_behind, epoch=int(EPOCH))
 
 
-def _place(recipe: dict[str, Any], binary: Path, stream: IO[bytes]) -> None:
+def _place(described: dict[str, Any], binary: Path, stream: IO[bytes]) -> None:
     """Write a tree of the program, who runs it, a place for what is temporary, and its own folders."""
-    uid = int(recipe["uid"])
+    uid = int(described["uid"])
     with scratch() as folder:
-        tree, target = folder / "tree", folder / "tree" / recipe["module"]["path"]
+        tree, target = folder / "tree", folder / "tree" / described["module"]["path"]
         target.parent.mkdir(parents=True)
         shutil.copy2(binary, target)
         (tree / "etc").mkdir(exist_ok=True)
@@ -230,7 +231,7 @@ def _place(recipe: dict[str, Any], binary: Path, stream: IO[bytes]) -> None:
             (tree / "etc" / name).write_text(_IDS[name].format(uid=uid))
         (tree / "tmp").mkdir()
         (tree / "tmp").chmod(0o1777)
-        for name in recipe["folders"]:
+        for name in described["folders"]:
             (tree / name).mkdir(parents=True)
             os.chown(tree / name, uid, uid)
         oci.write_changes(tree, folder / "nothing", stream, skip=lambda _: False, epoch=int(EPOCH))

@@ -43,6 +43,11 @@ class ProofResult:
         return sum(row["result"] == "fails" for row in self.rows)
 
     @property
+    def holds(self) -> int:
+        """Without what is declared and not deployed."""
+        return sum(row["result"] == "holds" for row in self.rows)
+
+    @property
     def ok(self) -> bool:
         """Everything asked holds, and something was asked."""
         return self.total > 0 and self.failed == 0
@@ -124,11 +129,10 @@ def show(result: ProofResult, console: Console) -> None:
         columns = ("result", "host", "area", "place", "what", "detail")
         for row in result.rows:
             print("\t".join(str(row[column]).replace("\n", "; ") for column in columns))
-    holds = sum(row["result"] == "holds" for row in result.rows)
-    absent = result.total - holds - result.failed
+    absent = result.total - result.holds - result.failed
     console.print(
         ("\n" if console.is_terminal else "")
-        + f"{holds} of {result.total} hold, {result.failed} fail"
+        + f"{result.holds} of {result.total} hold, {result.failed} fail"
         + (f", {absent} declared, not deployed" if absent else "")
         + f" ({result.seconds} s)",
         style="bold green" if result.ok else "bold red",

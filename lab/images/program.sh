@@ -11,8 +11,9 @@ cd /tmp
 apt-get download "$package"
 dpkg-deb --extract "$package"_*.deb /tmp/found
 mv "/tmp/found$program" "$target"
-if [ -d "/tmp/found/usr/share/$package" ]; then
-    mv "/tmp/found/usr/share/$package" /usr/share/
+# Debian's Alertmanager reads a file that upstream's has inside.
+if [ -d /tmp/found/usr/share/prometheus ]; then
+    mv /tmp/found/usr/share/prometheus /usr/share/
 fi
 if [ -n "$data" ]; then
     install -d -o 65534 -g 65534 "$data"

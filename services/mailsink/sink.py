@@ -114,6 +114,7 @@ class Sink:
             auth_required=True,
             auth_require_tls=later,  # else everything is within TLS already, which aiosmtpd cannot see
             authenticator=self._authenticate,
+            auth_exclude_mechanism=["LOGIN"],  # its questions here are not those that clients know
         )
 
     def _authenticate(

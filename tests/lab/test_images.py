@@ -16,6 +16,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from hostwright import application
 from lab import images, registry, servers
 
 LOCKED_DOWN = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
@@ -61,6 +62,16 @@ def secret(tmp_path: Path) -> Path:
     path.write_text(f"{CORRECT}\n")
     path.chmod(0o444)
     return path
+
+
+def test_components_have_an_image_of_the_tag_they_ask_for() -> None:
+    """But for Grafana, which Debian has not."""
+    every = application.load("warehouse", components="all")
+    asked = {each.image: str(each.file.image) for each in every.components.values()}
+    held = {name: str(images.recipe(name)["tag"]) for name in images.COMPONENTS}
+    assert {
+        name: reference.rpartition(":")[2] for name, reference in asked.items() if name != "grafana"
+    } == held
 
 
 def test_postgres_takes_its_password_from_a_file_and_keeps_its_data(

@@ -14,6 +14,11 @@ from tests.monitoring.conftest import INTERVAL, NAME, PROMETHEUS, Observed
 
 pytestmark = pytest.mark.slow
 
+TAKEN = """
+sum(alertmanager_notifications_total{integration="email"})
+  - sum(alertmanager_notifications_failed_total{integration="email"}) > 0
+"""
+
 
 def test_the_proof_tells_what_is_declared_and_not_deployed(observed: Observed) -> None:
     """And `up` has ended with 0: every other component runs, answers, and is as confined as a service."""
@@ -73,8 +78,10 @@ def test_an_alert_fires_and_is_told_and_ends(observed: Observed) -> None:
         until(lambda: down in observed.firing(), 180, "the alert fires")
         done = observed.live.hostwright("status", check=False)
         assert done.returncode == 1
-        assert "alert ServiceDown" in done.stderr
+        assert "alert ServiceDown" in done.stderr, done.stderr
         assert "hostwright logs --service mail" in done.stdout
+        # Taken by the lab's own sink, over TLS and with the password of the environment's secrets.
+        until(lambda: observed.query(TAKEN)[0], 120, "somebody is told by mail")
     finally:
         observed.node.run("docker", "start", stopped)
     until(lambda: down not in observed.firing(), 120, "the alert ends")
