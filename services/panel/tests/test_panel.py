@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from testing.browser import Visitor
+from testing.process import until
 from testing.shop import PASSWORD, Shop
 
 Visit = Callable[..., Visitor]
@@ -199,13 +199,6 @@ def told(shop: Shop) -> int:
     order = shop.place(shop.user(), source="manual", total_amount=1200)
     until(lambda: shop.call("GET", "/api/reports/stats", shop.admin_email).json()["total_orders"] > before)
     return order
-
-
-def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_reports(shop: Shop, told: int, employee: Visitor) -> None:
