@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 import ssl
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import docker
 import pytest
+import yaml
 from docker.models.containers import Container
 
 from lab import images, registry, servers
@@ -324,7 +326,7 @@ def test_services_are_built_once_and_share_their_packages(
     for reference in rebuilt.values():
         image = engine.images.pull(f"{servers.HOST}:{servers.PORT}/{reference}")
         layers.append(image.attrs["RootFS"]["Layers"])
-    assert [len(set(level)) for level in zip(*layers, strict=True)][:3] == [1, 1, 1]
+    assert [len(set(level)) for level in zip(*layers, strict=True)][:4] == [1, 1, 1, 1]
 
     service = start(
         f"{servers.HOST}:{servers.PORT}/{rebuilt['trial_one']}",
@@ -340,6 +342,52 @@ def test_services_are_built_once_and_share_their_packages(
     service.reload()
     assert service.attrs["State"]["ExitCode"] == 0
     assert time.monotonic() - began < 10
+
+
+OURS = [
+    each["name"]
+    for path in sorted((images.paths.toolkit() / "services").glob("*/service.yml"))
+    if "build" in (each := yaml.safe_load(path.read_text()))
+]
+TOOLS = "pip pip3 ensurepip cc gcc c++ ld make git curl wget dpkg-buildpackage Python.h"
+NAMES = " -o ".join(f"-name {each}" for each in TOOLS.split())
+LOOK = f"find / -xdev ( {NAMES} ) -not -path /proc/* -not -path /usr/share/*"
+LARGEST = 300 << 20  # bytes, unpacked
+
+
+@pytest.fixture(scope="module")
+def built(bases: dict[str, str]) -> dict[str, str]:
+    return bases | images.services(bases)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_image_of_ours_holds_what_runs_and_no_more(
+    start: Start, built: dict[str, str], name: str, record_property: Callable[[str, object], None]
+) -> None:
+    engine = docker.from_env()
+    described = yaml.safe_load((images.paths.toolkit() / "services" / name / "service.yml").read_text())
+    image = engine.images.pull(f"{servers.HOST}:{servers.PORT}/{built[name]}")
+    config = image.attrs["Config"]
+    assert config["User"] == f"{described['uid']}:{described['uid']}"
+    assert config["Healthcheck"]["Test"][0] == "CMD"
+    assert described["health"]["ready"] in config["Healthcheck"]["Test"][-1]
+    assert config["Labels"]["org.opencontainers.image.title"] == name
+    assert config["Labels"]["org.opencontainers.image.revision"] in built[name]
+    assert not [each for each in config["Env"] if re.search("(?i)password|secret|token|key", each)]
+
+    beneath = engine.images.pull(
+        f"{servers.HOST}:{servers.PORT}/{built[images.KINDS[described['build']][2][-1]]}"
+    )
+    layers = [each.attrs["RootFS"]["Layers"] for each in (beneath, image)]
+    assert layers[1][: len(layers[0])] == layers[0], "the base is the one that the lock names"
+
+    record_property("size", image.attrs["Size"])
+    print(f"{name}: {image.attrs['Size'] >> 20} MiB, of them {beneath.attrs['Size'] >> 20} its base")
+    assert image.attrs["Size"] < LARGEST
+
+    container = start(image.id, LOOK.split(), entrypoint=[], user="0", **LOCKED_DOWN)
+    container.wait(timeout=60)
+    assert container.logs(stderr=False).decode() == ""
 
 
 def _exec(container: Container, command: list[str], **environment: str) -> tuple[int, str]:
