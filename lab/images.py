@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -94,16 +94,15 @@ def services(bases: Mapping[str, str], folder: Path | None = None) -> dict[str, 
     (default: the toolkit's). KEY names all that went into an image: one of a known key is not built again.
     """
     folder = folder or paths.toolkit() / "services"
-    described = [yaml.safe_load(each.read_text()) for each in sorted(folder.glob("*/service.yml"))]
-    ours = [each for each in described if "build" in each]
+    ours = described(folder)
     with _context(folder) as context, ThreadPoolExecutor(2) as pool:
         made = pool.map(partial(_service, context, bases), ours)
         return {each["name"]: reference for each, reference in zip(ours, made, strict=True)}
 
 
-def _service(context: Path, bases: Mapping[str, str], described: dict[str, Any]) -> str:
-    name, uid = str(described["name"]), str(described["uid"])
-    dockerfile, shared, beneath = KINDS[described["build"]]
+def _service(context: Path, bases: Mapping[str, str], service: Mapping[str, Any]) -> str:
+    name, uid = str(service["name"]), str(service["uid"])
+    dockerfile, shared, beneath = KINDS[service["build"]]
     files = [
         file
         for part in (dockerfile, *shared, name)
@@ -116,17 +115,39 @@ def _service(context: Path, bases: Mapping[str, str], described: dict[str, Any])
     local = f"{registry.ADDRESS}/{place}:{tag}"
     if not registry.held(place, tag):
         started = time.monotonic()
-        client, kind = _client()
-        run(
-            client, "build", "--quiet", "--network=none", f"--tag={local}", f"--file={context / dockerfile}",
-            *(f"--build-arg={each.upper()}={registry.ADDRESS}/{bases[each]}" for each in beneath),
-            "--build-arg=PIP_NO_INDEX=1", f"--build-arg=SERVICE={name}", f"--build-arg=UID={uid}",
-            f"--build-arg=REVISION={tag}", context,
-            env={"DOCKER_BUILDKIT": kind},
-        )  # fmt: skip
-        run(client, "push", "--quiet", local)
+        standing = {each: f"{registry.ADDRESS}/{bases[each]}" for each in beneath}
+        build_service(
+            context, service, standing, local, f"REVISION={tag}", "PIP_NO_INDEX=1", options=["--network=none"]
+        )
         print(f"lab: image {name} built in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return f"{place}:{tag}@{registry.held(place, tag)}"
+
+
+def build_service(
+    context: Path,
+    service: Mapping[str, Any],
+    bases: Mapping[str, str],
+    name: str,
+    *arguments: str,
+    options: Sequence[str] = (),
+) -> None:
+    """Build what a service.yml describes and push it as `name`; `arguments` are more of the Dockerfile's."""
+    dockerfile, _, beneath = KINDS[service["build"]]
+    given = [f"{each.upper()}={bases[each]}" for each in beneath]
+    given += [f"SERVICE={service['name']}", f"UID={service['uid']}", *arguments]
+    client, kind = _client()
+    run(
+        client, "build", "--quiet", *options, f"--tag={name}", f"--file={context / dockerfile}",
+        *(f"--build-arg={each}" for each in given), context,
+        env={"DOCKER_BUILDKIT": kind},
+    )  # fmt: skip
+    run(client, "push", "--quiet", name)
+
+
+def described(folder: Path) -> list[dict[str, Any]]:
+    """The service.yml of each service of ours."""
+    found = [yaml.safe_load(each.read_text()) for each in sorted(folder.glob("*/service.yml"))]
+    return [each for each in found if "build" in each]
 
 
 @contextmanager

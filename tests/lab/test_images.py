@@ -15,10 +15,10 @@ from typing import Any
 
 import docker
 import pytest
-import yaml
 from docker.models.containers import Container
 
 from lab import images, registry, servers
+from lab.publish import publish
 
 LOCKED_DOWN = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
 CORRECT = "correct horse"
@@ -344,11 +344,18 @@ def test_services_are_built_once_and_share_their_packages(
     assert time.monotonic() - began < 10
 
 
-OURS = [
-    each["name"]
-    for path in sorted((images.paths.toolkit() / "services").glob("*/service.yml"))
-    if "build" in (each := yaml.safe_load(path.read_text()))
-]
+def test_a_release_pushes_and_names_digests(bases: dict[str, str], trial: Path) -> None:
+    """As into any registry, from a folder that has its own wheels."""
+    place = f"{registry.ADDRESS}/{images.PROJECT}"
+    standing = {name: f"{registry.ADDRESS}/{bases[name]}" for name in ("python",)}
+    with images._context(trial) as context:
+        held = publish(place, "v9", context, standing, ["PIP_NO_INDEX=1"])
+    assert sorted(held) == ["trial_one", "trial_two"]
+    for name, reference in held.items():
+        assert reference == f"{place}/{name}:v9@{registry.held(f'{images.PROJECT}/{name}', 'v9')}"
+
+
+OURS = {each["name"]: each for each in images.described(images.paths.toolkit() / "services")}
 TOOLS = "pip pip3 ensurepip cc gcc c++ ld make git curl wget dpkg-buildpackage Python.h"
 NAMES = " -o ".join(f"-name {each}" for each in TOOLS.split())
 LOOK = f"find / -xdev ( {NAMES} ) -not -path /proc/* -not -path /usr/share/*"
@@ -365,7 +372,7 @@ def test_an_image_of_ours_holds_what_runs_and_no_more(
     start: Start, built: dict[str, str], name: str, record_property: Callable[[str, object], None]
 ) -> None:
     engine = docker.from_env()
-    described = yaml.safe_load((images.paths.toolkit() / "services" / name / "service.yml").read_text())
+    described = OURS[name]
     image = engine.images.pull(f"{servers.HOST}:{servers.PORT}/{built[name]}")
     config = image.attrs["Config"]
     assert config["User"] == f"{described['uid']}:{described['uid']}"
