@@ -47,7 +47,7 @@ def test_a_report_is_made_and_downloaded(visit: Visit, admin: Account, album: Al
     page = who.page
     expect(page.locator(".tiles .card").first).to_contain_text(str(orders(admin)))
     album.take("reports", page)
-    page.locator("form select").first.select_option("custom")
+    page.locator("select[name=type]").select_option("custom")
     page.locator("form .primary").click()
     row = page.locator("tbody tr").first
     with page.expect_download() as download:
