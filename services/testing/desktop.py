@@ -27,8 +27,16 @@ DUNST = """
     follow = none
     width = 400
     origin = top-left
-    offset = 0x0
-    font = Monospace 10
+    offset = 24x24
+    font = Inter 11
+    padding = 14
+    horizontal_padding = 18
+    frame_width = 1
+    frame_color = "#2c3531"
+    background = "#1b2320"
+    foreground = "#e9eeea"
+    corner_radius = 10
+    show_indicators = no
     markup = full
     mouse_left_click = do_action, close_current
     notification_limit = 20
@@ -164,7 +172,7 @@ def desktop(language: str) -> Iterator[Desktop]:
             (directory / "bus").exists
         )
         screen, number = directory / "Xvfb.log", re.compile(r"^\d+$", re.MULTILINE)
-        command = ("Xvfb", "-displayfd", "1", "-screen", "0", SCREEN, "-nolisten", "tcp")
+        command = ("Xvfb", "-displayfd", "1", "-screen", "0", SCREEN, "-wr", "-nolisten", "tcp")
         start(*command).wait_for(lambda: number.search(screen.read_text()))
         environment["DISPLAY"] = f":{number.findall(screen.read_text())[0]}"
         found = Desktop(directory, environment)

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from PIL.Image import Dither, Image, Quantize
+from PIL.Image import Image
 from PIL.Image import open as opened
 from playwright.sync_api import Browser, Page, expect
 from testing import desktop as desktops
@@ -34,6 +34,8 @@ from tests.live import Live
 
 expect.set_options(timeout=PATIENCE)
 MOST = 150_000  # bytes of a picture
+LOADED = """() => document.fonts.status === "loaded" && [...document.images].every((each) =>
+    each.complete || each.getBoundingClientRect().top > innerHeight)"""
 
 Visit = Callable[..., Visitor]
 
@@ -153,15 +155,15 @@ class Album:
     folder: Path | None
 
     def take(self, name: str, what: Page | Image) -> None:
-        """What a browser's window or the desktop shows, in 255 colours."""
+        """What a browser's window or the desktop shows."""
         if self.folder is None:
             return
         if isinstance(what, Page):
+            what.wait_for_function(LOADED)
             what = opened(BytesIO(what.screenshot(animations="disabled")))
         path = self.folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        few = what.convert("RGB").quantize(255, Quantize.MEDIANCUT, dither=Dither.NONE)
-        few.save(path, optimize=True)
+        what.convert("RGB").save(path, optimize=True)
         assert path.stat().st_size < MOST, f"{path} is too large"
 
 

@@ -49,9 +49,8 @@ def test_a_report_is_made_and_downloaded(visit: Visit, admin: Account, album: Al
     album.take("reports", page)
     page.locator("select[name=type]").select_option("custom")
     page.locator("form .primary").click()
-    row = page.locator("tbody tr").first
     with page.expect_download() as download:
-        row.get_by_role("button", name=re.compile("CSV")).click()
+        page.get_by_role("button", name=re.compile("CSV")).first.click()
     with download.value.path().open(encoding="utf-8-sig", newline="") as content:
         assert sum(int(each["orders"]) for each in csv.DictReader(content)) == orders(admin)
 
@@ -69,6 +68,7 @@ def test_every_service_answers(visit: Visit, admin: Account, album: Album) -> No
     who.check_fits()
     album.take("health", who.page)
     who.go("/panel/")
-    expect(who.page.locator("[data-status=new]")).to_be_visible()
+    expect(who.page.locator("main .liveness")).to_have_text("Na żywo")
+    expect(who.page.locator("[data-status=new] [data-order]").first).to_be_visible()
     who.check_fits()
     album.take("board-telephone", who.page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
@@ -10,7 +11,7 @@ from testing.browser import Visitor
 from testing.desktop import Desktop
 from testing.process import until
 
-from tests.environment import Account, Gateway, fresh_email
+from tests.environment import Account, Gateway
 from tests.journeys.conftest import Album, Sink, Visit
 
 PASSWORD = "zielony-rower7"
@@ -87,7 +88,7 @@ def test_from_the_basket_to_the_parcel(
 
     with desktop.running():
         customer.go("/")
-        email = fresh_email()
+        email = f"zofia.{secrets.token_hex(3)}@example.com"
         order = buy(customer.page, email, "Zofia Lis", album)
         reached = customer.page.locator(".progress [aria-current]")
         expect(reached).to_have_text("New")
@@ -98,7 +99,7 @@ def test_from_the_basket_to_the_parcel(
         expect(card(board, order, "new")).to_contain_text("Zofia Lis")
         album.take("board", board)
         until(lambda: desktop.shown() == 1)
-        album.take("notification", desktop.screenshot())
+        album.take("notification", desktop.screenshot().crop((0, 0, 448, 112)))
         desktop.click()
         until(desktop.opened)
         (address,) = desktop.opened()
@@ -106,6 +107,7 @@ def test_from_the_basket_to_the_parcel(
         opened = staff.context.new_page()
         opened.goto(address)
         expect(opened.get_by_role("heading", level=1)).to_have_text(f"Order {order}")
+        expect(opened.locator("main .liveness")).to_have_text("Live")
         album.take("opened", opened)
         opened.close()
 
