@@ -26,6 +26,14 @@ ARGUMENTS = [
 ]
 PATIENCE = 30_000  # milliseconds: the machine may be busy
 SERIOUS = ("serious", "critical")
+PHONE = {"viewport": {"width": 360, "height": 740}}
+# Language, colours and size of a visitor, each pair of them once.
+LOOKS: list[dict[str, Any]] = [
+    {"locale": "en-GB", "color_scheme": "light", **PHONE},
+    {"locale": "pl-PL", "color_scheme": "dark", **PHONE},
+    {"locale": "pl-PL", "color_scheme": "light"},
+    {"locale": "en-GB", "color_scheme": "dark"},
+]
 WIDTHS = """() => {
     const out = (each) => each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".scroll");
     const culprits = [...document.body.querySelectorAll("*")].filter(out);

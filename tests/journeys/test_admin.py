@@ -7,6 +7,7 @@ import re
 
 import httpx2
 from playwright.sync_api import expect
+from testing.browser import PHONE
 from testing.process import until
 
 from tests import environment
@@ -15,7 +16,6 @@ from tests.journeys.conftest import Album, Visit
 from tests.journeys.test_order import log_in
 
 SERVICES = ("auth", "orders", "notification", "analytics", "mail", "storefront")
-PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
 def test_a_role_is_given(visit: Visit, http: httpx2.Client, admin: Account, album: Album) -> None:

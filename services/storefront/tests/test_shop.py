@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from kit.tokens import Issuer
 from playwright.sync_api import Page, WebSocketRoute, expect
-from testing.browser import Visitor
+from testing.browser import LOOKS, Visitor
 from testing.keys import Keys
 from testing.shop import PASSWORD, Shop
 
 Visit = Callable[..., Visitor]
-PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
 def log_in(who: Visitor, email: str, password: str = PASSWORD) -> None:
@@ -372,21 +371,17 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("locale", ["en-GB", "pl-PL"])
-def test_every_page_fits_a_phone_and_is_accessible(
-    shop: Shop, visit: Visit, locale: str, scheme: str
-) -> None:
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_fits_a_phone_and_is_accessible(shop: Shop, visit: Visit, look: dict[str, Any]) -> None:
     email = shop.user()
     order = shop.place(email)
     shop.change(order, "confirmed")
-    visitors = [visit(locale=locale, color_scheme=scheme, **size) for size in (PHONE, {})]
-    for who in visitors:
-        who.go("/")
-        who.page.locator(".product button").first.click()
-        log_in(who, email)
-        for place in PLACES:
-            who.go(place.replace("ORDER", str(order)))
-            expect(who.page.locator("main:not([aria-busy]) h1")).to_be_visible()
-            who.check_fits()
-            who.check_accessible()
+    who = visit(**look)
+    who.go("/")
+    who.page.locator(".product button").first.click()
+    log_in(who, email)
+    for place in PLACES:
+        who.go(place.replace("ORDER", str(order)))
+        expect(who.page.locator("main:not([aria-busy]) h1")).to_be_visible()
+        who.check_fits()
+        who.check_accessible()
