@@ -83,7 +83,7 @@ function marked() {
     const here = target === "/" ? place().path === "/" : place().path.startsWith(target);
     if (here) {
       each.setAttribute("aria-current", "page");
-      each.parentNode.scrollTo({ left: each.offsetLeft - each.parentNode.offsetLeft - each.offsetWidth });
+      each.parentNode.scrollTo({ left: each.offsetLeft - each.offsetWidth });
     } else each.removeAttribute("aria-current");
   }
 }
