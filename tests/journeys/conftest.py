@@ -155,7 +155,7 @@ class Album:
     folder: Path | None
 
     def take(self, name: str, what: Page | Image) -> None:
-        """What a browser's window or the desktop shows, in 255 colours: each of its own is no more than a shade off."""
+        """What a browser's window or the desktop shows, in the 255 colours that cover it best."""
         if self.folder is None:
             return
         if isinstance(what, Page):

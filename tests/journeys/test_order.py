@@ -112,7 +112,7 @@ def test_from_the_basket_to_the_parcel(
         opened.close()
 
         # By hand, then by keys.
-        card(board, order, "new").drag_to(board.locator("[data-status=confirmed]"))
+        card(board, order, "new").drag_to(board.locator("[data-status=confirmed] h2"))
         expect(card(board, order, "confirmed")).to_be_visible()
         expect(reached).to_have_text("Confirmed")
         card(board, order, "confirmed").get_by_role("link").focus()
