@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from PIL.Image import Dither, Image, Quantize
+from PIL.Image import Dither, Image, new
 from PIL.Image import open as opened
 from playwright.sync_api import Browser, Page, expect
 from testing import desktop as desktops
@@ -155,7 +155,7 @@ class Album:
     folder: Path | None
 
     def take(self, name: str, what: Page | Image) -> None:
-        """What a browser's window or the desktop shows, in the 255 colours that cover it best."""
+        """What a browser's window or the desktop shows, in the 255 colours that it has most of."""
         if self.folder is None:
             return
         if isinstance(what, Page):
@@ -163,8 +163,11 @@ class Album:
             what = opened(BytesIO(what.screenshot(animations="disabled")))
         path = self.folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        few = what.convert("RGB").quantize(255, Quantize.MAXCOVERAGE, dither=Dither.NONE)
-        few.save(path, optimize=True)
+        whole = what.convert("RGB")
+        colours = sorted(whole.getcolors(whole.width * whole.height), reverse=True)[:255]
+        few = new("P", (1, 1))
+        few.putpalette([part for _, colour in colours for part in colour])
+        whole.quantize(palette=few, dither=Dither.NONE).save(path, optimize=True)
         assert path.stat().st_size < MOST, f"{path} is too large"
 
 

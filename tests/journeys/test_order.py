@@ -99,7 +99,7 @@ def test_from_the_basket_to_the_parcel(
         expect(card(board, order, "new")).to_contain_text("Zofia Lis")
         album.take("board", board)
         until(lambda: desktop.shown() == 1)
-        album.take("notification", desktop.screenshot().crop((0, 0, 448, 112)))
+        album.take("notification", desktop.screenshot().crop((0, 0, 488, 112)))
         desktop.click()
         until(desktop.opened)
         (address,) = desktop.opened()
