@@ -1,0 +1,310 @@
+"""One round: a container fails while a shop is at work, and every order is followed to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+
+from hostwright import application, environments
+from hostwright.application import Application
+from tests import environment
+from tests.faults.conftest import Node
+from tests.faults.load import MAX_PAGE, Load, Order, People, client
+from tests.faults.needs import needs
+from tests.live import Live
+
+RATE = 5.0  # orders a second
+RECOVERY = 30.0  # seconds that a container may take to be back, with everything that follows from an order
+SETTLE = (
+    90.0  # seconds for events to arrive after the last order: an attempt that failed waits 5 s, then 30 s
+)
+CALM = 1.0  # seconds of work before the fault, and after the recovery
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How a container fails: `begin` it, `hold` (seconds), `end` it; commands take the container last."""
+
+    begin: Callable[[Node, str], object]
+    hold: float
+    end: Callable[[Node, str], object]
+
+
+def _docker(*command: str) -> Callable[[Node, str], object]:
+    return lambda node, container: node.run("docker", *command, container)
+
+
+def _kill(node: Node, container: str) -> None:
+    node.run("kill", "-9", node.inspect(container, "{{.State.Pid}}"))
+
+
+FAULTS = {
+    "kill": Fault(_kill, 0, lambda _node, _container: None),  # its restart policy brings it back
+    "stop": Fault(_docker("stop", "--time", "30"), 3, _docker("start")),
+    "pause": Fault(_docker("pause"), 5, _docker("unpause")),
+}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A live environment with people in it."""
+
+    node: Node
+    application: Application
+    people: People
+
+    @classmethod
+    def of(cls, live: Live) -> Shop:
+        app = application.load(environments.load(live.name, live.project).application, live.project)
+        return cls(Node(live.hosts()[0]["name"]), app, People.of(environment.gateway(live)))
+
+    @property
+    def mailing(self) -> set[str]:
+        """Where SMTP lets a mail leave twice: who sends it, where that is noted, and who takes it."""
+        mail = self.application.services["mail"]
+        return {mail.name, str(mail.settings["smtp_host"]), *([mail.database.store] if mail.database else [])}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a round. `recovery` in seconds, from the moment from which the container could be back.
+
+    `unrelated` are the requests that need not touch the container, `errors` those of them that failed;
+    `retried` are the failures of the others, after which their clients tried again.
+    """
+
+    container: str
+    fault: str
+    accepted: int
+    lost: int
+    twice: int
+    recovery: float | None
+    unrelated: int
+    errors: int
+    retried: int
+    details: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def good(self) -> bool:
+        back = self.recovery is not None and self.recovery <= RECOVERY
+        return back and self.accepted > 0 and not (self.lost or self.twice or self.errors)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What the orders of a round have left behind; `mails` by recipient and template.
+
+    `received` are mails by recipient and subject in the mail sink, as far as it remembers.
+    """
+
+    orders: dict[str, list[dict[str, Any]]]
+    notified: Counter[tuple[int, str]]
+    mails: Counter[tuple[str, str]]
+    received: Counter[tuple[str, str]]
+    counted: int
+    amount: float
+
+    def of(self, order: Order) -> list[str]:
+        """What is missing of an accepted order."""
+        found = self.orders.get(order.email, [])
+        status = "confirmed" if order.confirmed else "new"
+        wanted = {
+            "the order": any(
+                each["id"] == order.id and each["status"] == status and each["total_amount"] == order.amount
+                for each in found
+            ),
+            "its notification": self.notified[order.id or 0, "new"],
+            "its mail": self.mails[order.email, "order_placed"],
+        }
+        if order.confirmed:
+            wanted["the notification of its status"] = self.notified[order.id or 0, "confirmed"]
+            wanted["the mail about its status"] = self.mails[order.email, "status_changed"]
+        return [f"order {order.id}: {what} is missing" for what, there in wanted.items() if not there]
+
+    def missing(self, orders: Sequence[Order]) -> list[str]:
+        """Of all of them: an event that analytics has not counted is one of nobody in particular."""
+        listed = [each for found in self.orders.values() for each in found]
+        lost = [each for order in orders for each in self.of(order)]
+        if self.counted < len(listed):
+            lost.append(f"analytics counted {self.counted} of {len(listed)} orders")
+        elif self.counted == len(listed) and self.amount != sum(each["total_amount"] for each in listed):
+            lost.append(f"analytics has another amount: {self.amount}")
+        return lost
+
+    def repeated(self) -> list[str]:
+        """What is there more than once."""
+        found = [f"{email}: {len(each)} orders" for email, each in self.orders.items() if len(each) > 1]
+        for what, counts in (
+            ("notified", self.notified),
+            ("mailed", self.mails),
+            ("received", self.received),
+        ):
+            found += [f"{what} {number} times: {key}" for key, number in counts.items() if number > 1]
+        listed = sum(map(len, self.orders.values()))
+        if self.counted > listed:
+            found.append(f"analytics counted {self.counted} of {listed} orders")
+        return found
+
+
+async def run(shop: Shop, container: str, fault: str, rate: float = RATE) -> Row:
+    """Whatever happens in between, the container is back as it was."""
+    told, way = shop.node.service(container), FAULTS[fault]
+    async with client(shop.people.gateway) as http:
+        watch = Watch(shop, http, datetime.now(UTC), await _newest(http, shop))
+        async with Load.running(shop.people, rate) as load:
+            await asyncio.sleep(CALM)
+            begun = time.monotonic()
+            await asyncio.to_thread(way.begin, shop.node, told)
+            try:
+                await asyncio.sleep(way.hold)
+            finally:
+                ended = begun if fault == "kill" else time.monotonic()
+                await asyncio.to_thread(way.end, shop.node, told)
+            back = await watch.recovered(load, container, since=time.monotonic())
+            await asyncio.sleep(CALM)
+        traces = await watch.settled(load)
+    if container in shop.mailing:
+        traces = replace(traces, received=Counter())
+    return _row(shop.application, container, fault, load, traces, back and back - ended, ended)
+
+
+def _row(
+    app: Application,
+    container: str,
+    fault: str,
+    load: Load,
+    traces: Traces,
+    back: float | None,
+    ended: float,
+) -> Row:
+    touched = {path: container in needs(app, path) for path in {each.path for each in load.attempts}}
+    failed = [each for each in load.attempts if each.problem]
+    wrong = [each for each in failed if not touched[each.path]]
+    last = max((each.at - ended for each in failed if touched[each.path]), default=0.0)
+    lost, twice = traces.missing(load.accepted), traces.repeated()
+    refused = [f"never accepted: {each.email}" for each in load.orders if each.id is None]
+    return Row(
+        container=container,
+        fault=fault,
+        accepted=len(load.accepted),
+        lost=len(lost),
+        twice=len(twice),
+        recovery=None if back is None else round(max(back, last), 1),
+        unrelated=sum(not touched[each.path] for each in load.attempts),
+        errors=len(wrong),
+        retried=len(failed) - len(wrong),
+        details=(*lost, *twice, *refused, *(str(each.problem) for each in wrong)),
+    )
+
+
+class Watch:
+    """Looks at the shop from the side, with requests that are no part of the load."""
+
+    def __init__(self, shop: Shop, http: httpx2.AsyncClient, since: datetime, newest: int) -> None:
+        self._shop = shop
+        self._http = http
+        self._since = since
+        self._newest = newest  # notification, of before the round
+
+    async def recovered(self, load: Load, container: str, since: float) -> float | None:
+        """When (monotonic seconds) it was healthy and an order placed since had gone all the way, if ever."""
+        while (now := time.monotonic()) < since + 2 * RECOVERY:
+            try:
+                fresh = [each for each in load.accepted if each.accepted_at - since > 0 and each.confirmed]
+                healthy = await asyncio.to_thread(self._shop.node.healthy, container)
+                if healthy and fresh:
+                    traces = await self.traces(load)
+                    if traces.counted and any(not traces.of(each) for each in fresh):
+                        return now
+            except (AssertionError, httpx2.HTTPError, TimeoutError):
+                pass  # it cannot be asked yet
+            await asyncio.sleep(0.3)
+        return None
+
+    async def settled(self, load: Load) -> Traces:
+        """The traces when nothing is missing of them, or when that has not come about in time."""
+        deadline = time.monotonic() + SETTLE
+        while True:
+            try:
+                traces = await self.traces(load)
+                if not traces.missing(load.accepted) or time.monotonic() > deadline:
+                    return traces
+            except (AssertionError, httpx2.HTTPError):
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.5)
+
+    async def traces(self, load: Load) -> Traces:
+        since = self._since.isoformat().replace("+00:00", "Z")
+        ours = {each.email for each in load.orders}
+        orders: dict[str, list[dict[str, Any]]] = {}
+        for each in await self._get(f"/api/orders?created_from={since}&limit={MAX_PAGE}"):
+            if each["customer_email"] in ours:
+                orders.setdefault(each["customer_email"], []).append(each)
+        numbers = {each["id"] for found in orders.values() for each in found}
+        told = await self._get(f"/api/notifications?after={self._newest}&limit={MAX_PAGE}")
+        mails = await self._get(f"/api/mail?status=sent&created_from={since}&limit={MAX_PAGE}")
+        stats = await self._get(f"/api/reports/stats?start={since}")
+        return Traces(
+            orders=orders,
+            notified=Counter((e["order_id"], e["status"]) for e in told if e["order_id"] in numbers),
+            mails=Counter(
+                (each["recipient"], each["template"]) for each in mails if each["recipient"] in ours
+            ),
+            received=await asyncio.to_thread(self._received, ours),
+            counted=stats["total_orders"],
+            amount=stats["total_amount"],
+        )
+
+    async def _get(self, path: str) -> Any:
+        return await _get(self._http, self._shop, path)
+
+    def _received(self, ours: set[str]) -> Counter[tuple[str, str]]:
+        node, port = self._shop.node, self._shop.application.services["mailsink"].file.port
+        address = node.inspect(
+            node.service("mailsink"), "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        )
+        bearer = f"Authorization: Bearer {self._shop.people.admin.token}"
+        url = f"http://{address}:{port}/messages?limit={MAX_PAGE}"
+        said = node.run("curl", "--silent", "--fail", "--max-time", "5", "--header", bearer, url)
+        mails = [(each["recipients"][0], each["subject"]) for each in json.loads(said)]
+        return Counter(each for each in mails if each[0] in ours)
+
+
+async def _newest(http: httpx2.AsyncClient, shop: Shop) -> int:
+    found = await _get(http, shop, "/api/notifications?limit=1")
+    return int(found[0]["id"]) if found else 0
+
+
+async def _get(http: httpx2.AsyncClient, shop: Shop, path: str) -> Any:
+    answer = await http.get(path, headers=shop.people.admin.bearer)
+    assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:200]}"
+    return answer.json()
+
+
+def table(rows: Sequence[Row]) -> str:
+    head = ("container", "fault", "accepted", "lost", "twice", "back after", "unrelated errors", "retried")
+    lines = [
+        (
+            each.container,
+            each.fault,
+            str(each.accepted),
+            str(each.lost),
+            str(each.twice),
+            "never" if each.recovery is None else f"{each.recovery:.1f} s",
+            f"{each.errors} of {each.unrelated}",
+            str(each.retried),
+        )
+        for each in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    forms = [f"{{:{'<' if at < 2 else '>'}{width}}}" for at, width in enumerate(widths)]
+    return "\n".join("  ".join(forms).format(*line) for line in (head, *lines))

@@ -1,0 +1,31 @@
+"""A container fails while a shop is at work: what was accepted is there, and happened once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from hostwright import application
+from tests.faults import rounds
+from tests.faults.needs import containers
+from tests.faults.rounds import Shop
+
+# Of each way to fail one, and of each kind of container; the rest takes a quarter of an hour.
+SHORT = {("orders", "kill"), ("orders-db", "pause"), ("rabbitmq", "stop")}
+ROUNDS = [(name, fault) for name in containers(application.load("warehouse")) for fault in rounds.FAULTS]
+
+
+@pytest.fixture(scope="module")
+def shop(live: Any) -> Shop:
+    return Shop.of(live)
+
+
+@pytest.mark.parametrize(
+    ("container", "fault"),
+    [pytest.param(*each, marks=[] if each in SHORT else [pytest.mark.slow]) for each in ROUNDS],
+)
+def test_no_order_is_lost_and_none_counts_twice(shop: Shop, container: str, fault: str) -> None:
+    row = asyncio.run(rounds.run(shop, container, fault))
+    assert row.good, f"{rounds.table([row])}\n" + "\n".join(row.details)
