@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,13 +21,20 @@ ROOT = Path(__file__).parents[1]
 class Service:
     """A running instance. `kill` is what a crash is; `log` holds its JSON lines."""
 
-    def __init__(self, name: str, settings: Settings, directory: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        directory: Path,
+        port: int | None = None,
+        starter: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / "log"
         self._process = Process(
-            [*granian(), "--port", str(self.port), f"{name}.app:app"],
+            [*starter, *granian(), "--port", str(self.port), f"{name}.app:app"],
             log=self.log,
             environment=environment(name, settings),
             orphaned=signal.SIGTERM,
@@ -37,12 +44,17 @@ class Service:
 
     @classmethod
     @contextmanager
-    def running(cls, name: str, settings: Settings, port: int | None = None) -> Iterator[Service]:
-        """`port` for one whose address others must know before it is there; else a free one."""
+    def running(
+        cls, name: str, settings: Settings, port: int | None = None, starter: Sequence[str] = ()
+    ) -> Iterator[Service]:
+        """`port` for one whose address others must know before it is there; else a free one.
+
+        `starter` is the command that the service's own is given to, as in `nice COMMAND`.
+        """
         directory = own_directory(name)
         service = None
         try:
-            service = cls(name, settings, directory, port)
+            service = cls(name, settings, directory, port, starter)
             yield service
         finally:
             if service:

@@ -82,6 +82,13 @@ def test_wrong_claims(changes: dict[str, Any]) -> None:
         VERIFIER.verify(forged(changes))
 
 
+def test_a_clock_that_is_a_little_behind() -> None:
+    now = int(time.time())
+    assert VERIFIER.verify(forged({"iat": now + 3})).user_id == GOOD["user_id"]
+    with pytest.raises(InvalidToken):
+        VERIFIER.verify(forged({"exp": now - 1}))
+
+
 def part(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
