@@ -41,8 +41,13 @@ test: venv ## Lint and every test that fits into half an hour
 test-full: venv ## The slow ones too: virtual machines, a kill in each phase
 	bash tests/run --full
 
+.PHONY: faults
+faults: venv ## Each container fails in every way while orders come in: none lost, none twice
+	$(BIN)/hostwright lab --only-mirror
+	$(BIN)/python -m tests.faults
+
 .PHONY: bench
-bench: venv ## Every phase measured, as text and JSON
+bench: venv ## Phases, requests, memory, analytics measured, as text and JSON
 	$(BIN)/python -m tests.bench
 
 .PHONY: lock

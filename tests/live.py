@@ -83,6 +83,11 @@ class Live:
         return [variables[host]["hostwright_host"] for host in sorted(variables)]
 
 
+def existing(name: str) -> Live:
+    """One that is up, of the project in the current folder."""
+    return Live(name, Path.cwd(), dict(os.environ))
+
+
 def purge(environment: str) -> None:
     """Remove what a killed run of the tests may have left in the container engine, by its marks only."""
     engine = docker.from_env()

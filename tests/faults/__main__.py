@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.faults import rounds
+from tests.faults.faults import FAULTS, possible
 from tests.faults.needs import containers
-from tests.live import Live, make, purge
+from tests.live import Live, existing, make, purge
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "faults"
@@ -26,7 +26,7 @@ def main() -> int:
     """A table, and the JSON; 0 when nothing was lost or done twice and all came back in time, else 1."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="CONTAINER", help="these containers (default: all)")
-    parser.add_argument("--fault", nargs="+", choices=rounds.FAULTS, default=list(rounds.FAULTS))
+    parser.add_argument("--fault", nargs="+", choices=FAULTS, default=list(FAULTS), help="(default: all)")
     parser.add_argument("--rate", type=float, default=rounds.RATE, help="orders a second (%(default)s)")
     parser.add_argument("--environment", help="one that is up, of the project here (default: one of its own)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "faults.json", help="the JSON")
@@ -38,7 +38,7 @@ def main() -> int:
             parser.error(f"unknown container {sorted(unknown)[0]!r}: give some of {', '.join(known)}")
         rows = []
         for container in given.only or known:
-            for fault in given.fault:
+            for fault in [each for each in possible(shop.application, container) if each in given.fault]:
                 row = asyncio.run(rounds.run(shop, container, fault, given.rate))
                 print(rounds.table([row]).splitlines()[1], *row.details[:20], sep="\n  ", file=sys.stderr)
                 rows.append(row)
@@ -54,7 +54,7 @@ def main() -> int:
 @contextmanager
 def _live(name: str | None) -> Iterator[Live]:
     if name:
-        yield Live(name, Path.cwd(), dict(os.environ))
+        yield existing(name)
         return
     with tempfile.TemporaryDirectory() as folder:
         live = make(Path(folder), NAME, NETWORK)

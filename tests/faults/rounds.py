@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from hostwright import application, environments
 from hostwright.application import Application
 from tests import environment
 from tests.faults.conftest import Node
+from tests.faults.faults import FAULTS
 from tests.faults.load import MAX_PAGE, Load, Order, People, client
 from tests.faults.needs import needs
 from tests.live import Live
@@ -27,30 +28,6 @@ SETTLE = (
     90.0  # seconds for events to arrive after the last order: an attempt that failed waits 5 s, then 30 s
 )
 CALM = 1.0  # seconds of work before the fault, and after the recovery
-
-
-@dataclass(frozen=True)
-class Fault:
-    """How a container fails: `begin` it, `hold` (seconds), `end` it; commands take the container last."""
-
-    begin: Callable[[Node, str], object]
-    hold: float
-    end: Callable[[Node, str], object]
-
-
-def _docker(*command: str) -> Callable[[Node, str], object]:
-    return lambda node, container: node.run("docker", *command, container)
-
-
-def _kill(node: Node, container: str) -> None:
-    node.run("kill", "-9", node.inspect(container, "{{.State.Pid}}"))
-
-
-FAULTS = {
-    "kill": Fault(_kill, 0, lambda _node, _container: None),  # its restart policy brings it back
-    "stop": Fault(_docker("stop", "--time", "30"), 3, _docker("start")),
-    "pause": Fault(_docker("pause"), 5, _docker("unpause")),
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +55,8 @@ class Row:
     """What became of a round. `recovery` in seconds, from the moment from which the container could be back.
 
     `unrelated` are the requests that need not touch the container, `errors` those of them that failed;
-    `retried` are the failures of the others, after which their clients tried again.
+    `retried` are the failures of the others, after which their clients tried again. `complaints` are about
+    what the fault itself should have left behind, or not.
     """
 
     container: str
@@ -90,12 +68,13 @@ class Row:
     unrelated: int
     errors: int
     retried: int
+    complaints: tuple[str, ...] = ()
     details: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def good(self) -> bool:
         back = self.recovery is not None and self.recovery <= RECOVERY
-        return back and self.accepted > 0 and not (self.lost or self.twice or self.errors)
+        return back and self.accepted > 0 and not (self.lost or self.twice or self.errors or self.complaints)
 
 
 @dataclass(frozen=True)
@@ -156,24 +135,27 @@ class Traces:
 
 async def run(shop: Shop, container: str, fault: str, rate: float = RATE) -> Row:
     """Whatever happens in between, the container is back as it was."""
-    told, way = shop.node.service(container), FAULTS[fault]
-    async with client(shop.people.gateway) as http:
-        watch = Watch(shop, http, datetime.now(UTC), await _newest(http, shop))
-        async with Load.running(shop.people, rate) as load:
-            await asyncio.sleep(CALM)
-            begun = time.monotonic()
-            await asyncio.to_thread(way.begin, shop.node, told)
-            try:
-                await asyncio.sleep(way.hold)
-            finally:
-                ended = begun if fault == "kill" else time.monotonic()
-                await asyncio.to_thread(way.end, shop.node, told)
-            back = await watch.recovered(load, container, since=time.monotonic())
-            await asyncio.sleep(CALM)
-        traces = await watch.settled(load)
+    way = FAULTS[fault](shop.node, shop.application, container)
+    with way.staged():
+        async with client(shop.people.gateway) as http:
+            watch = Watch(shop, http, datetime.now(UTC), await _newest(http, shop))
+            async with Load.running(shop.people, rate) as load:
+                await asyncio.sleep(CALM)
+                begun = time.monotonic()
+                await asyncio.to_thread(way.begin)
+                try:
+                    await asyncio.sleep(way.hold)
+                finally:
+                    ended = time.monotonic() if way.hold else begun
+                    await asyncio.to_thread(way.end)
+                back = await watch.recovered(load, container, since=time.monotonic())
+                await asyncio.sleep(CALM)
+            traces = await watch.settled(load)
+        complaints = await asyncio.to_thread(way.complaints)
     if container in shop.mailing:
         traces = replace(traces, received=Counter())
-    return _row(shop.application, container, fault, load, traces, back and back - ended, ended)
+    back = back and back - ended
+    return _row(shop.application, container, fault, load, traces, back, ended, complaints)
 
 
 def _row(
@@ -184,6 +166,7 @@ def _row(
     traces: Traces,
     back: float | None,
     ended: float,
+    complaints: list[str],
 ) -> Row:
     touched = {path: container in needs(app, path) for path in {each.path for each in load.attempts}}
     failed = [each for each in load.attempts if each.problem]
@@ -201,7 +184,8 @@ def _row(
         unrelated=sum(not touched[each.path] for each in load.attempts),
         errors=len(wrong),
         retried=len(failed) - len(wrong),
-        details=(*lost, *twice, *refused, *(str(each.problem) for each in wrong)),
+        complaints=tuple(complaints),
+        details=(*complaints, *lost, *twice, *refused, *(str(each.problem) for each in wrong)),
     )
 
 

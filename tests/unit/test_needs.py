@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hostwright import application
+from tests.faults.faults import possible
 from tests.faults.needs import READS, containers, needs
 
 WAREHOUSE = application.load("warehouse")
@@ -32,6 +33,17 @@ def test_every_service_behind_the_gateway_is_read() -> None:
     assert {each.service for each in WAREHOUSE.gateway.routes} == set(READS)
     for service, path in READS.items():
         assert service in needs(WAREHOUSE, path)
+
+
+def test_what_can_happen_to_whom() -> None:
+    found = {name: possible(WAREHOUSE, name) for name in containers(WAREHOUSE)}
+    assert {name for name, faults in found.items() if "poison" in faults} == {
+        "notification",
+        "analytics",
+        "mail",
+    }
+    assert {name for name, faults in found.items() if "full disk" in faults} == {"orders-db", "auth-db"}
+    assert all(faults[:3] == ["kill", "stop", "pause"] for faults in found.values())
 
 
 def test_containers() -> None:

@@ -72,7 +72,15 @@ def test_what_is_there_again_was_done_twice(changes: dict[str, object], said: st
 
 @pytest.mark.parametrize(
     "changes",
-    [{"lost": 1}, {"twice": 1}, {"errors": 1}, {"recovery": 30.1}, {"recovery": None}, {"accepted": 0}],
+    [
+        {"lost": 1},
+        {"twice": 1},
+        {"errors": 1},
+        {"recovery": 30.1},
+        {"recovery": None},
+        {"accepted": 0},
+        {"complaints": ("no",)},
+    ],
 )
 def test_a_row_is_good_or_not(changes: dict[str, object]) -> None:
     assert ROW.good
