@@ -24,7 +24,7 @@ PATIENCE = 60.0  # seconds that a client tries for
 ATTEMPT = 6.0  # seconds for one attempt
 PAUSES = (0.2, 0.5, 1.0)  # seconds between attempts, the last again and again
 LATER = frozenset({429, 500, 502, 503, 504})
-READ_EVERY = 0.5  # seconds, of each service
+READ_EVERY = 1.0  # seconds, of each service
 MAX_PAGE = 1000
 
 
