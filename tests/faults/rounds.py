@@ -27,6 +27,7 @@ RECOVERY = 30.0  # seconds that a container may take to be back, with everything
 SETTLE = (
     90.0  # seconds for events to arrive after the last order: an attempt that failed waits 5 s, then 30 s
 )
+NO_ANSWER = (AssertionError, IndexError, ValueError, httpx2.HTTPError)  # or half of one, from a busy engine
 CALM = 1.0  # seconds of work before the fault, and after the recovery
 
 
@@ -37,11 +38,18 @@ class Shop:
     node: Node
     application: Application
     people: People
+    sink: str
+    """Where the mail sink is, for the host."""
 
     @classmethod
     def of(cls, live: Live) -> Shop:
         app = application.load(environments.load(live.name, live.project).application, live.project)
-        return cls(Node(live.hosts()[0]["name"]), app, People.of(environment.gateway(live)))
+        node = Node(live.hosts()[0]["name"])
+        address = node.inspect(
+            node.service("mailsink"), "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        )
+        sink = f"http://{address}:{app.services['mailsink'].file.port}"
+        return cls(node, app, People.of(environment.gateway(live)), sink)
 
     @property
     def mailing(self) -> set[str]:
@@ -151,9 +159,9 @@ async def run(shop: Shop, container: str, fault: str, rate: float = RATE) -> Row
                 back = await watch.recovered(load, container, since=time.monotonic())
                 await asyncio.sleep(CALM)
             traces = await watch.settled(load)
+            if container not in shop.mailing:
+                traces = replace(traces, received=await asyncio.to_thread(watch.received, load))
         complaints = await asyncio.to_thread(way.complaints)
-    if container in shop.mailing:
-        traces = replace(traces, received=Counter())
     back = back and back - ended
     return _row(shop.application, container, fault, load, traces, back, ended, complaints)
 
@@ -208,8 +216,8 @@ class Watch:
                     traces = await self.traces(load)
                     if traces.counted and any(not traces.of(each) for each in fresh):
                         return now
-            except (AssertionError, httpx2.HTTPError, TimeoutError):
-                pass  # it cannot be asked yet
+            except NO_ANSWER:
+                pass
             await asyncio.sleep(0.3)
         return None
 
@@ -221,7 +229,7 @@ class Watch:
                 traces = await self.traces(load)
                 if not traces.missing(load.accepted) or time.monotonic() > deadline:
                     return traces
-            except (AssertionError, httpx2.HTTPError):
+            except NO_ANSWER:
                 if time.monotonic() > deadline:
                     raise
             await asyncio.sleep(0.5)
@@ -243,7 +251,7 @@ class Watch:
             mails=Counter(
                 (each["recipient"], each["template"]) for each in mails if each["recipient"] in ours
             ),
-            received=await asyncio.to_thread(self._received, ours),
+            received=Counter(),
             counted=stats["total_orders"],
             amount=stats["total_amount"],
         )
@@ -251,14 +259,12 @@ class Watch:
     async def _get(self, path: str) -> Any:
         return await _get(self._http, self._shop, path)
 
-    def _received(self, ours: set[str]) -> Counter[tuple[str, str]]:
-        node, port = self._shop.node, self._shop.application.services["mailsink"].file.port
-        address = node.inspect(
-            node.service("mailsink"), "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        )
+    def received(self, load: Load) -> Counter[tuple[str, str]]:
+        ours = {each.email for each in load.orders}
         bearer = f"Authorization: Bearer {self._shop.people.admin.token}"
-        url = f"http://{address}:{port}/messages?limit={MAX_PAGE}"
-        said = node.run("curl", "--silent", "--fail", "--max-time", "5", "--header", bearer, url)
+        url = f"{self._shop.sink}/messages?limit={MAX_PAGE}"
+        curl = ["curl", "--silent", "--fail", "--max-time", "15", "--header", bearer, url]
+        said = self._shop.node.run(*curl)
         mails = [(each["recipients"][0], each["subject"]) for each in json.loads(said)]
         return Counter(each for each in mails if each[0] in ours)
 

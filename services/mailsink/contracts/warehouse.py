@@ -86,7 +86,7 @@ def _brief(taken: Taken) -> dict[str, object]:
         "received_at": taken.received_at,
         "sender": taken.sender,
         "recipients": list(taken.recipients),
-        "subject": str(taken.message["subject"] or ""),
+        "subject": taken.subject,
         "size": len(taken.raw),
     }
 
