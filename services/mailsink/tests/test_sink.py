@@ -134,13 +134,13 @@ async def test_what_goes_in_comes_out(sink: Running) -> None:
     assert (await sink.get("/messages?limit=1")).json() == listed.json()[:1]
 
 
-@pytest.mark.parametrize("tls", ["starttls", "tls"])
 def test_a_message_is_read_once_for_all_lists() -> None:
     taken = Memory(10, 10_000).add("a@example.com", [TO], bytes(message(subject="Zamówienie")))
     assert taken.subject == "Zamówienie"
     assert taken.subject is taken.subject
 
 
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
 async def test_our_own_mails(start: Start, tls: str) -> None:
     """The mail service's way of sending, certificate checked."""
     async with start(smtp_tls=tls) as sink:
