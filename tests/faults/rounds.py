@@ -24,9 +24,7 @@ from tests.live import Live
 
 RATE = 5.0  # orders a second
 RECOVERY = 30.0  # seconds that a container may take to be back, with everything that follows from an order
-SETTLE = (
-    90.0  # seconds for events to arrive after the last order: an attempt that failed waits 5 s, then 30 s
-)
+SETTLE = 90.0  # seconds for events after the last order: one that failed waits for 5 s, then for 30 s
 NO_ANSWER = (AssertionError, IndexError, ValueError, httpx2.HTTPError)  # or half of one, from a busy engine
 CALM = 1.0  # seconds of work before the fault, and after the recovery
 
@@ -146,21 +144,18 @@ async def run(shop: Shop, container: str, fault: str, rate: float = RATE) -> Row
     way = FAULTS[fault](shop.node, shop.application, container)
     with way.staged():
         async with client(shop.people.gateway) as http:
-            watch = Watch(shop, http, datetime.now(UTC), await _newest(http, shop))
+            watch = await Watch.begun(shop, http)
             async with Load.running(shop.people, rate) as load:
                 await asyncio.sleep(CALM)
-                begun = time.monotonic()
                 await asyncio.to_thread(way.begin)
                 try:
                     await asyncio.sleep(way.hold)
                 finally:
-                    ended = time.monotonic() if way.hold else begun
+                    ended = time.monotonic()
                     await asyncio.to_thread(way.end)
                 back = await watch.recovered(load, container, since=time.monotonic())
                 await asyncio.sleep(CALM)
-            traces = await watch.settled(load)
-            if container not in shop.mailing:
-                traces = replace(traces, received=await asyncio.to_thread(watch.received, load))
+            traces = await watch.settled(load, sink=container not in shop.mailing)
         complaints = await asyncio.to_thread(way.complaints)
     back = back and back - ended
     return _row(shop.application, container, fault, load, traces, back, ended, complaints)
@@ -206,6 +201,13 @@ class Watch:
         self._since = since
         self._newest = newest  # notification, of before the round
 
+    @classmethod
+    async def begun(cls, shop: Shop, http: httpx2.AsyncClient) -> Watch:
+        watch = cls(shop, http, datetime.now(UTC), 0)
+        for newest in await watch._get("/api/notifications?limit=1"):
+            watch._newest = newest["id"]
+        return watch
+
     async def recovered(self, load: Load, container: str, since: float) -> float | None:
         """When (monotonic seconds) it was healthy and an order placed since had gone all the way, if ever."""
         while (now := time.monotonic()) < since + 2 * RECOVERY:
@@ -221,14 +223,15 @@ class Watch:
             await asyncio.sleep(0.3)
         return None
 
-    async def settled(self, load: Load) -> Traces:
+    async def settled(self, load: Load, *, sink: bool) -> Traces:
         """The traces when nothing is missing of them, or when that has not come about in time."""
         deadline = time.monotonic() + SETTLE
         while True:
             try:
                 traces = await self.traces(load)
                 if not traces.missing(load.accepted) or time.monotonic() > deadline:
-                    return traces
+                    received = await asyncio.to_thread(self._received, load) if sink else Counter()
+                    return replace(traces, received=received)
             except NO_ANSWER:
                 if time.monotonic() > deadline:
                     raise
@@ -256,10 +259,7 @@ class Watch:
             amount=stats["total_amount"],
         )
 
-    async def _get(self, path: str) -> Any:
-        return await _get(self._http, self._shop, path)
-
-    def received(self, load: Load) -> Counter[tuple[str, str]]:
+    def _received(self, load: Load) -> Counter[tuple[str, str]]:
         ours = {each.email for each in load.orders}
         bearer = f"Authorization: Bearer {self._shop.people.admin.token}"
         url = f"{self._shop.sink}/messages?limit={MAX_PAGE}"
@@ -268,16 +268,10 @@ class Watch:
         mails = [(each["recipients"][0], each["subject"]) for each in json.loads(said)]
         return Counter(each for each in mails if each[0] in ours)
 
-
-async def _newest(http: httpx2.AsyncClient, shop: Shop) -> int:
-    found = await _get(http, shop, "/api/notifications?limit=1")
-    return int(found[0]["id"]) if found else 0
-
-
-async def _get(http: httpx2.AsyncClient, shop: Shop, path: str) -> Any:
-    answer = await http.get(path, headers=shop.people.admin.bearer)
-    assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:200]}"
-    return answer.json()
+    async def _get(self, path: str) -> Any:
+        answer = await self._http.get(path, headers=self._shop.people.admin.bearer)
+        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:200]}"
+        return answer.json()
 
 
 def table(rows: Sequence[Row]) -> str:
