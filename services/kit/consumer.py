@@ -235,7 +235,8 @@ class Consumer:
             except Exception as error:
                 if exhausted(error):
                     # It answers, and has no room for any event: to bury them all would help nobody.
-                    log.warning("consumer waits for the database", queue=self._queue, reason=str(error)[:300])
+                    reason = str(error).partition("\n")[0]
+                    log.warning("consumer waits for the database", queue=self._queue, reason=reason)
                     await _within(over, pause)
                     pause = min(pause * 2, MAX_PAUSE)
                 elif await self._database_answers():
