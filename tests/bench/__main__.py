@@ -33,7 +33,6 @@ HOSTS = (
     "import sys; from hostwright import environments; from hostwright.hosts import engine;"
     " engine.up(environments.load(sys.argv[1]))"
 )
-PARTS = ("phases", "services", "analytics")
 ANALYTICS_MS = 200  # at most, for the stats of a million orders
 
 Say = Callable[[str], None]
@@ -43,35 +42,12 @@ def main() -> int:
     """Measure, print a table, keep the JSON; 1 when a step did not end well."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5, help="of load on each request (%(default)s)")
-    parser.add_argument("--only", choices=PARTS, help="one part (default: all); phases has the gateway")
+    parser.add_argument("--only", choices=PARTS, help="a part (default: all); phases has the gateway")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench.json", help="the JSON")
     given = parser.parse_args()
-    wanted = [given.only] if given.only else list(PARTS)
     found: dict[str, Any] = {}
-    if "phases" in wanted:
-        with tempfile.TemporaryDirectory() as folder:
-            found |= phases(Path(folder), given.seconds, lambda text: print(text, file=sys.stderr))
-        print(table(found), end="\n\n")
-        print(gateway.table(found["gateway"]), end="\n\n")
-        found["gateway"] = asdict(found["gateway"]) | {"good": found["gateway"].good}
-    if "services" in wanted:
-        figures = services.measure(given.seconds)
-        plain = services.measure(given.seconds, server=services.uvicorn)
-        found["services"] = {"command": "python -m tests.bench.services"} | {
-            "figures": [asdict(each) for each in figures],
-            "plain": [asdict(each) for each in plain],
-        }
-        print(
-            "each service by itself: python -m tests.bench.services; plain: with --plain, uvicorn as it comes"
-        )
-        print(services.table(figures, plain), end="\n\n")
-    if "analytics" in wanted:
-        stats = analytics.measure(analytics.ORDERS, times=10)
-        found["analytics"] = {"command": "python -m tests.bench.analytics"} | {
-            "figures": [asdict(each) for each in stats]
-        }
-        print(f"analytics over {analytics.ORDERS:,} orders: python -m tests.bench.analytics")
-        print(analytics.table(stats), end="\n\n")
+    for part in [given.only] if given.only else list(PARTS):
+        found |= PARTS[part](given.seconds)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=2) + "\n")
     print(f"figures: {given.out}")
@@ -85,9 +61,38 @@ def missing(found: dict[str, Any]) -> Iterator[str]:
     """The targets that were measured and not met."""
     if "gateway" in found and not found["gateway"]["good"]:
         yield "through the gateway: memory, feed or errors"
+    for each in found.get("services", {}).get("figures", ()):
+        if each["errors"]:
+            yield f"{each['name']}: {each['errors']} errors"
     for each in found.get("analytics", {}).get("figures", ()):
         if each["name"].startswith("stats") and each["median_ms"] > ANALYTICS_MS:
             yield f"analytics, {each['name']}: {each['median_ms']:.0f} ms, at most {ANALYTICS_MS}"
+
+
+def _phases(seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = phases(Path(folder), seconds, lambda text: print(text, file=sys.stderr))
+    through: gateway.Found = found["gateway"]
+    print(f"phases: python -m tests.bench --only phases\n{table(found)}\n\n{gateway.table(through)}\n")
+    return found | {"gateway": asdict(through) | {"good": through.good}}
+
+
+def _services(seconds: float) -> dict[str, Any]:
+    ours, plain = services.measure(seconds), services.measure(seconds, server=services.uvicorn)
+    command = "python -m tests.bench.services"
+    print(f"each service by itself: {command}; plain, which is uvicorn as it comes: {command} --plain")
+    print(services.table(ours, plain), end="\n\n")
+    figures = {"figures": [asdict(each) for each in ours], "plain": [asdict(each) for each in plain]}
+    return {"services": {"command": command, **figures}}
+
+
+def _analytics(_seconds: float) -> dict[str, Any]:
+    command, found = "python -m tests.bench.analytics", analytics.measure(analytics.ORDERS, times=10)
+    print(f"analytics over {analytics.ORDERS:,} orders: {command}\n{analytics.table(found)}\n")
+    return {"analytics": {"command": command, "figures": [asdict(each) for each in found]}}
+
+
+PARTS = {"phases": _phases, "services": _services, "analytics": _analytics}
 
 
 def phases(folder: Path, load: float, say: Say) -> dict[str, Any]:
@@ -131,6 +136,7 @@ def phases(folder: Path, load: float, say: Say) -> dict[str, Any]:
         clock("second run by hand", hand, *flat, env=defaults)
         clock("proof", ours, _program("hostwright"), "proof")
         clock("second up", ours, _program("hostwright"), "up")
+        hand.hostwright("down", "--data", "--yes")  # it would idle beside what is measured
         say("through the gateway")
         through = gateway.measure(ours, load)
     finally:
