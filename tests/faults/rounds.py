@@ -100,10 +100,11 @@ class Traces:
     def of(self, order: Order) -> list[str]:
         """What is missing of an accepted order."""
         found = self.orders.get(order.email, [])
-        status = "confirmed" if order.confirmed else "new"
+        # Nobody knows about one whose confirmation was sent, and never answered.
+        statuses = {"confirmed"} if order.confirmed else {"new", "confirmed"}
         wanted = {
             "the order": any(
-                each["id"] == order.id and each["status"] == status and each["total_amount"] == order.amount
+                each["id"] == order.id and each["status"] in statuses and each["total_amount"] == order.amount
                 for each in found
             ),
             "its notification": self.notified[order.id or 0, "new"],

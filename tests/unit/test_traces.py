@@ -52,6 +52,7 @@ def test_an_order_that_nobody_confirmed_has_less_to_show() -> None:
         mails=Counter({(ORDER.email, "order_placed"): 1}),
     )
     assert traces.missing([replace(ORDER, confirmed=False)]) == []
+    assert WHOLE.missing([replace(ORDER, confirmed=False)]) == [], "it was confirmed, and the answer was lost"
 
 
 @pytest.mark.parametrize(
