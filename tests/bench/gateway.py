@@ -177,7 +177,8 @@ def table(found: Found) -> str:
         f"through the gateway: {found.command}, load average {found.load_average:.1f} at its end",
         f"{'application, idle':<28}{idle:>8.0f} MiB (at most {IDLE_MIB})",
         f"{'order to desktop, p99':<28}{found.feed.p99_ms:>8.0f} ms (at most {FEED_MS}; p50 "
-        f"{found.feed.p50_ms:.0f} ms; {found.feed.heard} of {found.feed.orders} heard, {found.feed.refused} refused, "
+        f"{found.feed.p50_ms:.0f} ms; {found.feed.heard} of {found.feed.orders} heard, "
+        f"{found.feed.refused} refused, "
         f"{found.feed.rate:.0f} a second)",
         "",
         f"{'':28}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'errors':>8}  CPU us a request",
