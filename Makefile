@@ -6,6 +6,7 @@ SHELL := /bin/bash
 TOPOLOGY ?= single
 DRIVER ?= container
 APP ?= warehouse
+OBSERVABILITY ?=
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,8 +27,8 @@ $(VENV)/.done: requirements.lock requirements.uv
 venv: $(VENV)/.done ## The Python environment, from the lock
 
 .PHONY: lab
-lab: venv ## A host, its application and the proof, on this machine (TOPOLOGY= DRIVER= APP=)
-	$(BIN)/hostwright lab --topology $(TOPOLOGY) --driver $(DRIVER) --app $(APP)
+lab: venv ## A host, its application and the proof, on this machine (TOPOLOGY= DRIVER= APP= OBSERVABILITY=1)
+	$(BIN)/hostwright lab --topology $(TOPOLOGY) --driver $(DRIVER) --app $(APP) $(if $(OBSERVABILITY),--observability)
 
 .PHONY: lint
 lint: venv ## Every linter
@@ -41,8 +42,43 @@ test: venv ## Lint and every test that fits into half an hour
 test-full: venv ## The slow ones too: virtual machines, a kill in each phase
 	bash tests/run --full
 
+.PHONY: molecule
+molecule: venv ## A role's scenario, from nothing (ROLE=; all of them without)
+	$(BIN)/hostwright lab --only-mirror
+	$(BIN)/pytest tests/roles/test_molecule.py $(if $(ROLE),-k "test_molecule[$(ROLE)]")
+
+.PHONY: roles
+roles: ## The roles there are, as JSON
+	@$(PYTHON) -c 'import json, pathlib; print(json.dumps(sorted(each.name for each in pathlib.Path("roles").iterdir())))'
+
+.PHONY: images
+images: venv ## Every service's image: into the lab's mirror; with REGISTRY= TAG= into another, named by digest in dist/
+ifdef REGISTRY
+	@mkdir -p dist
+	$(BIN)/python -m lab.publish $(REGISTRY) $(TAG) | tee dist/images.json
+else
+	$(BIN)/hostwright lab --only-mirror
+endif
+
+.PHONY: dist
+dist: venv ## What a release is made of (TAG= is checked against the version)
+	TAG=$(TAG) bash .ci/dist
+
+.PHONY: pictures
+pictures: venv ## The documentation's pictures anew, from a run of their own
+	$(BIN)/hostwright lab --only-mirror
+	$(BIN)/pytest tests/journeys --screenshots docs/images
+
+.PHONY: ci
+ci: test dist ## What the workflows run: lint, images, every test, each role's scenario, a release's files
+
+.PHONY: faults
+faults: venv ## Each container fails in every way while orders come in: none lost, none twice
+	$(BIN)/hostwright lab --only-mirror
+	$(BIN)/python -m tests.faults
+
 .PHONY: bench
-bench: venv ## Every phase measured, as text and JSON
+bench: venv ## Phases, requests, memory, analytics measured, as text and JSON
 	$(BIN)/python -m tests.bench
 
 .PHONY: lock

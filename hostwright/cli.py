@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from fabric import Config
 from fabric.main import Fab
@@ -27,12 +26,16 @@ from hostwright import (
     doctor,
     environments,
     graph,
+    loglines,
     paths,
     proof,
+    releases,
     remote,
     render,
     scaffold,
     secrets,
+    status,
+    support,
     toolchain,
 )
 from hostwright.environments import Environment
@@ -57,6 +60,7 @@ JSON = "print JSON for a program to read"
         "host": "static driver: NAME=ADDRESS of a machine that exists; once a host",
         "user": "login user of the hosts",
         "mirror": "a YAML file of variables that say where artefacts come from",
+        "components": "what watches the application: names with commas between, or all",
     },
 )
 def init(
@@ -69,6 +73,7 @@ def init(
     host: Sequence[str] | None = None,
     user: str = "opensuse",
     mirror: str = "",
+    components: str = "",
 ) -> None:
     """Make a project of your own: hostwright init shop --driver static --host web1=192.0.2.10"""
     target = Path(directory).expanduser().resolve()
@@ -81,6 +86,7 @@ def init(
         host or (),
         user,
         Path(mirror).expanduser() if mirror else None,
+        _listed(components),
     )
     for path in written:
         print(path)
@@ -130,6 +136,7 @@ def toolchain_(_: Context, exports: bool = False) -> None:
         "driver": "container or libvirt",
         "app": "the application",
         "only-mirror": "build and serve the mirror, and stop there",
+        "observability": "with all that watches the application",
     },
 )
 def lab(
@@ -138,9 +145,10 @@ def lab(
     driver: str = "container",
     app: str = "warehouse",
     only_mirror: bool = False,
+    observability: bool = False,
 ) -> None:
     """Build a mirror and a proven environment on this machine, from nothing: hostwright lab"""
-    deploy.lab(topology, driver, app, only_mirror)
+    deploy.lab(topology, driver, app, only_mirror, observability)
 
 
 @task(name="up", help={"environment": ENVIRONMENT, "verbose": "show Ansible's output as it comes"})
@@ -162,19 +170,28 @@ def plan(_: Context, environment: str = "") -> None:
         "app": "the application: a name or a path",
         "out": "the folder to write to (secrets for a developer's use are made there, mode 0600)",
         "image": "NAME=REFERENCE of an image, in place of the default; repeatable",
+        "components": "what watches the application: names with commas between, or all",
     },
     iterable=["image"],
 )
 def render_(
-    _: Context, app: str = "warehouse", out: str = "build/compose", image: Sequence[str] | None = None
+    _: Context,
+    app: str = "warehouse",
+    out: str = "build/compose",
+    image: Sequence[str] | None = None,
+    components: str = "",
 ) -> None:
     """Write what would run, ready for `docker compose up`: hostwright render --out build/compose"""
     given = image or ()
     images = dict(pair.split("=", 1) for pair in given if "=" in pair)
     if len(images) != len(given):
         raise BadInput("an image without a name", where="--image", fix="--image NAME=REFERENCE")
-    for path in render.write(Path(out), application.load(app), images):
+    for path in render.write(Path(out), application.load(app, components=_listed(components)), images):
         print(path)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 @task(
@@ -192,41 +209,38 @@ def graph_(_: Context, app: str = "warehouse", format: str = "svg", out: str = "
         print(picture)
 
 
-@task(name="proof", help={"environment": ENVIRONMENT, "json": JSON})
-def proof_(_: Context, environment: str = "", json: bool = False) -> None:
-    """Prove every host and every port: hostwright proof"""
-    result = proof.run(environments.load(environment), quiet=json)
+@task(
+    name="proof",
+    help={
+        "environment": ENVIRONMENT,
+        "json": JSON,
+        "contracts": "run the application's contract tests too; the users and orders that they make stay",
+    },
+)
+def proof_(_: Context, environment: str = "", json: bool = False, contracts: bool = False) -> None:
+    """Prove every host and every port: hostwright proof [--contracts]"""
+    result = proof.run(environments.load(environment), quiet=json, contracts=contracts)
     if json:
         print(jsonlib.dumps(result.as_dict(), indent=2))
     if not result.ok:
-        raise Failure(
-            f"{result.failed} of {result.total} proofs failed", where=str(result.page), fix="see the page"
+        failed = f"{result.failed} of {result.total} proofs failed"
+        unseen = (
+            f", {result.lines_failed} of {len(result.lines)} lines of the document" if result.lines else ""
         )
+        raise Failure(failed + unseen, where=str(result.page), fix="see the page")
 
 
 @task(name="status", help={"environment": ENVIRONMENT, "json": JSON})
-def status(_: Context, environment: str = "", json: bool = False) -> None:
-    """Show hosts and containers: hostwright status"""
+def status_(_: Context, environment: str = "", json: bool = False) -> None:
+    """Show hosts, containers and firing alerts: hostwright status"""
     chosen = environments.load(environment)
-    rows: list[dict[str, Any]] = []
-    for host in engine.outputs(chosen):
-        rows += remote.containers(chosen, host)
+    found = status.look(chosen, engine.outputs(chosen))
     if json:
-        print(jsonlib.dumps(rows, indent=2))
+        print(jsonlib.dumps(found.as_dict(), indent=2))
     else:
-        columns = ("host", "service", "state", "health", "image")
-        table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
-    bad = [row["service"] for row in rows if not _well(row)]
-    if bad or not rows:
-        fix = "hostwright logs --service NAME" if bad else "hostwright up"
-        raise Failure(f"not well: {', '.join(bad) or 'nothing runs'}", fix=fix)
-
-
-def _well(row: dict[str, Any]) -> bool:
-    """A job that ended with 0 is well; anything else must run and not be unhealthy."""
-    if row["state"] == "exited":
-        return bool(row["exit"] == 0)
-    return bool(row["state"] == "running" and row["health"] in ("", "healthy"))
+        for columns, rows in found.tables():
+            table(columns, rows)
+    found.require_well()
 
 
 @task(
@@ -236,11 +250,30 @@ def _well(row: dict[str, Any]) -> bool:
         "service": "one service only",
         "follow": "keep printing",
         "tail": "last lines of each",
+        "request": "all that was written about one request, by the id that its answer has as X-Request-ID",
+        "json": f"with --request: {JSON}",
     },
 )
-def logs(_: Context, environment: str = "", service: str = "", follow: bool = False, tail: int = 100) -> None:
+def logs(
+    _: Context,
+    environment: str = "",
+    service: str = "",
+    follow: bool = False,
+    tail: int = 100,
+    request: str = "",
+    json: bool = False,
+) -> None:
     """Print the application's logs: hostwright logs --service orders --follow"""
     chosen = environments.load(environment)
+    if request:
+        if follow:
+            raise BadInput(
+                "a request is over: there is nothing to follow", fix="take --follow or --request out"
+            )
+        _logs_of_request(chosen, request, service, json)
+        return
+    if json:
+        raise BadInput("--json is for the lines of one request", fix="add --request ID, or take --json out")
     for host in engine.outputs(chosen):
         if service:
             _check_service(chosen, host, service)
@@ -254,21 +287,97 @@ def logs(_: Context, environment: str = "", service: str = "", follow: bool = Fa
         remote.compose(chosen, host, arguments, stream=True)
 
 
+def _logs_of_request(environment: Environment, request: str, service: str, json: bool) -> None:
+    lines = [
+        line
+        for line in loglines.find(environment, engine.outputs(environment), request)
+        if service in ("", line.service)
+    ]
+    if json:
+        print(jsonlib.dumps([line.as_dict() for line in lines], indent=2))
+    else:
+        for line in lines:
+            print(line)
+    if not lines:
+        raise Failure(
+            f"no log line of request {request}", fix="is it the X-Request-ID of an answer, and not too old?"
+        )
+
+
 def _check_service(environment: Environment, host: HostRecord, service: str) -> None:
     """Raise BadInput unless the host has a container of the service."""
     known = sorted({row["service"] for row in remote.containers(environment, host)})
     scaffold.check_choice("service", service, known)
 
 
+@task(
+    name="support-bundle",
+    help={"environment": ENVIRONMENT, "out": "the archive to write (default: here, by name and time)"},
+)
+def support_bundle(_: Context, environment: str = "", out: str = "") -> None:
+    """Gather what a maintainer asks for, secrets removed: hostwright support-bundle"""
+    path = support.write(environments.load(environment), Path(out).expanduser() if out else None, say)
+    print(path)
+    say("secrets are removed; names and addresses of people and machines are not: look before you send it")
+
+
 @task(name="restart", positional=["service"], help={"service": "the service", "environment": ENVIRONMENT})
 def restart(_: Context, service: str, environment: str = "") -> None:
-    """Restart one service and wait until it is healthy: hostwright restart orders"""
+    """Restart a service, instance by instance, until all are healthy: hostwright restart orders"""
     chosen = environments.load(environment)
-    for host in engine.outputs(chosen):
+    hosts = engine.outputs(chosen)
+    for host in hosts:
         _check_service(chosen, host, service)
-        remote.compose(chosen, host, ["restart", service])
-        remote.compose(chosen, host, ["up", "--detach", "--wait", "--no-recreate", service])
+    releases.restart(chosen, [service])
+    for host in hosts:
         print(f"{host.name}: {service} restarted")
+
+
+@task(name="releases", help={"environment": ENVIRONMENT, "json": JSON})
+def releases_(_: Context, environment: str = "", json: bool = False) -> None:
+    """List what ran well and can be returned to: hostwright releases"""
+    chosen = environments.load(environment)
+    rows = [
+        {"host": host.name, **each}
+        for host in engine.outputs(chosen)
+        for each in releases.known(chosen, host)
+    ]
+    if json:
+        print(jsonlib.dumps(rows, indent=2))
+        return
+    table(
+        ("host", "release", "deployed", "state", "digest", "other images than in the one before"),
+        [
+            (
+                row["host"],
+                str(row["release"] or "-"),
+                row["deployed"][:19].replace("T", " "),
+                row["state"],
+                row["digest"],
+                ", ".join(releases.changed(rows, row)),
+            )
+            for row in rows
+        ],
+    )
+
+
+@task(
+    name="rollback",
+    help={
+        "release": "its number (default: the last that ran well, which is the one before when all is well)",
+        "force": "although databases have been migrated since; they stay as they are",
+        "environment": ENVIRONMENT,
+    },
+)
+def rollback(_: Context, release: str = "", force: bool = False, environment: str = "") -> None:
+    """Return to a release that ran well, and drop no request: hostwright rollback 6"""
+    chosen, asked = environments.load(environment), releases.number(release)
+    hosts = engine.outputs(chosen)
+    releases.rollback(chosen, hosts, asked, force)
+    for host in hosts:
+        current = next(each for each in releases.known(chosen, host) if each["state"] == "current")
+        print(f"{host.name}: release {current['release']} of {current['deployed'][:19].replace('T', ' ')}")
+    say("databases stay as they are: migrations only go forward; hostwright up goes forward again")
 
 
 @task(
@@ -279,7 +388,7 @@ def restart(_: Context, service: str, environment: str = "") -> None:
 def rotate(_: Context, names: str, environment: str = "") -> None:
     """Make secrets anew, for the next `up` to deliver: hostwright rotate rabbitmq_password"""
     chosen = environments.load(environment)
-    app = application.load(chosen.application, chosen.project)
+    app = application.load(chosen.application, chosen.project, chosen.components)
     for name in secrets.rotate(chosen, app, names.split(",")):
         print(name)
     say("next: hostwright up delivers them; until then the hosts go on with the old ones")
@@ -356,7 +465,12 @@ class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
 
 
 def _gathered(arguments: list[str]) -> list[str]:
-    """`rotate A B -e C` as `rotate A,B -e C`: invoke takes one value at a place, and the next for a verb."""
+    """`rotate A B -e C` as `rotate A,B -e C`: invoke takes one value at a place, and the next for a verb.
+
+    And `rollback 6` as `rollback --release=6`, since a value that may be left out has no place for it.
+    """
+    if arguments[1:2] == ["rollback"] and arguments[2:3] and not arguments[2].startswith("-"):
+        return [*arguments[:2], f"--release={arguments[2]}", *arguments[3:]]
     if arguments[1:2] != ["rotate"]:
         return arguments
     names, options = [], []
@@ -373,7 +487,7 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status, logs, restart, rotate, ssh, down,
+        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, ssh, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

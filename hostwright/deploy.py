@@ -29,7 +29,7 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     Raises BadInput before anything is touched, Failure when a phase does not end well.
     """
     phases = phases or Phases()
-    application.load(environment.application)
+    application.load(environment.application, components=environment.components)
     with phases.phase("toolchain", "Toolchain"):
         toolchain.ensure()
     with phases.phase("hosts", "Hosts") as note:
@@ -39,7 +39,7 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     _keep_authority(environment)
     with phases.phase("proof", "Proof") as note:
         result = proof.run(environment)
-        note.result = f"{result.total - result.failed} of {result.total} hold"
+        note.result = f"{result.holds} of {result.total} hold"
     phases.save(environment.state / "phases.json")
     phases.console.print(f"page: {result.page}")
     if not result.ok:
@@ -76,7 +76,7 @@ def _keep_authority(environment: Environment) -> None:
 
 def plan(environment: Environment) -> None:
     """What Pulumi and Ansible would change; neither changes anything."""
-    application.load(environment.application)
+    application.load(environment.application, components=environment.components)
     toolchain.ensure()
     print(engine.preview(environment))
     if not engine.outputs(environment):
@@ -102,7 +102,7 @@ def down(environment: Environment, data: bool) -> None:
         secrets.forget(environment.name, environment.project)
 
 
-def lab(topology: str, driver: str, app: str, only_mirror: bool = False) -> None:
+def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observability: bool = False) -> None:
     """The mirror, an environment that draws on it, and `up`."""
     scaffold.check_choice("topology", topology, scaffold.TOPOLOGIES)
     scaffold.check_choice("driver", driver, ("container", "libvirt"))
@@ -118,17 +118,17 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False) -> None
         toolchain.ensure(note)
     with phases.phase("mirror", "Mirror") as note:
         workshop.ensure_requirements(note)
-        mirror = workshop.build(note, qcow2=driver == "libvirt")
+        mirror = workshop.build(note, qcow2=driver == "libvirt", components=observability)
         workshop.serve()
         if driver == "libvirt":
             importlib.import_module("lab.libvirtd").ensure()
     if only_mirror:
         return
-    environment = lab_environment(topology, driver, app, mirror)
+    environment = lab_environment(topology, driver, app, mirror, "all" if observability else "")
     up(environment, phases=phases)
 
 
-def lab_environment(topology: str, driver: str, app: str, mirror: Any) -> Environment:
+def lab_environment(topology: str, driver: str, app: str, mirror: Any, components: str = "") -> Environment:
     """Write the settings of lab-TOPOLOGY for this machine's mirror; its secrets, when it has some, stay."""
     name = f"lab-{topology}"
     project = paths.toolkit()
@@ -136,6 +136,7 @@ def lab_environment(topology: str, driver: str, app: str, mirror: Any) -> Enviro
     key = scaffold.ensure_key(name)
     settings: dict[str, Any] = {
         "application": app,
+        **({"components": components} if components else {}),
         "topology": topology,
         "driver": driver,
         "ssh": {

@@ -26,6 +26,12 @@ class Environment:
         return str(self.settings.get("application", "warehouse"))
 
     @property
+    def components(self) -> list[str] | str:
+        """Components of the application that are switched on: names, or "all"."""
+        found: list[str] | str = self.settings.get("components") or []
+        return found
+
+    @property
     def driver(self) -> str:
         return str(self.settings.get("driver", ""))
 

@@ -40,12 +40,13 @@ def run(
     on_task: Callable[[str], None] = lambda _: None,
     echo: bool = False,
 ) -> Recap:
-    """Run one playbook against inventories/ENVIRONMENT of the project.
+    """Run one playbook, a file or one of a collection, against inventories/ENVIRONMENT of the project.
 
     Raises Failure with the failed task's own words when Ansible does not end well.
     """
     program = Path(sys.executable).parent / "ansible-playbook"
-    log = paths.state(environment) / "log" / f"{Path(playbook).stem}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    name = Path(playbook).name.removesuffix(".yml").rpartition(".")[2]  # of a file, or of a collection
+    log = paths.state(environment) / "log" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(program), "-i", f"inventories/{environment}", playbook, *options]
     env = pulumi_env() | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"}
@@ -81,8 +82,7 @@ def run(
                 trouble.append(line.rstrip())
     if process.returncode != 0:
         raise Failure(
-            f"{Path(playbook).name} failed at: {task or 'start'}\n"
-            + "\n".join(f"    {line}" for line in trouble[:40]),
+            f"{name}.yml failed at: {task or 'start'}\n" + "\n".join(f"    {line}" for line in trouble[:40]),
             where=str(log),
             fix="mend what the task says and run the same command again; what is done is not done twice",
         )

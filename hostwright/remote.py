@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
 from fabric import Config, Connection
+from paramiko import SSHException
 
 from hostwright import application
 from hostwright.environments import Environment
@@ -72,16 +73,31 @@ def connect(environment: Environment, host: HostRecord) -> Connection:
 
 
 def compose(
-    environment: Environment, host: HostRecord, arguments: Sequence[str], stream: bool = False
+    environment: Environment,
+    host: HostRecord,
+    arguments: Sequence[str],
+    stream: bool = False,
+    matching: str = "",
 ) -> str:
-    """Run `docker compose ARGUMENTS` for the application on its host; its output, or streamed as it comes.
+    """Run `docker compose ARGUMENTS` for the application on its host, as `run` does.
 
-    Raises Failure with the command's own error text.
+    `matching`: only lines with this in them leave the host.
     """
     folder = f"/etc/hostwright/{application.load(environment.application, environment.project).name}"
     command = shlex.join(
         ["sudo", "docker", "compose", "--ansi=never", "--project-directory", folder, *arguments]
     )
+    if matching:
+        chosen = f"{command} | {{ grep --fixed-strings -- {shlex.quote(matching)} || test $? = 1; }}"
+        command = shlex.join(["bash", "-o", "pipefail", "-c", chosen])
+    return run(environment, host, command, stream)
+
+
+def run(environment: Environment, host: HostRecord, command: str, stream: bool = False) -> str:
+    """Run a command of the shell there; its output, or streamed as it comes.
+
+    Raises Failure with the command's own error text.
+    """
     with connect(environment, host) as connection:
         try:
             result = connection.run(
@@ -91,7 +107,7 @@ def compose(
                 in_stream=False,
                 out_stream=Plain(sys.stdout) if stream else None,
             )
-        except OSError as error:
+        except (OSError, SSHException) as error:
             raise Failure(
                 f"{host.name} does not answer: {error}", fix="hostwright status; hostwright up"
             ) from None

@@ -48,14 +48,15 @@ def create(
     hosts: Sequence[str] = (),
     user: str = "opensuse",
     mirror: Path | None = None,
+    components: Sequence[str] = (),
 ) -> list[Path]:
     """Write the project's files; an existing project gains the environment, and no file is overwritten.
 
     `hosts`: `name=address` of machines that exist already (driver static). `mirror`: a YAML file of role
-    variables that say where artefacts come from. Returns the files written. Raises BadInput before
-    anything is written.
+    variables that say where artefacts come from. `components`: those of the application that are switched on.
+    Returns the files written. Raises BadInput before anything is written.
     """
-    settings = _settings(environment, driver, topology, app, hosts, user)
+    settings = _settings(environment, driver, topology, app, hosts, user, components)
     variables = _variables(mirror)
     key = ensure_key(environment)
     settings["ssh"] = {
@@ -143,7 +144,13 @@ def check_choice(what: str, given: str, known: Sequence[str]) -> None:
 
 
 def _settings(
-    environment: str, driver: str, topology: str, app: str, hosts: Sequence[str], user: str
+    environment: str,
+    driver: str,
+    topology: str,
+    app: str,
+    hosts: Sequence[str],
+    user: str,
+    components: Sequence[str],
 ) -> dict[str, Any]:
     if not NAME.match(environment):
         raise BadInput(
@@ -153,8 +160,10 @@ def _settings(
         )
     check_choice("driver", driver, DRIVERS)
     check_choice("topology", topology, TOPOLOGIES)
-    application.load(app)
+    application.load(app, components=components)
     settings: dict[str, Any] = {"application": app, "topology": topology, "driver": driver}
+    if components:
+        settings["components"] = "all" if [*components] == ["all"] else [*components]
     if hosts and driver != "static":
         raise BadInput(
             f"the driver {driver} makes its hosts itself", where="--host", fix="add --driver static"

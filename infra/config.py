@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import pulumi
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     IPvAnyAddress,
@@ -37,6 +39,7 @@ INNER_NETWORKS = {
 LEAST = {"single": {"memory": 1024, "disk": 8}, "cluster": {"memory": 4096, "disk": 20}}
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+Components = Annotated[list[Name], BeforeValidator(lambda given: ["all"] if given == "all" else given)]
 User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 
 
@@ -129,6 +132,7 @@ class Settings(Section):
 
     environment: Name
     application: str = "warehouse"
+    components: Components = Field(default_factory=list)
     topology: str = "single"
     driver: str
     keep_data: bool = True
@@ -150,6 +154,8 @@ def load(environment: str) -> Settings:
     config = pulumi.Config("hostwright")
     values: dict[str, Any] = {name: config.get(name) for name in ("application", "topology", "driver")}
     values["keepData"] = config.get_bool("keepData")
+    components = config.get("components") or ""
+    values["components"] = json.loads(components) if components.startswith("[") else components
     values |= {name: config.get_object(name) for name in SECTIONS}
     return parse(environment, values)
 
@@ -164,7 +170,7 @@ def parse(environment: str, values: Mapping[str, Any], folder: Path | None = Non
     where = f"infra/Pulumi.{environment}.yaml"
     given = {
         name: values[name]
-        for name in ("application", "topology", "driver", "keepData", *SECTIONS)
+        for name in ("application", "components", "topology", "driver", "keepData", *SECTIONS)
         if values.get(name) not in (None, {}, "")
     }
     _choice(where, "driver", given.get("driver"), DRIVERS)

@@ -21,5 +21,6 @@ def run() -> None:
         topology=settings.topology,
         driver=settings.driver,
         application=settings.application,
+        components=settings.components,
     )
     pulumi.export("environment", record.model_dump())

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -23,10 +23,16 @@ from hostwright.application.file import DOCKERFILES
 from hostwright.errors import Failure
 from lab import oci, registry, rootfs
 from lab.parts import discard, key, part, run, scratch
+from lab.programs import program
 from lab.tree import EPOCH, inside, unpacked
 from lab.wheels import wheels
 
 BASES = ("python", "postgres", "rabbitmq", "nginx")
+# What watches an application, as Debian has it or of Go modules; what neither has is declared, not deployed.
+COMPONENTS = (
+    "prometheus", "alertmanager", "node-exporter", "postgres-exporter", "blackbox-exporter",
+    "nginx-prometheus-exporter", "opentelemetry-collector-contrib", "loki", "jaeger",
+)  # fmt: skip
 PROJECT = "hostwright"
 # What is built -> its Dockerfile, what goes in beside the own folder, the images it stands on.
 KINDS = {
@@ -35,6 +41,10 @@ KINDS = {
 }
 
 _HERE = Path(__file__).parent / "images"
+_IDS = {
+    "passwd": "root:x:0:0:root:/root:/sbin/nologin\nprogram:x:{uid}:{uid}::/:/sbin/nologin\n",
+    "group": "root:x:0:\nprogram:x:{uid}:\n",
+}
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CREATED = "2024-01-01T00:00:00Z"
 # What a package manager leaves behind: different at every build, useless in an image. A * passes slashes too.
@@ -47,44 +57,59 @@ _LEAVINGS = (
 )  # fmt: skip
 
 
-def build() -> dict[str, str]:
+def build(components: bool = False) -> dict[str, str]:
     """Have every image in the registry, which must be running: name -> `hostwright/NAME:TAG@sha256:...`.
 
-    What is unchanged is neither built nor pushed again.
+    Those of components only where they are asked for. What is unchanged is neither built nor pushed again.
     """
+    wanted = BASES + (COMPONENTS if components else ())
     with ThreadPoolExecutor(2) as pool:
-        bases = dict(zip(BASES, pool.map(pushed, BASES), strict=True))
-    return bases | services(bases)
+        made = dict(zip(wanted, pool.map(pushed, wanted), strict=True))
+    return made | services(made)
 
 
 def pushed(name: str) -> str:
     """Have one base image in the registry, and give its reference there."""
     place = f"{PROJECT}/{name}"
-    tag = str(_recipe(name)["tag"])
+    tag = str(recipe(name)["tag"])
     return f"{place}:{tag}@{registry.push(base(name), place, tag)}"
 
 
 def base(name: str) -> Path:
-    """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/."""
-    folder, recipe, userland = _HERE / name, _recipe(name), rootfs.base()
-    beneath = _layer("userland", partial(_copy, userland), userland.name)
-    own = _layer(name, partial(_install, folder), userland.name, folder / "build.sh", folder / "root")
+    """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/.
+
+    One that says `program:` is made by program.sh with these arguments; one that says `module:` is one layer
+    of what is built from Go modules, as upstream's images of static programs are.
+    """
+    folder, described = _HERE / name, recipe(name)
+    if "module" in described:
+        binary = program(described["module"]["name"])
+        made_of = {
+            binary.name: _layer(name, partial(_place, described, binary), binary.name, folder / "image.yml")
+        }
+    else:
+        userland = rootfs.base()
+        arguments = [str(each) for each in described.get("program", ())]
+        script = _HERE / "program.sh" if arguments else folder / "build.sh"
+        install = partial(_install, folder, script, arguments)
+        made_of = {
+            f"userland {userland.name}": _layer("userland", partial(_copy, userland), userland.name),
+            f"lab/images/{name}": _layer(name, install, userland.name, script, folder / "root", *arguments),
+        }
 
     def make(target: Path) -> None:
-        config: dict[str, Any] = {**recipe["config"]}
+        config: dict[str, Any] = {"Env": [], **described["config"]}
         if not any(each.startswith("PATH=") for each in config["Env"]):
             config["Env"] = [_PATH, *config["Env"]]
         config["Labels"] = {
-            "org.opencontainers.image.title": recipe["title"],
-            "org.opencontainers.image.version": str(recipe["tag"]),
+            "org.opencontainers.image.title": described["title"],
+            "org.opencontainers.image.version": str(described["tag"]),
             "org.opencontainers.image.vendor": "hostwright lab",
         }
-        history = (f"userland {userland.name}", f"lab/images/{name}")
-        oci.image(target, (beneath, own), config, history, _CREATED)
+        oci.image(target, tuple(made_of.values()), config, tuple(made_of), _CREATED)
 
-    return part(
-        f"{name}.oci", make, beneath.digest, own.digest, folder / "image.yml", Path(oci.__file__), quiet=True
-    )
+    digests = [each.digest for each in made_of.values()]
+    return part(f"{name}.oci", make, *digests, folder / "image.yml", Path(oci.__file__), quiet=True)
 
 
 def services(bases: Mapping[str, str], folder: Path | None = None) -> dict[str, str]:
@@ -94,16 +119,15 @@ def services(bases: Mapping[str, str], folder: Path | None = None) -> dict[str, 
     (default: the toolkit's). KEY names all that went into an image: one of a known key is not built again.
     """
     folder = folder or paths.toolkit() / "services"
-    described = [yaml.safe_load(each.read_text()) for each in sorted(folder.glob("*/service.yml"))]
-    ours = [each for each in described if "build" in each]
+    ours = described(folder)
     with _context(folder) as context, ThreadPoolExecutor(2) as pool:
         made = pool.map(partial(_service, context, bases), ours)
         return {each["name"]: reference for each, reference in zip(ours, made, strict=True)}
 
 
-def _service(context: Path, bases: Mapping[str, str], described: dict[str, Any]) -> str:
-    name, uid = str(described["name"]), str(described["uid"])
-    dockerfile, shared, beneath = KINDS[described["build"]]
+def _service(context: Path, bases: Mapping[str, str], service: Mapping[str, Any]) -> str:
+    name, uid = str(service["name"]), str(service["uid"])
+    dockerfile, shared, beneath = KINDS[service["build"]]
     files = [
         file
         for part in (dockerfile, *shared, name)
@@ -116,17 +140,39 @@ def _service(context: Path, bases: Mapping[str, str], described: dict[str, Any])
     local = f"{registry.ADDRESS}/{place}:{tag}"
     if not registry.held(place, tag):
         started = time.monotonic()
-        client, kind = _client()
-        run(
-            client, "build", "--quiet", "--network=none", f"--tag={local}", f"--file={context / dockerfile}",
-            *(f"--build-arg={each.upper()}={registry.ADDRESS}/{bases[each]}" for each in beneath),
-            "--build-arg=PIP_NO_INDEX=1", f"--build-arg=SERVICE={name}", f"--build-arg=UID={uid}",
-            f"--build-arg=REVISION={tag}", context,
-            env={"DOCKER_BUILDKIT": kind},
-        )  # fmt: skip
-        run(client, "push", "--quiet", local)
+        standing = {each: f"{registry.ADDRESS}/{bases[each]}" for each in beneath}
+        build_service(
+            context, service, standing, local, f"REVISION={tag}", "PIP_NO_INDEX=1", options=["--network=none"]
+        )
         print(f"lab: image {name} built in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return f"{place}:{tag}@{registry.held(place, tag)}"
+
+
+def build_service(
+    context: Path,
+    service: Mapping[str, Any],
+    bases: Mapping[str, str],
+    name: str,
+    *arguments: str,
+    options: Sequence[str] = (),
+) -> None:
+    """Build what a service.yml describes and push it as `name`; `arguments` are more of the Dockerfile's."""
+    dockerfile, _, beneath = KINDS[service["build"]]
+    given = [f"{each.upper()}={bases[each]}" for each in beneath]
+    given += [f"SERVICE={service['name']}", f"UID={service['uid']}", *arguments]
+    client, kind = _client()
+    run(
+        client, "build", "--quiet", *options, f"--tag={name}", f"--file={context / dockerfile}",
+        *(f"--build-arg={each}" for each in given), context,
+        env={"DOCKER_BUILDKIT": kind},
+    )  # fmt: skip
+    run(client, "push", "--quiet", name)
+
+
+def described(folder: Path) -> list[dict[str, Any]]:
+    """The service.yml of each service of ours."""
+    found = [yaml.safe_load(each.read_text()) for each in sorted(folder.glob("*/service.yml"))]
+    return [each for each in found if "build" in each]
 
 
 @contextmanager
@@ -155,7 +201,8 @@ def _client() -> tuple[str, str]:
     return clients[0], "0"
 
 
-def _recipe(name: str) -> dict[str, Any]:
+def recipe(name: str) -> dict[str, Any]:
+    """What lab/images/NAME/image.yml says: title, tag, config, and program for what program.sh makes."""
     found: dict[str, Any] = yaml.safe_load((_HERE / name / "image.yml").read_text())
     return found
 
@@ -172,8 +219,8 @@ def _copy(source: Path, stream: IO[bytes]) -> None:
         shutil.copyfileobj(content, stream, 1 << 20)
 
 
-def _install(folder: Path, stream: IO[bytes]) -> None:
-    """Run build.sh on an overlay over the userland and write what that changed."""
+def _install(folder: Path, script: Path, arguments: Sequence[str], stream: IO[bytes]) -> None:
+    """Run the script on an overlay over the userland and write what that changed."""
     with unpacked(rootfs.base()) as lower:
         upper, work, merged = (lower.parent / name for name in ("upper", "work", "merged"))
         for each in (upper, work, merged):
@@ -183,14 +230,32 @@ def _install(folder: Path, stream: IO[bytes]) -> None:
             f"lowerdir={lower},upperdir={upper},workdir={work},metacopy=off,redirect_dir=off", merged,
         )  # fmt: skip
         (merged / "build").mkdir()
-        shutil.copy2(folder / "build.sh", merged / "build")
+        shutil.copy2(script, merged / "build")
         with inside(merged) as command:
             command("apt-get", "update", "--quiet")
-            command("env", f"SOURCE_DATE_EPOCH={EPOCH}", "/build/build.sh")
+            command("env", f"SOURCE_DATE_EPOCH={EPOCH}", f"/build/{script.name}", *arguments)
         discard(merged)
         if (folder / "root").exists():
             shutil.copytree(folder / "root", upper, dirs_exist_ok=True, symlinks=True)
         oci.write_changes(upper, lower, stream, skip=_left_behind, epoch=int(EPOCH))
+
+
+def _place(described: dict[str, Any], binary: Path, stream: IO[bytes]) -> None:
+    """Write a tree of the program, who runs it, a place for what is temporary, and its own folders."""
+    uid = int(described["uid"])
+    with scratch() as folder:
+        tree, target = folder / "tree", folder / "tree" / described["module"]["path"]
+        target.parent.mkdir(parents=True)
+        shutil.copy2(binary, target)
+        (tree / "etc").mkdir(exist_ok=True)
+        for name in ("passwd", "group"):
+            (tree / "etc" / name).write_text(_IDS[name].format(uid=uid))
+        (tree / "tmp").mkdir()
+        (tree / "tmp").chmod(0o1777)
+        for name in described["folders"]:
+            (tree / name).mkdir(parents=True)
+            os.chown(tree / name, uid, uid)
+        oci.write_changes(tree, folder / "nothing", stream, skip=lambda _: False, epoch=int(EPOCH))
 
 
 def _left_behind(name: str) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,22 @@ class Mirror:
 
 
 def build(
-    note: Callable[[str], None] = lambda _: None, *, only: Collection[str] = (), qcow2: bool = False
+    note: Callable[[str], None] = lambda _: None,
+    *,
+    only: Collection[str] = (),
+    qcow2: bool = False,
+    components: bool = False,
 ) -> Mirror:
     """Have the mirror's parts built and served; those whose inputs have not changed take no time.
 
-    `only` names the parts wanted, of PARTS (default: all but the disk, which `qcow2` adds); `note` is told
-    the name of each as it is ready.
+    `only` names the parts wanted, of PARTS (default: all but the disk, which `qcow2` adds); `components` adds
+    the images of what watches an application; `note` is told the name of each part as it is ready.
     """
     start_servers()
     wanted = set(only) or {part for part in PARTS if qcow2 or part != "qcow2"}
     makers: dict[str, Callable[[], Any]] = {
-        "node": _node, "packages": _packages, "wheels": _wheels, "images": _images, "qcow2": _qcow2,
+        "node": _node, "packages": _packages, "wheels": _wheels, "qcow2": _qcow2,
+        "images": partial(images.build, components),
     }  # fmt: skip
 
     def make(part: str) -> tuple[str, Any]:
@@ -114,10 +120,6 @@ def _wheels() -> dict[str, str]:
     folder = wheels()
     publish("wheels", folder)
     return {wheel.name: sha256(wheel) for wheel in sorted(folder.glob("*.whl"))}
-
-
-def _images() -> dict[str, str]:
-    return images.build()
 
 
 def _qcow2() -> dict[str, str]:

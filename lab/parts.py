@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hostwright import paths
@@ -48,7 +48,8 @@ def scratch() -> Iterator[Path]:
     folder = store() / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
     for stale in store().glob(".scratch-*"):
         if not Path("/proc", stale.name.split("-")[1]).exists():
-            discard(stale)
+            with suppress(FileNotFoundError):  # another process removes it too
+                discard(stale)
     folder.mkdir()
     try:
         yield folder

@@ -15,6 +15,12 @@ APPLICATION = "warehouse"
 
 
 @pytest.fixture(scope="session")
+def examples(request: pytest.FixtureRequest) -> int:
+    """How many requests of each operation are made up: few, unless the slow layer runs."""
+    return 150 if request.config.getoption("--full", default=False) else 10
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with Postgres.running() as server:
         yield server

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.journeys import recording
 from tests.live import Live, make, purge
 
 NAME = "test-live"
@@ -17,6 +19,12 @@ NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the slow layer too")
+    parser.addoption(
+        "--screenshots",
+        type=Path,
+        metavar="DIR",
+        help="make the documentation's pictures there, and a recording",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,11 +53,14 @@ class Together(LoadScopeScheduling):
         file, _, name = nodeid.partition("::")
         if file.startswith(LIVE) and not file.endswith("test_kill.py"):
             return "live"
+        if file in OBSERVED:
+            return "observed"
         return name if file.endswith("test_molecule.py") else file
 
 
-LIVE = ("tests/contracts/", "tests/faults/")
-LONG = (*LIVE, "tests/roles/test_molecule.py", "tests/infra/")
+LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
+OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
+LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/")
 
 
 def _rank(nodeid: str) -> int:
@@ -57,12 +68,15 @@ def _rank(nodeid: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """The live environment: up and proven before the first test that asks for it, gone after the last."""
     folder = tmp_path_factory.mktemp("live")
     environment = make(folder, NAME, NETWORK)
     try:
-        environment.hostwright("up")
+        if pictures := request.config.getoption("--screenshots"):
+            recording.up(environment, pictures)
+        else:
+            environment.hostwright("up")
         yield environment
     finally:
         environment.hostwright("down", "--data", "--yes", check=False)

@@ -7,8 +7,10 @@ import secrets as randomness
 import ssl
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -36,12 +38,30 @@ def secrets(live: Any) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Gateway:
-    """Where the application is, whom to trust, and its first admin."""
+    """Where the application is, whom to trust, and its first admin.
 
-    url: str
-    ca: str
-    admin_email: str
-    admin_password: str
+    `sink`: mails stay in the application's own sink, where an admin can read them.
+    """
+
+    addresses: tuple[str, ...]
+    secrets: Mapping[str, str] = field(repr=False)
+    sink: bool = True
+
+    @property
+    def url(self) -> str:
+        return f"https://{bracketed(self.addresses[0])}"
+
+    @property
+    def ca(self) -> str:
+        return self.secrets["ca_certificate"]
+
+    @property
+    def admin_email(self) -> str:
+        return self.secrets["admin_email"]
+
+    @property
+    def admin_password(self) -> str:
+        return self.secrets["admin_password"]
 
     @property
     def tls(self) -> ssl.SSLContext:
@@ -73,8 +93,13 @@ class Account:
         return self.http.request(method, path, headers=self.bearer | options.pop("headers", {}), **options)
 
 
+def bracketed(address: str) -> str:
+    """As in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
 def fresh_email() -> str:
-    return f"jan.{randomness.token_hex(6)}@example.com"
+    return f"jan.{randomness.token_hex(6)}@hostwright.invalid"
 
 
 def login(http: httpx2.Client, email: str, password: str) -> Account:
@@ -86,13 +111,12 @@ def login(http: httpx2.Client, email: str, password: str) -> Account:
 
 def gateway(live: Any) -> Gateway:
     """The live environment's own."""
-    held = secrets(live)
-    return Gateway(
-        f"https://{live.hosts()[0]['address']}",
-        held["ca_certificate"],
-        held["admin_email"],
-        held["admin_password"],
-    )
+    return Gateway(addresses(live.hosts()[0]), secrets(live))
+
+
+def addresses(host: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of a host record: by which its gateway is reached, the first for everything."""
+    return tuple(found for name in ("address", "address6") if (found := host.get(name)))
 
 
 def client(gateway: Gateway) -> httpx2.Client:
@@ -106,3 +130,40 @@ def register(http: httpx2.Client) -> Account:
     answer = http.post("/api/auth/register", json={"email": email, "password": password})
     assert answer.status_code == 201, answer.text
     return login(http, email, password)
+
+
+def enrol(admin: Account, role: str = "customer", **more: Any) -> Account:
+    """A new user whom the admin registered, logged in: of these no limit of registrations is asked."""
+    body = {"email": fresh_email(), "password": f"rower-{randomness.token_hex(6)}", "role": role} | more
+    answer = admin.ask("POST", "/api/auth/register", json=body)
+    assert answer.status_code == 201, answer.text
+    return login(admin.http, body["email"], body["password"])
+
+
+T = TypeVar("T")
+
+
+def heard(ask: Callable[[], T], what: str, seconds: float = 60) -> T:
+    """What is answered as soon as it is something: services hear of each other's doings a moment later."""
+    deadline = time.monotonic() + seconds
+    while not (found := ask()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+def refused(answer: httpx2.Response, *statuses: int, fields: list[str] | None = None) -> dict[str, Any]:
+    """The body of a refusal with one of the statuses: in the documented form, and telling nothing of us."""
+    asked = f"{answer.request.method} {answer.request.url}"
+    assert answer.status_code in statuses, f"{asked}: {answer.status_code} {answer.text[:300]}"
+    assert answer.headers["Content-Type"].startswith("application/json"), asked
+    body: dict[str, Any] = answer.json()
+    assert isinstance(body["error"], str), asked
+    assert body["error"], asked
+    assert not [word for word in ("Traceback", "sqlalchemy", "psycopg", "/app/") if word in answer.text], (
+        asked
+    )
+    if fields is not None:
+        named = {each.partition(".")[0] for each in body["fields"]}
+        assert named == set(fields), f"{asked}: {answer.text[:300]}"
+    return body

@@ -83,6 +83,11 @@ class Live:
         return [variables[host]["hostwright_host"] for host in sorted(variables)]
 
 
+def existing(name: str) -> Live:
+    """One that is up, of the project in the current folder."""
+    return Live(name, Path.cwd(), dict(os.environ))
+
+
 def purge(environment: str) -> None:
     """Remove what a killed run of the tests may have left in the container engine, by its marks only."""
     engine = docker.from_env()
@@ -103,14 +108,24 @@ def _claim(name: str) -> None:
         fcntl.flock(CLAIMS[name], fcntl.LOCK_EX)
 
 
-def make(folder: Path, name: str, network: dict[str, str]) -> Live:
-    """A project with one environment on the container driver, drawing on this machine's mirror; not up."""
-    settings = {"network": network, "container": {"image": lab.build().node_image}}
-    return project(folder, name, "container", settings=settings)
+def make(folder: Path, name: str, network: dict[str, str], components: bool = False) -> Live:
+    """A project with one environment on the container driver, drawing on this machine's mirror; not up.
+
+    With `components`, all that the application has.
+    """
+    mirror = lab.build(components=components)
+    settings = {"network": network, "container": {"image": mirror.node_image}}
+    chosen = ("--components=all",) if components else ()
+    return project(folder, name, "container", *chosen, settings=settings, mirror=mirror)
 
 
 def project(
-    folder: Path, name: str, driver: str, *arguments: str, settings: dict[str, Any] | None = None
+    folder: Path,
+    name: str,
+    driver: str,
+    *arguments: str,
+    settings: dict[str, Any] | None = None,
+    mirror: lab.Mirror | None = None,
 ) -> Live:
     """What `hostwright init` makes of the arguments, with this machine's mirror and the settings; not up.
 
@@ -119,7 +134,7 @@ def project(
     _claim(name)
     purge(name)
     given = folder / "mirror.yml"
-    given.write_text(yaml.safe_dump(inventory.variables(lab.build()) | OWN))
+    given.write_text(yaml.safe_dump(inventory.variables(mirror or lab.build()) | OWN))
     env = os.environ | {
         "XDG_STATE_HOME": str(folder / "state"),
         "XDG_CONFIG_HOME": str(folder / "config"),

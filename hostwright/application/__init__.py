@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from hostwright import __version__, paths
-from hostwright.application.checks import problems
+from hostwright.application.checks import containers, problems
 from hostwright.application.file import (
+    STATUS,
+    WATCHER,
     ApplicationFile,
     Document,
     Gateway,
@@ -32,6 +35,7 @@ from hostwright.errors import BadInput
 
 __all__ = [
     "Application",
+    "Component",
     "Gateway",
     "Listener",
     "Port",
@@ -50,16 +54,45 @@ SecretKind = Literal[
 ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
-def load(name_or_path: str | Path, project: Path | None = None) -> Application:
+def load(
+    name_or_path: str | Path, project: Path | None = None, components: Collection[str] | str = ()
+) -> Application:
     """The application of that name (the project's own before the toolkit's), or the one in that file.
 
-    Raises BadInput with file, line and key of the first thing that is wrong.
+    `components`: which of the declared ones it has here, by name, or "all". Raises BadInput with file, line
+    and key of the first thing that is wrong.
     """
     document = read(ApplicationFile, _find(str(name_or_path), project))
-    services = {name: _service(document, name, project) for name in document.model.services}
-    for problem in problems(document.model, services):
+    file = document.model
+    services = {name: _service(document, "services", name, project) for name in file.services}
+    declared = {name: _service(document, "components", name, project) for name in file.components}
+    for problem in problems(file, services, declared):
         raise document.bad(problem.keys, problem.what, problem.fix)
-    return _resolve(document, services)
+    return _resolve(document, services, declared, _chosen(document, declared, components))
+
+
+def _chosen(
+    document: Document[ApplicationFile],
+    declared: Mapping[str, Document[ServiceFile]],
+    components: Collection[str] | str,
+) -> Collection[str]:
+    if components in ("all", ["all"]):
+        return declared
+    chosen = [components] if isinstance(components, str) else components
+    for name in chosen:
+        if name not in declared:
+            raise BadInput(
+                f"{document.model.name} has no component {name!r}",
+                where="hostwright:components",
+                fix=f"give a list of: {', '.join(declared)}; or: all" if declared else "take it out",
+            )
+        if lacking := [each for each in declared[name].model.calls if each not in chosen]:
+            raise BadInput(
+                f"component {name} hands on to {', '.join(lacking)}, which is not there",
+                where="hostwright:components",
+                fix=f"add {', '.join(lacking)}, or take {name} out",
+            )
+    return chosen
 
 
 def names(project: Path | None = None) -> list[str]:
@@ -137,6 +170,28 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Component:
+    """One container of what watches the application: the only one of its kind, or the one for a store."""
+
+    name: str
+    kind: str
+    """What it is declared as; its configuration is in templates/monitoring/KIND."""
+    file: ServiceFile
+    port: int | None
+    """On the host."""
+    scope: Scope
+    sources: tuple[str, ...]
+    settings: dict[str, Setting]
+    watched: str | None
+    """The store it is for, or the gateway."""
+
+    @property
+    def image(self) -> str:
+        """Name of its image, as in `Application.images()`."""
+        return image_name(self.file.image or "")
+
+
+@dataclass(frozen=True)
 class Application:
     """An application with everything it names found and checked."""
 
@@ -146,6 +201,31 @@ class Application:
     gateway: Gateway
     stores: dict[str, Store]
     services: dict[str, Service]
+    components: dict[str, Component] = dataclasses.field(default_factory=dict)
+    """Those that were chosen, by the names of their containers."""
+    declared: tuple[str, ...] = ()
+    """All kinds of components that could be."""
+
+    def held(self, images: Mapping[str, object]) -> Application:
+        """The same without components whose image is not among these, by name, or that call one of those."""
+        held = {name: each for name, each in self.components.items() if each.image in images}
+        kinds = {each.kind for each in held.values()}
+        held = {name: each for name, each in held.items() if kinds.issuperset(each.file.calls)}
+        return dataclasses.replace(self, components=held)
+
+    @property
+    def parts(self) -> dict[str, Service | Component]:
+        """Everything that has a service.yml, by name."""
+        return {**self.services, **self.components}
+
+    @property
+    def scraped(self) -> bool:
+        """Whether somebody collects the metrics of services and stores."""
+        return any(each.kind == "prometheus" for each in self.components.values())
+
+    def watchers(self, watched: str) -> list[Component]:
+        """Components that are there for a store, or for the gateway."""
+        return [each for each in self.components.values() if each.watched == watched]
 
     def ports(self) -> list[Port]:
         """Every port: the published ones in the order of the file, then those of the internal network."""
@@ -168,14 +248,25 @@ class Application:
                 found.append(
                     Port(store.port, store.traits.protocol, store.scope, sources, name, store.traits.port)
                 )
-        for name, service in self.services.items():
-            port = service.file.port
-            found.append(Port(port, "http", "internal", (), name, port, name))
-            for door in service.file.also:
-                found.append(Port(door.port, door.protocol, "internal", (), name, door.port, name))
+        for name, component in self.components.items():
+            if component.port is not None:
+                scope, sources = component.scope, _sources(component.scope, component.sources)
+                found.append(Port(component.port, "http", scope, sources, name, component.file.port))
+
+        def internal(owner: str, port: int, protocol: Protocol, service: str | None = None) -> None:
+            found.append(Port(port, protocol, "internal", (), owner, port, service))
+
+        for name, each in self.parts.items():
+            service = name if name in self.services else None
+            internal(name, each.file.port, "http", service)
+            for door in each.file.also:
+                internal(name, door.port, door.protocol, service)
         for name, store in self.stores.items():
-            port = store.traits.port
-            found.append(Port(port, store.traits.protocol, "internal", (), name, port))
+            internal(name, store.traits.port, store.traits.protocol)
+            if store.traits.metrics and self.scraped:
+                internal(name, store.traits.metrics, "http")
+        if self.watchers("gateway"):
+            internal("gateway", STATUS, "http")
         return found
 
     def images(self) -> dict[str, str]:
@@ -184,7 +275,7 @@ class Application:
         found |= {image_name(store.image): store.image for store in self.stores.values()}
         for service in self.services.values():
             found[service.image] = service.file.image or f"hostwright/{service.name}:{__version__}"
-        return found
+        return found | {each.image: each.file.image or "" for each in self.components.values()}
 
     def secrets(self) -> list[Secret]:
         """What the environment's secret store must hold for it, and who reads what; sorted by name."""
@@ -206,13 +297,21 @@ class Application:
                 secret = Database(name, database, role).secret
                 if Reader(name, f"{role}_password", uid) not in readers.get(secret, []):
                     add(secret, "password", Reader(name, f"{role}_password", uid))
+            if self.watchers(name) and store.traits.need == "database":
+                add(f"{name}_{WATCHER}_password", "password", Reader(name, f"{WATCHER}_password", uid))
         for name, service in self.services.items():
             uid = service.file.uid
             if service.database:
                 add(service.database.secret, "password", Reader(name, "database_password", uid))
             if service.broker:
                 add(f"{service.broker}_password", "password", Reader(name, "broker_password", uid))
-            for secret in service.file.secrets:
+        for name, component in self.components.items():
+            if component.watched in self.stores:
+                secret = f"{component.watched}_{WATCHER}_password"
+                add(secret, "password", Reader(name, "database_password", component.file.uid))
+        for name, each in self.parts.items():
+            uid = each.file.uid
+            for secret in each.file.secrets:
                 if secret == "certificate":  # noqa: S105
                     certified(name, uid)
                 else:
@@ -243,11 +342,8 @@ class Application:
             "secrets": [_plain(secret) for secret in self.secrets()],
             "gateway": self.gateway.model_dump(mode="json"),
             "stores": {name: store.model_dump(mode="json") for name, store in self.stores.items()},
-            "services": {
-                name: _plain(dataclasses.replace(service, file=None))  # type: ignore[arg-type]
-                | {"file": service.file.model_dump(mode="json", by_alias=True)}
-                for name, service in self.services.items()
-            },
+            "services": _described(self.services),
+            "components": _described(self.components),
         }
 
 
@@ -259,11 +355,17 @@ SERVICE_SECRETS: dict[str, SecretKind] = {
     "service_key": "password",
     "webhook_key": "password",
     "smtp_password": "password",
+    "grafana_password": "password",
     "ca_certificate": "ca-certificate",
 }
 
 
-def _resolve(document: Document[ApplicationFile], found: dict[str, Document[ServiceFile]]) -> Application:
+def _resolve(
+    document: Document[ApplicationFile],
+    found: Mapping[str, Document[ServiceFile]],
+    declared: Mapping[str, Document[ServiceFile]],
+    chosen: Collection[str],
+) -> Application:
     file = document.model
     services = {}
     for place, (name, use) in enumerate(file.services.items()):
@@ -282,11 +384,45 @@ def _resolve(document: Document[ApplicationFile], found: dict[str, Document[Serv
             folder=found[name].path.parent,
             place=place,
         )
-    return Application(file.name, file.title, document.path, file.gateway, dict(file.stores), services)
+    components = {
+        each.name: each
+        for kind, definition in declared.items()
+        if kind in chosen
+        for each in _components(file, kind, definition.model)
+    }
+    return Application(
+        file.name,
+        file.title,
+        document.path,
+        file.gateway,
+        dict(file.stores),
+        services,
+        components,
+        tuple(file.components),
+    )
+
+
+def _components(file: ApplicationFile, kind: str, definition: ServiceFile) -> list[Component]:
+    """The containers of one declaration."""
+    use = file.components[kind]
+    scope: Scope = use.scope if use.port is not None else "internal"
+    settings = {**definition.settings, **use.settings}
+    return [
+        Component(name, kind, definition, use.port, scope, use.sources, settings, watched)
+        for name, watched in containers(file, kind, definition).items()
+    ]
 
 
 def _sources(scope: Scope, sources: tuple[str, ...]) -> tuple[str, ...]:
     return (sources or ANYWHERE) if scope == "public" else ()
+
+
+def _described(parts: Mapping[str, Service | Component]) -> dict[str, Any]:
+    return {
+        name: _plain(dataclasses.replace(each, file=None))  # type: ignore[arg-type]
+        | {"file": each.file.model_dump(mode="json", by_alias=True)}
+        for name, each in parts.items()
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -294,9 +430,9 @@ def _plain(value: Any) -> Any:
 
 
 def _service(
-    application: Document[ApplicationFile], name: str, project: Path | None
+    application: Document[ApplicationFile], section: str, name: str, project: Path | None
 ) -> Document[ServiceFile]:
-    """The service.yml of a service: the one beside the application comes first."""
+    """The service.yml of a service or a component: the one beside the application comes first."""
     beside = application.path.parent
     roots = [beside.parent if beside.name == "apps" else beside / "services", *_roots(project)]
     for root in roots:
@@ -306,8 +442,9 @@ def _service(
                 what = f"the service in folder {name} calls itself {found.model.name!r}"
                 raise found.bad(("name",), what, "folder and name are the same word")
             return found
-    fix = f"make services/{name}/service.yml, or take the service out"
-    raise application.bad(("services", name), f"unknown service {name!r}", fix)
+    word = section.removesuffix("s")
+    fix = f"make services/{name}/service.yml, or take the {word} out"
+    raise application.bad((section, name), f"unknown {word} {name!r}", fix)
 
 
 def _roots(project: Path | None) -> list[Path]:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from hostwright.application.file import (
+    PLACEHOLDER,
     PROBE,
+    STATUS,
+    WATCHER,
     ApplicationFile,
+    ComponentUse,
     Document,
     Gateway,
     Listener,
@@ -31,7 +35,14 @@ class Problem:
     fix: str
 
 
-def problems(file: ApplicationFile, services: Services) -> Iterator[Problem]:
+def containers(file: ApplicationFile, kind: str, definition: ServiceFile) -> dict[str, str | None]:
+    """The containers of a declared component, by name, with what each is there for."""
+    if definition.watches is None or definition.watches == "gateway":
+        return {kind: definition.watches}
+    return {f"{kind}-{name}": name for name, store in file.stores.items() if store.kind == definition.watches}
+
+
+def problems(file: ApplicationFile, services: Services, components: Services) -> Iterator[Problem]:
     """Every mistake, in the order in which they are best mended."""
     yield from _ports(file)
     yield from _listeners(file)
@@ -40,7 +51,9 @@ def problems(file: ApplicationFile, services: Services) -> Iterator[Problem]:
     for name, use in file.services.items():
         yield from _service(file, services, name, use)
         yield from _needs(file, services[name].model, name, use)
-    yield from _images(file, services)
+    for name, use_ in file.components.items():
+        yield from _component(file, services, components, name, use_)
+    yield from _images(file, services, components)
 
 
 def _ports(file: ApplicationFile) -> Iterator[Problem]:
@@ -67,16 +80,19 @@ def _ports(file: ApplicationFile) -> Iterator[Problem]:
                 yield Problem((*keys, "sources", index), f"{source!r} is not a network", fix)
 
 
-def _publishers(file: ApplicationFile) -> Iterator[tuple[Keys, str, Listener | Store]]:
+def _publishers(file: ApplicationFile) -> Iterator[tuple[Keys, str, Listener | Store | ComponentUse]]:
     for index, listener in enumerate(file.gateway.listeners):
         yield ("gateway", "listeners", index), "the gateway", listener
     for name, store in file.stores.items():
         yield ("stores", name), f"store {name}", store
+    for name, component in file.components.items():
+        if component.port is not None:
+            yield ("components", name), f"component {name}", component
 
 
 def _listeners(file: ApplicationFile) -> Iterator[Problem]:
     gateway: Gateway = file.gateway
-    inside = {PROBE: "its health check"}
+    inside = {PROBE: "its health check", STATUS: "its status"}
     for index, listener in enumerate(gateway.listeners):
         keys: Keys = ("gateway", "listeners", index)
         if listener.service is not None and listener.service not in file.services:
@@ -129,8 +145,8 @@ def _stores(file: ApplicationFile) -> Iterator[Problem]:
             what = f"a store of kind {store.kind} has no databases"
             yield Problem((*keys, "databases"), what, "take them out")
         for database, role in store.databases.items():
-            if role == "postgres":
-                what = "postgres is the superuser, and no service's role"
+            if role in (taken := {"postgres": "the superuser", WATCHER: "who watches"}):
+                what = f"{role} is {taken[role]}, and no service's role"
                 yield Problem((*keys, "databases", database), what, "name another role")
             if roles.setdefault(role, name) != name:
                 what = f"role {role} is declared in {roles[role]} and in {name}, and each has one password"
@@ -146,6 +162,10 @@ def _service(file: ApplicationFile, services: Services, name: str, use: Use) -> 
         if services[other].model.uid == definition.uid:
             what = f"{other} and {name} both run as uid {definition.uid}"
             yield Problem(keys, what, "give each a uid of its own, in its service.yml")
+    if definition.image and not definition.health.command:
+        what = f"{name} is somebody else's image and does not say how it is asked whether it is ready"
+        yield Problem(keys, what, "add health.command to its service.yml")
+    yield from _only(keys, name, definition, "component", ("watches", "data", "sees", "tells"))
     contracts = sorted(each.stem for each in folder.glob("contracts/[!_]*.py"))
     if contracts and use.contract not in contracts:
         what = f"{name} has no contract {use.contract!r}" if use.contract else f"{name} needs a contract"
@@ -189,12 +209,57 @@ def _needs(file: ApplicationFile, definition: ServiceFile, name: str, use: Use) 
             yield Problem(keys, what, f"declare it: stores.{store_name}.databases: {{{database}: ROLE}}")
 
 
-def _images(file: ApplicationFile, services: Services) -> Iterator[Problem]:
+def _component(
+    file: ApplicationFile, services: Services, components: Services, name: str, use: ComponentUse
+) -> Iterator[Problem]:
+    keys: Keys = ("components", name)
+    definition = components[name].model
+    if definition.image is None:
+        yield Problem(keys, f"component {name} has no image", "a component is somebody else's container")
+    yield from _only(keys, name, definition, "service", ("migrate", "needs", "publishes", "consumes"))
+    for called in definition.calls:
+        if called not in file.components:
+            what = f"{name} hands on to component {called!r}, which the application does not declare"
+            yield Problem(keys, what, f"declare {called} too")
+    known = {"gateway", *file.services, *file.stores}
+    for container in containers(file, name, definition):
+        if container in known or container.endswith("-migrate"):
+            yield Problem(keys, f"two things are called {container}", "give the component another name")
+    if use.port is not None and definition.watches == "postgres":
+        what = f"there is one {name} for each store, and one port {use.port}"
+        yield Problem((*keys, "port"), what, "take it out")
+    # Its uid is its image's where it keeps data: others may have the same, but for who else reads secrets.
+    others = {**services, **{each: components[each] for each in file.components}}
+    for other, found in others.items():
+        if other != name and found.model.uid == definition.uid and found.model.secrets and definition.secrets:
+            what = f"{other} and {name} both read secrets as uid {definition.uid}"
+            yield Problem(keys, what, "give each a uid of its own, in its service.yml")
+    for placeholder in sorted(_placeholders(definition) - {"watched", *definition.settings, *use.settings}):
+        what = f"the command of {name} has {{{placeholder}}}, and no such setting"
+        yield Problem(keys, what, "add it to settings, in its service.yml")
+
+
+def _only(
+    keys: Keys, name: str, definition: ServiceFile, whose: str, names: tuple[str, ...]
+) -> Iterator[Problem]:
+    """What means something for components alone, or for services alone."""
+    for each in names:
+        if getattr(definition, each):
+            what = f"{name} says {each}, which only a {whose} has"
+            yield Problem(keys, what, "take it out of its service.yml")
+
+
+def _placeholders(definition: ServiceFile) -> set[str]:
+    return set(PLACEHOLDER.findall(" ".join(definition.command or ())))
+
+
+def _images(file: ApplicationFile, services: Services, components: Services) -> Iterator[Problem]:
     """An environment gives one reference a name, so that a name stands for one image."""
     seen = {name: "our own" for name, each in services.items() if each.model.image is None}
     named: list[tuple[Keys, str]] = [(("gateway", "image"), file.gateway.image)]
     named += [(("stores", name, "image"), store.image) for name, store in file.stores.items()]
-    named += [(("services", name), each.model.image) for name, each in services.items() if each.model.image]
+    for section, parts in (("services", services), ("components", components)):
+        named += [((section, name), each.model.image) for name, each in parts.items() if each.model.image]
     for keys, reference in named:
         known = seen.setdefault(image_name(reference), reference)
         if known != reference:

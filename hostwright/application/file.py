@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,19 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$", max_length=100)]
 Number = Annotated[int, Field(ge=1, le=65535)]
 HttpPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
-Uid = Annotated[int, Field(ge=100, le=59999)]
+Uid = Annotated[int, Field(ge=100, le=65534)]
+Folder = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
 Mebibytes = Annotated[int, Field(ge=16, le=65536)]
 Setting = str | int | bool | list[str]
 
 DOCKERFILES = {"python": "Dockerfile", "static": "Dockerfile.static"}  # in services/, by what is built
 MOST_SERVICES = 22
+MOST_COMPONENTS = 22
 MOST_REPLICAS = 8
 PROBE = 10000  # the gateway's own port, on its container's loopback
+STATUS = 10001  # where it counts its connections, for a component that watches it
+PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")  # in the command of a component: a setting
+WATCHER = "monitor"  # the role by which components look at a PostgreSQL
 
 
 class _File(BaseModel):
@@ -41,7 +47,10 @@ class Health(_File):
     ready: HttpPath
     """Answers 200 when the dependencies answer too."""
     command: tuple[str, ...] | None = None
-    """How the container asks itself whether it is ready; somebody else's image must say, ours know."""
+    """How the container asks itself whether it is ready; somebody else's image must say, ours know.
+
+    A component's image may hold nothing to ask with. Then it is not asked, and others see whether it answers.
+    """
 
 
 class Door(_File):
@@ -59,8 +68,8 @@ class ServiceFile(_File):
     """Our own image, made from this folder: a Python service, or pages that nginx serves."""
     image: str | None = None
     """Somebody else's image, with its tag."""
-    uid: Uid
-    """Whom the container runs as; of this service alone."""
+    uid: Annotated[int, Field(ge=0, le=65534)]
+    """Whom the container runs as; of this service alone. 100 or more, or 0 for what `sees` root's files."""
     port: Number
     """Where the container listens for HTTP."""
     also: tuple[Door, ...] = ()
@@ -74,7 +83,7 @@ class ServiceFile(_File):
     needs: dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]] = {}
     """Which kind of store an application must give."""
     calls: tuple[Name, ...] = ()
-    """Services it calls over HTTP: of each it is told the address, as NAME_URL."""
+    """Services it calls over HTTP: of each it is told the address, as NAME_URL. Or components."""
     publishes: tuple[Queue, ...] = ()
     consumes: tuple[Queue, ...] = ()
     """Queues of the broker."""
@@ -87,6 +96,7 @@ class ServiceFile(_File):
             "service_key",
             "webhook_key",
             "smtp_password",
+            "grafana_password",
             "ca_certificate",
             "certificate",
         ],
@@ -96,13 +106,27 @@ class ServiceFile(_File):
     settings: dict[str, Setting] = {}
     memory: Mebibytes = 160
     """Limit in MiB."""
+    watches: Literal["gateway", "postgres"] | None = None
+    """Of a component: one for each of these, whose name {watched} stands for in command and settings."""
+    data: Folder | None = None
+    """Of a component: the folder that is kept, in a volume; its image makes it for the uid."""
+    sees: dict[Folder, Folder] = {}
+    """Of a component: path of the host -> where its container can read it."""
+    tells: dict[str, Setting] = {}
+    """Of a component: settings that every Python service has while it is deployed."""
 
     @model_validator(mode="after")
     def _one_image(self) -> ServiceFile:
         if (self.build is None) == (self.image is None):
             raise ValueError("exactly one of build and image is needed")
-        if self.image and not self.health.command:
-            raise ValueError("health.command is needed beside image")
+        return self
+
+    @model_validator(mode="after")
+    def _no_root(self) -> ServiceFile:
+        if self.uid < 100 and not (self.uid == 0 and self.sees):
+            raise ValueError(
+                "uid must be 100 or more; only a component that `sees` the host's files may be 0"
+            )
         return self
 
 
@@ -184,6 +208,17 @@ class Use(_File):
     settings: dict[str, Setting] = {}
 
 
+class ComponentUse(_File):
+    """What watches the application, where an environment switches it on; not part of what it does."""
+
+    port: Number | None = None
+    """On the host; without one only the application's network reaches it."""
+    scope: Literal["public", "host"] = "host"
+    sources: tuple[str, ...] = ()
+    settings: dict[str, Setting] = {}
+    """In capitals: environment variables. Others: for its configuration, and for {NAME} in its command."""
+
+
 class ApplicationFile(_File):
     """services/apps/NAME.yml: which services, on which stores, behind which gateway."""
 
@@ -193,6 +228,7 @@ class ApplicationFile(_File):
     gateway: Gateway
     stores: dict[Name, Store] = {}
     services: dict[Name, Use] = Field(min_length=1, max_length=MOST_SERVICES)
+    components: dict[Name, ComponentUse] = Field(default={}, max_length=MOST_COMPONENTS)
 
 
 @dataclass(frozen=True)
@@ -204,11 +240,13 @@ class StoreKind:
     uid: int
     memory: int
     need: Literal["database", "broker"]
+    metrics: int | None = None
+    """Where it is scraped, when somebody does."""
 
 
 KINDS: dict[str, StoreKind] = {
     "postgres": StoreKind("postgres", 5432, 999, 256, "database"),
-    "rabbitmq": StoreKind("amqp", 5672, 999, 320, "broker"),
+    "rabbitmq": StoreKind("amqp", 5672, 999, 320, "broker", metrics=15692),
 }
 
 

@@ -30,3 +30,5 @@ class EnvironmentRecord(BaseModel):
     topology: str
     driver: str
     application: str
+    components: list[str] = Field(default_factory=list)
+    """Those of the application's that are switched on; "all" alone is all of them."""

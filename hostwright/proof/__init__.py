@@ -1,4 +1,7 @@
-"""Proof of an environment: tests/hosts over its inventory; a table, JUnit XML, JSON and one HTML page."""
+"""Proof of an environment: tests/hosts over its inventory, and if asked for the application's contract tests.
+
+The answer is a table, JUnit XML, JSON and one HTML page.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,28 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from hostwright import paths
+from hostwright import application, paths
 from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
-from hostwright.errors import Failure
-from hostwright.proof import report
+from hostwright.errors import BadInput, Failure
+from hostwright.proof import lines, report
 
 MARKS = {"holds": ("✓", "green"), "fails": ("✗", "red"), "not deployed": ("–", "yellow")}
 
 
 @dataclass(frozen=True)
 class ProofResult:
-    """What was proved, a row a fact; its `result` is holds, fails, or not deployed."""
+    """What was proved, a row a fact; its `result` is holds, fails, or not deployed.
+
+    `lines`: of the application's document, where contracts were asked for; see lines.judge.
+    """
 
     environment: dict[str, str]
     started: str
@@ -33,6 +39,7 @@ class ProofResult:
     hosts: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     page: Path
+    lines: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -43,9 +50,18 @@ class ProofResult:
         return sum(row["result"] == "fails" for row in self.rows)
 
     @property
+    def holds(self) -> int:
+        """Without what is declared and not deployed."""
+        return sum(row["result"] == "holds" for row in self.rows)
+
+    @property
     def ok(self) -> bool:
-        """Everything asked holds, and something was asked."""
-        return self.total > 0 and self.failed == 0
+        """Everything asked holds, and something was asked; every line is shown that can be."""
+        return self.total > 0 and self.failed == 0 and not self.lines_failed
+
+    @property
+    def lines_failed(self) -> int:
+        return sum(line["result"] == "fails" for line in self.lines)
 
     def as_dict(self) -> dict[str, Any]:
         """For programs: the same as proof.json."""
@@ -59,47 +75,45 @@ class ProofResult:
             "page": str(self.page),
             "hosts": self.hosts,
             "rows": self.rows,
+            "lines": self.lines,
         }
 
 
 def run(
-    environment: Environment, markers: str = "", output: Path | None = None, quiet: bool = False
+    environment: Environment,
+    markers: str = "",
+    output: Path | None = None,
+    quiet: bool = False,
+    contracts: bool = False,
 ) -> ProofResult:
     """Prove the environment, or the roles of a pytest marker expression, and print the table unless `quiet`.
 
-    Writes proof.json, junit.xml and index.html to `output` (default: the environment's state folder).
-    Raises Failure when nothing could be asked.
+    `contracts`: run the application's contract tests too; the users and orders they make stay. Writes
+    proof.json, junit.xml (and contracts.xml) and index.html to `output` (default: the environment's state
+    folder). Raises Failure when nothing could be asked, BadInput for an application without such tests.
     """
+    name = application.load(environment.application).name if contracts else ""
+    if contracts and not lines.folder(name).is_dir():
+        raise BadInput(
+            f"application {name} has no contract tests",
+            where=str(lines.folder(name)),
+            fix="hostwright proof, without --contracts",
+        )
     output = output or environment.state / "proof"
     output.mkdir(parents=True, exist_ok=True)
-    tests = paths.toolkit() / "tests" / "hosts"
-    with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder, "rows.json")
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "pytest", str(tests), "-q", "--tb=short", "--no-header",
-                "-c", str(tests / "pytest.ini"), "--confcutdir", str(tests), "-p", "hostwright.proof.rows",
-                "--hosts=ansible://all", f"--ansible-inventory=inventories/{environment.name}",
-                f"--proof-rows={rows}", f"--junitxml={output / 'junit.xml'}",
-                *(["-m", markers] if markers else []),
-            ],
-            cwd=environment.project,
-            env=pulumi_env() | {"PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )  # fmt: skip
-        (output / "pytest.log").write_text(done.stdout + done.stderr)
-        # 0: all hold, 1: some fail; anything else is not an answer.
-        if done.returncode not in (0, 1) or not rows.exists():
-            last = (done.stdout + done.stderr).strip().splitlines()[-12:]
-            raise Failure(
-                "the proof could not run\n" + "\n".join(f"    {line}" for line in last),
-                where=str(output / "pytest.log"),
-                fix="are the hosts there? hostwright up",
-            )
-        document = json.loads(rows.read_text())
+    hosts = paths.toolkit() / "tests" / "hosts"
+    document = _asked(
+        environment, hosts, hosts / "pytest.ini", output / "junit.xml", output / "pytest.log",
+        "--hosts=ansible://all", f"--ansible-inventory=inventories/{environment.name}",
+        *(["-m", markers] if markers else []),
+    )  # fmt: skip
+    if contracts:
+        tests, settings = lines.folder(name), lines.folder(name).with_name("proof.ini")
+        junit, log = output / "contracts.xml", output / "contracts.log"
+        more = _asked(environment, tests, settings, junit, log, f"--environment={environment.name}")
+        document["rows"] += more["rows"]
+        document["seconds"] = round(document["seconds"] + more["seconds"], 1)
+        document["lines"] = lines.judge(lines.load(name), document["rows"], environment.topology)
     named = {
         "name": environment.name,
         "application": environment.application,
@@ -114,25 +128,72 @@ def run(
     return result
 
 
+def _asked(
+    environment: Environment, tests: Path, settings: Path, junit: Path, log: Path, *arguments: str
+) -> dict[str, Any]:
+    """What the tests of a folder proved, see rows.Rows. Raises Failure when they could not run."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder, "rows.json")
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "pytest", str(tests), "-q", "--tb=short", "--no-header",
+                "-c", str(settings), "--confcutdir", str(settings.parent), "-p", "hostwright.proof.rows",
+                f"--proof-rows={rows}", f"--junitxml={junit}", *arguments,
+            ],
+            cwd=environment.project,
+            env=pulumi_env() | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        log.write_text(done.stdout + done.stderr)
+        # 0: all hold, 1: some fail; anything else is not an answer.
+        if done.returncode not in (0, 1) or not rows.exists():
+            last = (done.stdout + done.stderr).strip().splitlines()[-12:]
+            raise Failure(
+                "the proof could not run\n" + "\n".join(f"    {line}" for line in last),
+                where=str(log),
+                fix="are the hosts there? hostwright up",
+            )
+        found: dict[str, Any] = json.loads(rows.read_text())
+        return found
+
+
 def show(result: ProofResult, console: Console) -> None:
     """The table: by area and short on a terminal, one tab-separated line a row elsewhere."""
     if console.is_terminal:
         for area in report.areas(result.rows):
+            if (
+                result.lines and not area["rows"][0]["host"]
+            ):  # of contracts their lines tell, if nothing fails
+                area["rows"] = [row for row in area["rows"] if row["result"] == "fails"]
             for line in _area(area, several=len(result.hosts) > 1):
                 console.print(line, no_wrap=line.no_wrap, overflow="ellipsis" if line.no_wrap else "fold")
+        for line in _lines(result.lines):
+            console.print(line, no_wrap=True, overflow="ellipsis")
     else:
         columns = ("result", "host", "area", "place", "what", "detail")
         for row in result.rows:
             print("\t".join(str(row[column]).replace("\n", "; ") for column in columns))
-    holds = sum(row["result"] == "holds" for row in result.rows)
-    absent = result.total - holds - result.failed
+        for each in result.lines:
+            print("\t".join((each["result"], "line", each["section"], each["text"], _shown_by(each))))
+    absent = result.total - result.holds - result.failed
     console.print(
         ("\n" if console.is_terminal else "")
-        + f"{holds} of {result.total} hold, {result.failed} fail"
+        + f"{result.holds} of {result.total} hold, {result.failed} fail"
         + (f", {absent} declared, not deployed" if absent else "")
         + f" ({result.seconds} s)",
         style="bold green" if result.ok else "bold red",
     )
+    if result.lines:
+        shown = sum(each["result"] == "holds" for each in result.lines)
+        elsewhere = len(result.lines) - shown - result.lines_failed
+        console.print(
+            f"{shown} of {len(result.lines)} lines of the document hold here, {result.lines_failed} fail, "
+            f"{elsewhere} cannot be shown here",
+            style="bold red" if result.lines_failed else "bold green",
+        )
     if any(host["system"].get("VARIANT_ID") == "lab" for host in result.hosts):
         console.print("This is a lab: what that shows and what it does not is on the page.")
 
@@ -140,7 +201,7 @@ def show(result: ProofResult, console: Console) -> None:
 def _area(area: dict[str, Any], several: bool) -> Iterator[Text]:
     """The rows of an area, a line each; what fails tells everything, below."""
     yield Text(f"\n{area['name']}  {area['total'] - area['failed']}/{area['total']}", style="bold")
-    width = max(len(row["what"]) for row in area["rows"])
+    width = max((len(row["what"]) for row in area["rows"]), default=0)
     for row in area["rows"]:
         mark, style = MARKS[row["result"]]
         where = f"{row['place']} {row['host']}" if several else row["place"]
@@ -150,3 +211,22 @@ def _area(area: dict[str, Any], several: bool) -> Iterator[Text]:
         )
         if row["result"] == "fails":
             yield from (Text(f"      {line}", style=style) for line in row["detail"].splitlines())
+
+
+def _lines(found: list[dict[str, Any]]) -> Iterator[Text]:
+    """The lines of the application's document by its sections, each with the tests that show it."""
+    width = max((len(each["text"]) for each in found), default=0)
+    for section in report.sections(found):
+        yield Text(f"\n{section['name']}  {section['holding']}/{len(section['lines'])}", style="bold")
+        for each in section["lines"]:
+            mark, style = MARKS[each["result"]]
+            yield Text.assemble(
+                (f"  {mark} ", style), f"{each['text']:{width}}", (f"  {_shown_by(each)}", "dim")
+            )
+
+
+def _shown_by(line: dict[str, Any]) -> str:
+    """How many tests and which; what fails, or what there is to say in their place, before them."""
+    tests = line["tests"]
+    names = f"{len(tests)}: {', '.join(tests)}" if tests else ""
+    return "; ".join(each for each in (line["detail"], names) if each)

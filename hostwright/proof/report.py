@@ -26,6 +26,7 @@ def page(proof: dict[str, Any]) -> str:
         version=__version__,
         areas=areas(proof["rows"]),
         ports=ports(proof["rows"]),
+        sections=sections(proof["lines"]),
         places=PLACES,
         failures=[row for row in proof["rows"] if row["result"] == "fails"],
         absent=[row for row in proof["rows"] if row["result"] == "not deployed"],
@@ -49,6 +50,23 @@ def areas(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for name, group in found.items()
     ]
+
+
+def sections(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of the application's document by section, in its order: name, lines, how many hold and fail."""
+    found = []
+    for name, group in groupby(lines, key=lambda line: line["section"]):
+        held = list(group)
+        results = [line["result"] for line in held]
+        found.append(
+            {
+                "name": name,
+                "lines": held,
+                "holding": results.count("holds"),
+                "failed": results.count("fails"),
+            }
+        )
+    return found
 
 
 def ports(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A pytest plugin: what each test of tests/hosts proved, kept as rows for a report (`--proof-rows FILE`)."""
+"""A pytest plugin: what each test of a proof proved, kept as rows for a report (`--proof-rows FILE`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,19 @@ from hostwright.proof.wanted import Look, Machine, Unreachable
 
 SYSTEM = ("PRETTY_NAME", "VARIANT", "VARIANT_ID", "kernel", "container")
 AREAS = ("Reach", "Mirror", "System", "Firewall", "Docker", "Application", "Ports", "Warehouse")
+NO_CASE = SimpleNamespace(params={})
+ROW: dict[str, Any] = {
+    "host": "",
+    "scope": "",
+    "closed": False,
+    "place": "host",
+    "port": None,
+    "address": "",
+    "shows": [],
+    "result": "fails",
+    "seconds": 0.0,
+    "detail": "",
+}
 RESULTS = {"passed": "holds", "failed": "fails", "skipped": "not deployed"}
 
 
@@ -39,16 +53,18 @@ class Rows:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
         report: pytest.TestReport = yield  # type: ignore[assignment]
-        if isinstance(item, pytest.Function) and (call := getattr(item, "callspec", None)):
-            machine = call.params.get("machine")
+        if isinstance(item, pytest.Function):
+            machine = getattr(item, "callspec", NO_CASE).params.get("machine")
             if isinstance(machine, Machine):
                 self.machines[machine.name] = machine
-                self._add(item, machine, call.params.get("case"), report)
+                self._add(item, _of_host(item, machine, item.callspec.params.get("case")), report)
+            else:
+                self._add(item, _of_contract(item), report)
         return report  # type: ignore[return-value]
 
-    def _add(self, item: pytest.Function, machine: Machine, case: Any, report: pytest.TestReport) -> None:
+    def _add(self, item: pytest.Function, described: dict[str, Any], report: pytest.TestReport) -> None:
         """One row a test; a failure while it is prepared or cleaned up is its failure."""
-        row = self.rows.setdefault(item.nodeid, _described(item, machine, case))
+        row = self.rows.setdefault(item.nodeid, described)
         if report.when == "call" or report.outcome != "passed":
             row["result"] = RESULTS[report.outcome]
             row["seconds"] = round(report.duration, 3)
@@ -60,15 +76,31 @@ class Rows:
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
             "seconds": round(time.time() - self.started, 1),
             "hosts": [_host(self.machines[name]) for name in sorted(self.machines)],
-            "rows": sorted(self.rows.values(), key=lambda row: (row["host"], AREAS.index(row["area"]))),
+            "rows": sorted(self.rows.values(), key=lambda row: (row["host"], _order(row["area"]))),
         }
         self.path.write_text(json.dumps(document, indent=1))
 
 
-def _described(item: pytest.Function, machine: Machine, case: Any) -> dict[str, Any]:
+def _order(area: str) -> int:
+    return AREAS.index(area) if area in AREAS else len(AREAS)
+
+
+def _of_contract(item: pytest.Function) -> dict[str, Any]:
+    """A test of an application's contract: it asks the gateway, whichever host has it."""
+    words = (item.function.__doc__ or item.originalname.removeprefix("test_").replace("_", " ")).strip()
+    case = f" [{item.callspec.id}]" if hasattr(item, "callspec") else ""
+    return ROW | {
+        "area": f"Contract: {item.path.stem.removeprefix('test_').replace('_', ' ')}",
+        "what": words.splitlines()[0] + case,
+        "place": "outside",
+        "shows": sorted({key for mark in item.iter_markers("shows") for key in mark.args}),
+    }
+
+
+def _of_host(item: pytest.Function, machine: Machine, case: Any) -> dict[str, Any]:
     place = item.get_closest_marker("place")
     port = case.port if isinstance(case, Look) else case if isinstance(case, Port) else None
-    return {
+    return ROW | {
         "host": machine.name,
         "area": item.module.AREA,
         "what": (item.function.__doc__ or item.name).strip().splitlines()[0].format(case=case),
@@ -77,9 +109,6 @@ def _described(item: pytest.Function, machine: Machine, case: Any) -> dict[str, 
         "place": place.args[0] if place else "host",
         "port": {"number": port.number, "protocol": port.protocol, "owner": port.owner} if port else None,
         "address": case.address if isinstance(case, Look) else "",
-        "result": "fails",
-        "seconds": 0.0,
-        "detail": "",
     }
 
 

@@ -67,11 +67,27 @@ class Machine:
         return [role for role in ROLES if not (cluster and role in ("docker", "app_compose"))]
 
     @functools.cached_property
-    def application(self) -> Application | None:
-        """What runs here, if anything is meant to."""
+    def declared(self) -> Application | None:
+        """What is meant to run here, if anything is."""
         environment = self.variables.get("hostwright_environment", {})
         name = self.variables.get("app_compose_application") or environment.get("application")
-        return application.load(name) if name and "app_compose" in self.roles else None
+        components = self.variables.get("app_compose_components", environment.get("components", ()))
+        known = name and "app_compose" in self.roles
+        return application.load(name, components=components) if known else None
+
+    @functools.cached_property
+    def application(self) -> Application | None:
+        """The same without the components whose image cannot be had."""
+        exclusive = self.variables.get("app_compose_exclusive", self.variables.get("mirror_exclusive", False))
+        if not (self.declared and exclusive):
+            return self.declared
+        return self.declared.held(self.variables.get("app_compose_images", {}))
+
+    @property
+    def absent(self) -> list[str]:
+        """Components that are declared, and not deployed."""
+        held = self.application.components if self.application else ()
+        return [name for name in (self.declared.components if self.declared else ()) if name not in held]
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -84,7 +100,7 @@ class Machine:
         if not self.application:
             return {}
         asked = self.variables.get("app_compose_replicas", {})
-        found = {name: name for name in ["gateway", *self.application.stores]}
+        found = {name: name for name in ["gateway", *self.application.stores, *self.application.components]}
         for name, service in self.application.services.items():
             for number in range(1, asked.get(name, service.replicas) + 1):
                 found[name if number == 1 else f"{name}-{number}"] = name
@@ -158,6 +174,20 @@ class Machine:
         if done.rc != 0:
             return f"{self.name}: {done.stderr.strip()[-500:] or f'exit status {done.rc}'}"
         return observe.unpack(done.stdout)
+
+    def inside(self, container: str, *command: str) -> str:
+        """Output of a command in a container, named as in `instances`. Raises RuntimeError if it fails."""
+        found = self.seen["containers"]["containers"]
+        name = next((each["name"] for each in found if each["service"] == container), container)
+        done = self.host.run("sudo -n docker exec %s" + " %s" * len(command), name, *command)
+        if done.rc != 0:
+            raise RuntimeError(f"{command[0]} in {name}: {done.stderr.strip()[-300:]}")
+        return str(done.stdout).strip()
+
+    def sql(self, store: str, database: str, query: str) -> str:
+        """What a store of PostgreSQL answers its superuser: a line a row, columns parted by `|`."""
+        psql = ("psql", "--username=postgres", "--host=/run/postgresql", "--no-psqlrc", "-tA")
+        return self.inside(store, *psql, f"--dbname={database}", f"--command={query}")
 
     @property
     def addresses(self) -> list[str]:

@@ -13,13 +13,15 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
 from hostwright import environments, secrets
 from hostwright.application import Application, load
 from hostwright.errors import BadInput, HostwrightError
-from hostwright.render import Environment, render
+from hostwright.render import Environment, gateway_options, render
 
 ARGUMENTS = {
     "directory": {"type": "path", "required": True},
     "application": {"type": "str", "required": True},
     "environment": {"type": "str", "required": True},
     "project_dir": {"type": "path"},
+    "components": {"type": "list", "elements": "str", "default": []},
+    "exclusive": {"type": "bool", "default": False},
     "images": {"type": "dict", "default": {}},
     "names": {"type": "list", "elements": "str", "default": []},
     "replicas": {"type": "dict", "default": {}},
@@ -28,6 +30,8 @@ ARGUMENTS = {
     "network": {"type": "str"},
     "network6": {"type": "str"},
     "ipv6": {"type": "bool", "default": True},
+    "gateway": {"type": "dict", "default": {}},
+    "release": {"type": "path"},
 }
 
 
@@ -40,14 +44,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        if given["release"]:
+            return self._deliver({"directory": given["directory"], "release": given["release"]}, task_vars)
         try:
-            application, values = _secrets(given, self._task.check_mode)
+            application, absent = _application(given)
+            values = _secrets(application, given, self._task.check_mode)
             files = render(application, _environment(given, secrets.digests(application, values)))
         except HostwrightError as error:
             raise AnsibleActionFail(str(error)) from None
-        result: dict[str, Any] = self._execute_module(
-            module_name="hostwright.hostwright.application_files",
-            module_args={
+        delivered = self._deliver(
+            {
                 "directory": given["directory"],
                 "files": files,
                 "secrets": {
@@ -59,23 +65,38 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     reader.owner: reader.uid for secret in application.secrets() for reader in secret.readers
                 },
             },
-            task_vars=task_vars,
+            task_vars,
+        )
+        return delivered | {"not_deployed": absent}
+
+    def _deliver(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        result: dict[str, Any] = self._execute_module(
+            module_name="hostwright.hostwright.application_files", module_args=arguments, task_vars=task_vars
         )
         result.pop("invocation", None)
-        before = result.pop("before", "")
-        result["services"] = _concerned(result, before, files)
+        before, after = result.pop("before", ""), result.pop("after", "")
+        result["services"] = _concerned(result, before, after)
         return result
 
 
-def _secrets(given: dict[str, Any], check: bool) -> tuple[Application, dict[str, str]]:
-    """The application, and its secrets; a check makes none that last."""
-    project = Path(given["project_dir"]) if given["project_dir"] else None
-    application = load(given["application"], project)
-    environment = environments.load(given["environment"], project)
+def _project(given: dict[str, Any]) -> Path | None:
+    return Path(given["project_dir"]) if given["project_dir"] else None
+
+
+def _application(given: dict[str, Any]) -> tuple[Application, list[str]]:
+    """The application as it is deployed, and the components that it is deployed without."""
+    declared = load(given["application"], _project(given), given["components"])
+    application = declared.held(given["images"]) if given["exclusive"] else declared
+    return application, sorted(set(declared.components) - set(application.components))
+
+
+def _secrets(application: Application, given: dict[str, Any], check: bool) -> dict[str, str]:
+    """Its secrets; a check makes none that last."""
+    environment = environments.load(given["environment"], _project(given))
     if check:
         held = secrets.read(environment)
-        return application, secrets.complete(application, held, environment.name, given["names"])
-    return application, secrets.ensure(environment, application, given["names"])
+        return secrets.complete(application, held, environment.name, given["names"])
+    return secrets.ensure(environment, application, given["names"])
 
 
 def _environment(given: dict[str, Any], digests: dict[str, str]) -> Environment:
@@ -91,17 +112,18 @@ def _environment(given: dict[str, Any], digests: dict[str, str]) -> Environment:
             network=IPv4Network(given["network"]) if given["network"] else None,
             network6=IPv6Network(given["network6"]) if given["network6"] else None,
             ipv6=given["ipv6"],
+            gateway=gateway_options(given["gateway"]),
         )
     except ValueError as error:
         raise BadInput(str(error), where="application_files", fix="mend the argument") from None
 
 
-def _concerned(result: dict[str, Any], before: str, files: dict[str, str]) -> list[str]:
+def _concerned(result: dict[str, Any], before: str, after: str) -> list[str]:
     """Containers whose definition or files changed."""
     found = set()
     for path in [*result.get("written", []), *result.get("removed", [])]:
         if path == "compose.yaml":
-            was, now = _containers(before), _containers(files[path])
+            was, now = _containers(before), _containers(after)
             found |= {name for name in {*was, *now} if was.get(name) != now.get(name)}
         else:
             found.add(path.removeprefix("secrets/").partition("/")[0])
@@ -109,8 +131,9 @@ def _concerned(result: dict[str, Any], before: str, files: dict[str, str]) -> li
 
 
 def _containers(compose: str) -> dict[str, Any]:
-    """The definitions of a compose.yaml; none where somebody has spoiled it."""
+    """The definitions in a compose.yaml of what runs all the time; none where somebody has spoiled it."""
     try:
-        return dict(yaml.safe_load(compose)["services"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        found = yaml.safe_load(compose)["services"]
+        return {name: each for name, each in found.items() if "profiles" not in each}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
         return {}

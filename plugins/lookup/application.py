@@ -20,7 +20,8 @@ options:
   _terms:
     description:
       - C(name), C(title), C(source), C(ports), C(images), C(secrets) (names and readers), C(gateway),
-        C(stores), C(services), or C(firewall), the public ports as the role C(firewall) takes them.
+        C(stores), C(services), C(components), or C(firewall), the public ports as the role C(firewall) takes
+        them.
     type: list
     elements: str
   application:
@@ -51,7 +52,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         self.set_options(var_options=variables, direct=options)
         name = self.get_option("application") or self._named(variables or {})
         try:
-            application = load(name)
+            application = self._deployed(name, variables or {})
         except HostwrightError as error:
             raise AnsibleError(str(error)) from None
         known = application.describe() | {"firewall": firewall(application)}
@@ -61,6 +62,17 @@ class LookupModule(LookupBase):  # type: ignore[misc]
             if term not in known:
                 raise AnsibleError(f"an application has no {term!r}: give one of {', '.join(known)}")
         return [known[term] for term in terms]
+
+    def _deployed(self, name: str, variables: dict[str, Any]) -> Application:
+        """With the components that the role C(app_compose) deploys."""
+
+        def told(name: str, default: Any) -> Any:
+            return self._templar.template(variables.get(name, default))
+
+        chosen = (variables.get("hostwright_environment") or {}).get("components", [])
+        application = load(name, components=told("app_compose_components", chosen))
+        exclusive = told("app_compose_exclusive", variables.get("mirror_exclusive", False))
+        return application.held(told("app_compose_images", {})) if exclusive else application
 
     def _named(self, variables: dict[str, Any]) -> str:
         name = variables.get("app_compose_application")

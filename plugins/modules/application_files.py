@@ -28,6 +28,15 @@ options:
       - The project, the folder that holds C(infra/Pulumi.yaml).
       - By default the nearest one above the current folder.
     type: path
+  components:
+    description: Components of the application that are deployed too, or C(all).
+    type: list
+    elements: str
+    default: []
+  exclusive:
+    description: Whether I(images) names all there are. A component without one is left out then.
+    type: bool
+    default: false
   images:
     description: Image name to reference, in place of those that the application names. Others are ignored.
     type: dict
@@ -60,6 +69,17 @@ options:
     description: Whether to publish on IPv6 too.
     type: bool
     default: true
+  gateway:
+    description:
+      - What is wanted otherwise of the gateway. C(timeout), the seconds within which a service must answer.
+        C(compression), whether data is compressed. C(hsts), for how many seconds browsers insist on https.
+    type: dict
+    default: {}
+  release:
+    description:
+      - The folder of a release. Its files are brought in place of what would be rendered, and the secrets
+        that are there stay as they are.
+    type: path
   files:
     description: Path below the folder to text. From the action, as are the next ones.
     type: dict
@@ -101,6 +121,11 @@ removed:
   returned: always
   type: list
   elements: str
+not_deployed:
+  description: Chosen components that are left out, as I(exclusive) says.
+  returned: always
+  type: list
+  elements: str
 services:
   description: Containers that a changed file concerns, sorted.
   returned: always
@@ -113,8 +138,11 @@ import tempfile  # noqa: E402
 from pathlib import Path, PurePosixPath  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-MANIFEST = ".hostwright"  # what we wrote here: nothing else is ever removed
+from ansible_collections.hostwright.hostwright.plugins.module_utils.releases import (  # noqa: E402
+    MANIFEST,  # what we wrote here: nothing else is ever removed
+    ours,
+    texts,
+)
 
 
 def main() -> None:
@@ -124,17 +152,21 @@ def main() -> None:
         "files": {"type": "dict", "default": {}},
         "secrets": {"type": "dict", "default": {}, "no_log": True},
         "owners": {"type": "dict", "default": {}},
+        "release": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     folder = Path(module.params["directory"])
     files, secrets = module.params["files"], module.params["secrets"]
     owners = {f"secrets/{owner}": int(uid) for owner, uid in module.params["owners"].items()}
     wanted = {*files, *secrets}
+    if module.params["release"]:
+        files = texts(Path(module.params["release"]))
+        wanted = {*files, *ours(folder, secret=True)}
     before = _read(folder / "compose.yaml")
     old = set((_read(folder / MANIFEST) or "").splitlines())
 
     changes = Changes(module.check_mode)
-    for path in (PurePosixPath(), *_parents(wanted)):
+    for path in (PurePosixPath(), *_parents({*files, *secrets})):
         uid = owners.get(str(path), 0)
         changes.folder(folder / path, uid, 0o500 if uid else 0o755)
     # Before the files: whatever is written is in it, also when we are killed in between.
@@ -151,6 +183,7 @@ def main() -> None:
         written=[str(path.relative_to(folder)) for path in changes.written if path.name != MANIFEST],
         removed=changes.removed,
         before=before or "",
+        after=files.get("compose.yaml", ""),
         diff=changes.diffs,
     )
 

@@ -45,7 +45,10 @@ class User(Base):
 
 
 class Session(Base):
-    """A login: its id is the `sid` of its access tokens. The blacklist is the rows with `revoked_at`."""
+    """A login: its id is the `sid` of its access tokens. The blacklist is the rows with `revoked_at`.
+
+    `heir_salt` made the refresh token that is not used yet out of the one before it.
+    """
 
     __tablename__ = "sessions"
 
@@ -57,6 +60,7 @@ class Session(Base):
     refreshed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    heir_salt: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class RefreshToken(Base):

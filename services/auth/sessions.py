@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ log = logging.get("auth.sessions")
 
 TIMEOUT = 5.0  # seconds
 MOST = 500  # sessions in a list, the newest
+GRACE = timedelta(seconds=10)  # in which a refresh whose answer was lost may be asked for again
 KEPT = timedelta(days=7)  # how long an ended session stays, for those who ask who was logged in
 
 
@@ -66,13 +68,18 @@ class Grants:
         )
         session.add(started)
         await session.flush()
-        return self._grant(session, user, started.id)
+        token, digest = opaque.new()
+        session.add(RefreshToken(digest=digest, session_id=started.id))
+        return self._grant(user, started.id, token)
 
     async def refresh(self, token: str) -> Grant:
         """New tokens for one that was not used before; raises `InvalidToken`.
 
-        A token that comes twice was stolen, from whichever of the two: the whole session ends. That is
-        committed before the refusal is sent, so the thief has nothing left by then.
+        One that comes again at once, by a page that was reloaded or a second tab, gets what it got the first
+        time, as long as nobody has used that. Any other that comes twice was stolen, from whichever of the
+        two: the whole session ends. That is committed before the refusal is sent, so the thief has nothing
+        left by then. A thief who comes within the grace gets the owner's own next token and no other: the
+        session ends when both have used that.
         """
         async with self.database.transaction() as session:
             # The lock makes two with the same token one after the other: the second finds it used.
@@ -90,7 +97,12 @@ class Grants:
                 used, family, user = found
                 if used.used_at is None:
                     used.used_at = family.refreshed_at = func.now()
-                    grant = self._grant(session, user, family.id)
+                    family.heir_salt = secrets.token_bytes(32)
+                    heir, digest = opaque.heir(token, family.heir_salt)
+                    session.add(RefreshToken(digest=digest, session_id=family.id))
+                    grant = self._grant(user, family.id, heir)
+                elif again := await self._again(session, token, family):
+                    grant = self._grant(user, family.id, again)
                 else:
                     family.revoked_at = func.now()
                     log.warning("refresh token reused", user_id=user.id, session=str(family.id))
@@ -98,9 +110,25 @@ class Grants:
             raise InvalidToken
         return grant
 
-    def _grant(self, session: AsyncSession, user: User, session_id: uuid.UUID) -> Grant:
-        token, digest = opaque.new()
-        session.add(RefreshToken(digest=digest, session_id=session_id))
+    @staticmethod
+    async def _again(session: AsyncSession, token: str, family: Session) -> str | None:
+        """What this used token gave, if that is the family's newest, not used itself, and given just now.
+
+        The salt is the newest one's: with any older token it makes what nobody was given.
+        """
+        if family.heir_salt is None:
+            return None
+        heir, digest = opaque.heir(token, family.heir_salt)
+        given = await session.scalar(
+            select(RefreshToken.session_id).where(
+                RefreshToken.digest == digest,
+                RefreshToken.used_at.is_(None),
+                RefreshToken.created_at > func.clock_timestamp() - GRACE,
+            )
+        )
+        return heir if given else None
+
+    def _grant(self, user: User, session_id: uuid.UUID, token: str) -> Grant:
         access = self.issuer.issue(user_id=user.id, email=user.email, role=user.role, session=str(session_id))
         return Grant(access, token, self.issuer.lifetime, str(session_id), user)
 

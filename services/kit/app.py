@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -23,10 +24,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit import context, health, logging
 from kit.authentication import Authenticator
-from kit.database import Database
+from kit.database import Database, unavailable
 from kit.errors import Invalid, InvalidBody, ServiceError, Unavailable
 from kit.metrics import Metrics, MetricsMiddleware, template
 from kit.settings import Settings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 log = logging.get("kit.app")
 
@@ -62,6 +66,7 @@ def create(
     """
     logging.configure(settings.service_name, settings.log_level)
     metrics = Metrics()
+    provider = _provider(settings)
 
     @asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -69,6 +74,8 @@ def create(
             log.info("started", contract=settings.contract, version=version)
             yield dict(state)
         log.info("stopped")
+        if provider is not None:
+            await asyncio.to_thread(provider.force_flush)
 
     app = FastAPI(
         title=title,
@@ -78,7 +85,7 @@ def create(
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,  # a redirected POST loses its body in many clients
-        middleware=_middleware(settings, metrics),
+        middleware=_middleware(settings, metrics, provider),
         responses={400: {"model": InvalidBody, "description": "Bad Request"}},
     )
     app.state.settings = settings
@@ -109,10 +116,15 @@ def contract(service: str, name: str) -> list[APIRouter]:
 
 
 class RequestMiddleware:
-    """Gives each request an id (the gateway's, else a new one); a crash becomes one log line and a 500."""
+    """Gives each request an id (the gateway's, else a new one); a crash becomes one log line and a 500.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A request without an answer after `patience` seconds is given up, with a 503: what it waits for may wait
+    for ever, and who asked has gone by then.
+    """
+
+    def __init__(self, app: ASGIApp, patience: float) -> None:
         self.app = app
+        self.patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -133,26 +145,42 @@ class RequestMiddleware:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
+            limit = asyncio.timeout(self.patience if scope["type"] == "http" else None)
             try:
-                await self.app(scope, receive, stamped)
+                async with limit:
+                    await self.app(scope, receive, stamped)
             except Exception:
-                log.exception("unhandled error", route=template(scope))
+                error: ServiceError
+                if limit.expired():
+                    log.error("no answer in time", route=template(scope), seconds=self.patience)
+                    error = Unavailable()
+                else:
+                    log.exception("unhandled error", route=template(scope))
+                    error = ServiceError()
                 if scope["type"] == "websocket" or status:
                     raise
-                await JSONResponse(ServiceError().body(), status_code=500)(scope, receive, stamped)
+                await JSONResponse(error.body(), status_code=error.status)(scope, receive, stamped)
             finally:
                 # The gateway logs every request under the same id; ours tell only what went wrong.
                 if status >= 400:
                     log.info("refused", method=scope.get("method"), route=template(scope), status=status)
 
 
-def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _provider(settings: Settings) -> TracerProvider | None:
+    if not settings.otel_exporter_otlp_endpoint:
+        return None
+    from kit import tracing
+
+    return tracing.start(settings)
+
+
+def _middleware(settings: Settings, metrics: Metrics, provider: TracerProvider | None) -> list[Middleware]:
     """Outermost first."""
     found = [Middleware(MetricsMiddleware, metrics=metrics)]
-    if settings.otel_exporter_otlp_endpoint:
-        from kit.tracing import middleware
+    if provider is not None:
+        from kit import tracing
 
-        found += middleware(settings)
+        found += tracing.middleware(provider)
     if settings.cors_origins:
         found.append(
             Middleware(
@@ -164,7 +192,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
                 max_age=600,
             )
         )
-    return [*found, Middleware(RequestMiddleware)]
+    return [*found, Middleware(RequestMiddleware, patience=settings.answer_timeout)]
 
 
 async def _service_error(_: Request, error: Any) -> Response:
@@ -178,12 +206,7 @@ async def _http_error(request: Request, error: Any) -> Response:
 
 
 async def _database_down(request: Request, error: Any) -> Response:
-    log.error(
-        "database does not answer",
-        reason=type(error).__name__,
-        detail=str(getattr(error, "orig", error))[:300],
-    )
-    return await _service_error(request, Unavailable())
+    return await _service_error(request, unavailable(error))
 
 
 async def _invalid(request: Request, error: Any) -> Response:

@@ -3,7 +3,8 @@
 A message is acknowledged after the transaction that holds both its effect and its row in the inbox. One that
 fails waits in `QUEUE.retry.SECONDS`, whose time-to-live brings it back, for each of the delays in turn, and
 after the last is in `QUEUE.dead`, with `x-error`, for a person. So others overtake it: a handler must bear
-an older event after a newer. While the database is away messages wait where they are, and no attempt counts.
+an older event after a newer. While the database is away, or has no room, messages wait where they are, and no
+attempt counts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit import broker, context, logging
-from kit.database import Database
+from kit.database import Database, exhausted
 from kit.events import Message, Misfit, read
 from kit.outbox import first_time
 from kit.settings import BrokerSettings
@@ -222,6 +223,7 @@ class Consumer:
     async def _effect(self, message: Message, over: asyncio.Event) -> bool | None:
         """Whether the event came for the first time; None if we must stop while the database is away."""
         lost = 0
+        pause = PAUSE
         while not over.is_set():
             try:
                 async with asyncio.timeout(self._timeout), self._database.transaction() as session:
@@ -231,7 +233,13 @@ class Consumer:
             except Poison:
                 raise
             except Exception as error:
-                if await self._database_answers():
+                if exhausted(error):
+                    # It answers, and has no room for any event: to bury them all would help nobody.
+                    reason = str(error).partition("\n")[0]
+                    log.warning("consumer waits for the database", queue=self._queue, reason=reason)
+                    await _within(over, pause)
+                    pause = min(pause * 2, MAX_PAUSE)
+                elif await self._database_answers():
                     # A connection that a restart of the database closed is no fault of the event either.
                     lost += 1
                     if lost > LOST or not (isinstance(error, DBAPIError) and error.connection_invalidated):

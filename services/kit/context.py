@@ -19,6 +19,16 @@ VALID = re.compile(r"^[A-Za-z0-9._-]{8,128}$")
 tracer: Tracer | None = None
 
 
+def trace_id() -> str | None:
+    """Of the trace that what is done here and now belongs to, as 32 hexadecimal digits."""
+    if tracer is None:
+        return None
+    from opentelemetry.trace import get_current_span
+
+    found = get_current_span().get_span_context()
+    return f"{found.trace_id:032x}" if found.is_valid else None
+
+
 def outgoing() -> dict[str, str]:
     """The headers that a call or an event made here and now is to carry."""
     headers = {}

@@ -12,7 +12,11 @@ from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from starlette.requests import HTTPConnection
 
+from kit import context, logging
+from kit.errors import Unavailable
 from kit.settings import DatabaseSettings
+
+log = logging.get("kit.database")
 
 CONNECT_TIMEOUT = 5  # seconds
 STATEMENT_TIMEOUT = 10_000  # milliseconds
@@ -52,7 +56,7 @@ class Database:
             pool_recycle=1800,
             pool_use_lifo=True,
             hide_parameters=True,  # they hold people's data, and errors end in logs
-            connect_args=connect_args(settings.service_name),
+            connect_args=connect_args(settings.service_name) | _traced(),
         )
         try:
             yield cls(engine, settings)
@@ -76,6 +80,7 @@ class Database:
             password=settings.database_password.get_secret_value(),
             autocommit=True,
             **connect_args(settings.service_name),
+            **_traced(),
         )
 
     async def ping(self) -> None:
@@ -96,6 +101,39 @@ def connect_args(name: str, statement_timeout: int = STATEMENT_TIMEOUT) -> dict[
         "options": f"-c statement_timeout={statement_timeout} "
         f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT} -c timezone=UTC",
     }
+
+
+def _traced() -> dict[str, Any]:
+    """How to connect where statements are to be seen in traces."""
+    if context.tracer is None:
+        return {}
+    from kit.tracing import Cursor
+
+    return {"cursor_factory": Cursor}
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether the server has run out of disk, memory or connections, or cannot read or write its files.
+
+    SQLSTATE classes 53 and 58: it answers, but can do nothing, whatever it is asked.
+    """
+    return str(getattr(_cause(error), "sqlstate", None))[:2] in ("53", "58")
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """The answer to a request that the database did not serve, after a line in the log that says why."""
+    cause = _cause(error)
+    log.error(
+        "database is out of resources" if exhausted(cause) else "database does not answer",
+        reason=type(cause).__name__,
+        detail=str(cause)[:300],
+    )
+    return Unavailable()
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's own error, where SQLAlchemy has wrapped it."""
+    return getattr(error, "orig", None) or error
 
 
 async def _session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:

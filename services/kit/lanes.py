@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from kit.database import Database
+from kit.database import Database, unavailable
 from kit.errors import Unavailable
 
 WAIT = 5.0  # seconds for a free lane
@@ -48,7 +48,7 @@ class Lanes:
                 connection = await self._database.dedicated()
             yield connection
         except psycopg.OperationalError as error:
-            raise Unavailable from error
+            raise unavailable(error) from error
         finally:
             if connection is not None and not _idle(connection):
                 await connection.close()

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
+from kit import context
+
 Logger = structlog.stdlib.BoundLogger
 
 # Names whose values never reach a log line, whoever logs them.
@@ -28,11 +30,20 @@ SECRET_NAMES = frozenset(
 )
 
 # What these say our own lines say better, or the gateway's.
-QUIET = {"_granian": "INFO", "granian.access": "INFO", "httpx2": "WARNING", "aiormq": "CRITICAL"}
+QUIET = {
+    "_granian": "INFO",
+    "granian.access": "INFO",
+    "httpx2": "WARNING",
+    "aiormq": "CRITICAL",
+    "opentelemetry": "ERROR",
+}
 
 
 def configure(service: str, level: str = "info") -> None:
-    """All to stdout, one JSON object a line: timestamp, level, logger, message, service, request_id."""
+    """All to stdout, one JSON object a line: timestamp, level, logger, message, service, request_id.
+
+    Where requests are traced also trace_id.
+    """
     shared: list[Callable[..., Any]] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -40,6 +51,7 @@ def configure(service: str, level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.EventRenamer("message"),
         _named(service),
+        _traced,
         _redact,
     ]
     logging.config.dictConfig(
@@ -101,6 +113,12 @@ def _named(service: str) -> Callable[..., structlog.types.EventDict]:
         return event
 
     return add
+
+
+def _traced(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    if (trace_id := context.trace_id()) is not None:
+        event["trace_id"] = trace_id
+    return event
 
 
 def _redact(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx2
 
+from kit import context
 from kit.authentication import Identity
 from kit.errors import Unavailable
 from kit.tokens import InvalidToken, Verifier
@@ -20,7 +21,9 @@ class Remote:
     async def __call__(self, token: str) -> Identity:
         claims = self._verifier.verify(token)
         try:
-            answer = await self._http.get(self._url, headers={"Authorization": f"Bearer {token}"})
+            with context.span("GET auth"):
+                headers = context.outgoing() | {"Authorization": f"Bearer {token}"}
+                answer = await self._http.get(self._url, headers=headers)
         except httpx2.HTTPError as error:
             raise Unavailable("Authentication service unavailable") from error
         if answer.status_code == 401:

@@ -95,6 +95,7 @@ class Verifier:
                 algorithms=[ALGORITHM],
                 audience=self._application,
                 issuer=ISSUER,
+                leeway=LEEWAY,  # for the time of issue: ours may be behind; the end counts to the second
                 options={"require": REQUIRED},
             )
             if claims["typ"] != "access":

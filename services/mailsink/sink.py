@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
+from email.parser import BytesHeaderParser
 from email.policy import default
+from functools import cached_property
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -32,6 +34,11 @@ class Taken:
     sender: str
     recipients: Sequence[str]
     raw: bytes
+
+    @cached_property
+    def subject(self) -> str:
+        """Read once, and without the rest: a list of all would keep the sink from taking mail meanwhile."""
+        return str(BytesHeaderParser(policy=default).parsebytes(self.raw)["subject"] or "")
 
     @property
     def message(self) -> EmailMessage:
@@ -114,6 +121,7 @@ class Sink:
             auth_required=True,
             auth_require_tls=later,  # else everything is within TLS already, which aiosmtpd cannot see
             authenticator=self._authenticate,
+            auth_exclude_mechanism=["LOGIN"],  # its questions here are not those that clients know
         )
 
     def _authenticate(

@@ -100,6 +100,15 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def until(true: Callable[[], object], within: float = 30.0) -> None:
+    """Waits for what happens by itself; AssertionError if it does not within so many seconds."""
+    deadline = time.monotonic() + within
+    while not true():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it does not come within {within:g} s")
+        time.sleep(0.05)
+
+
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)

@@ -7,13 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from testing.process import Process, free_port, listens, own_directory
 
 Settings = Mapping[str, object]  # fields of the service's settings class, secrets included
+Server = Callable[[], list[str]]  # the command that serves an application, which and on which port come last
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,13 +22,21 @@ ROOT = Path(__file__).parents[1]
 class Service:
     """A running instance. `kill` is what a crash is; `log` holds its JSON lines."""
 
-    def __init__(self, name: str, settings: Settings, directory: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        directory: Path,
+        port: int | None = None,
+        starter: Sequence[str] = (),
+        server: Server | None = None,
+    ) -> None:
         self.name = name
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / "log"
         self._process = Process(
-            [*granian(), "--port", str(self.port), f"{name}.app:app"],
+            [*starter, *(server or granian)(), "--port", str(self.port), f"{name}.app:app"],
             log=self.log,
             environment=environment(name, settings),
             orphaned=signal.SIGTERM,
@@ -37,12 +46,23 @@ class Service:
 
     @classmethod
     @contextmanager
-    def running(cls, name: str, settings: Settings, port: int | None = None) -> Iterator[Service]:
-        """`port` for one whose address others must know before it is there; else a free one."""
+    def running(
+        cls,
+        name: str,
+        settings: Settings,
+        port: int | None = None,
+        starter: Sequence[str] = (),
+        server: Server | None = None,
+    ) -> Iterator[Service]:
+        """`port` for one whose address others must know before it is there; else a free one.
+
+        `starter` is the command that the service's own is given to, as in `nice COMMAND`; `server` is what
+        serves it, in place of its container's granian.
+        """
         directory = own_directory(name)
         service = None
         try:
-            service = cls(name, settings, directory, port)
+            service = cls(name, settings, directory, port, starter, server)
             yield service
         finally:
             if service:

@@ -1,4 +1,8 @@
-"""Every figure of one run: phases, the same steps by hand, services, memory. `python -m tests.bench`."""
+"""Every figure of one run, beside what one would have without us: `python -m tests.bench`, or `make bench`.
+
+Phases and the same steps by hand, the application through its gateway, its services by themselves and on the
+plain server, analytics over a million orders.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ import yaml
 import lab
 from hostwright import application, render
 from lab import inventory
-from tests.bench import services
+from tests.bench import analytics, gateway, services
 from tests.live import OWN, Live, make, purge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,8 +33,7 @@ HOSTS = (
     "import sys; from hostwright import environments; from hostwright.hosts import engine;"
     " engine.up(environments.load(sys.argv[1]))"
 )
-MEMORY = "sudo docker stats --no-stream --format '{{.MemUsage}}'"
-UNITS = {"KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}
+ANALYTICS_MS = 200  # at most, for the stats of a million orders
 
 Say = Callable[[str], None]
 
@@ -39,26 +42,64 @@ def main() -> int:
     """Measure, print a table, keep the JSON; 1 when a step did not end well."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5, help="of load on each request (%(default)s)")
-    parser.add_argument("--only", choices=("phases", "services"), help="one part (default: all)")
+    parser.add_argument("--only", choices=PARTS, help="a part (default: all); phases has the gateway")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench.json", help="the JSON")
     given = parser.parse_args()
     found: dict[str, Any] = {}
-    if given.only != "services":
-        with tempfile.TemporaryDirectory() as folder:
-            found |= phases(Path(folder), lambda text: print(text, file=sys.stderr))
-        print(table(found))
-    if given.only != "phases":
-        figures = services.measure(given.seconds, "")
-        found["services"] = [asdict(each) for each in figures]
-        print(services.table(figures))
+    for part in [given.only] if given.only else list(PARTS):
+        found |= PARTS[part](given.seconds)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=2) + "\n")
     print(f"figures: {given.out}")
-    return 0
+    missed = list(missing(found))
+    for each in missed:
+        print(f"missed: {each}")
+    return 1 if missed else 0
 
 
-def phases(folder: Path, say: Say) -> dict[str, Any]:
-    """Wall seconds of each step, ours and by hand in turn, and the ratios that travel between machines."""
+def missing(found: dict[str, Any]) -> Iterator[str]:
+    """The targets that were measured and not met."""
+    if "gateway" in found and not found["gateway"]["good"]:
+        yield "through the gateway: memory, feed or errors"
+    for each in found.get("services", {}).get("figures", ()):
+        if each["errors"]:
+            yield f"{each['name']}: {each['errors']} errors"
+    for each in found.get("analytics", {}).get("figures", ()):
+        if each["name"].startswith("stats") and each["median_ms"] > ANALYTICS_MS:
+            yield f"analytics, {each['name']}: {each['median_ms']:.0f} ms, at most {ANALYTICS_MS}"
+
+
+def _phases(seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = phases(Path(folder), seconds, lambda text: print(text, file=sys.stderr))
+    through: gateway.Found = found["gateway"]
+    print(f"phases: python -m tests.bench --only phases\n{table(found)}\n\n{gateway.table(through)}\n")
+    return found | {"gateway": asdict(through) | {"good": through.good}}
+
+
+def _services(seconds: float) -> dict[str, Any]:
+    ours, plain = services.measure(seconds), services.measure(seconds, server=services.uvicorn)
+    command = "python -m tests.bench.services"
+    print(f"each service by itself: {command}; plain, which is uvicorn as it comes: {command} --plain")
+    print(services.table(ours, plain), end="\n\n")
+    figures = {"figures": [asdict(each) for each in ours], "plain": [asdict(each) for each in plain]}
+    return {"services": {"command": command, **figures}}
+
+
+def _analytics(_seconds: float) -> dict[str, Any]:
+    command, found = "python -m tests.bench.analytics", analytics.measure(analytics.ORDERS, times=10)
+    print(f"analytics over {analytics.ORDERS:,} orders: {command}\n{analytics.table(found)}\n")
+    return {"analytics": {"command": command, "figures": [asdict(each) for each in found]}}
+
+
+PARTS = {"phases": _phases, "services": _services, "analytics": _analytics}
+
+
+def phases(folder: Path, load: float, say: Say) -> dict[str, Any]:
+    """Wall seconds of each step, ours and by hand in turn, and the ratios that travel between machines.
+
+    Then the application through its gateway, with `load` seconds of each request.
+    """
     lives = {}
     for name, network in (OURS, HAND):
         (folder / name).mkdir()
@@ -95,8 +136,9 @@ def phases(folder: Path, say: Say) -> dict[str, Any]:
         clock("second run by hand", hand, *flat, env=defaults)
         clock("proof", ours, _program("hostwright"), "proof")
         clock("second up", ours, _program("hostwright"), "up")
-        used = clock("memory", ours, _program("hostwright"), "ssh", "--", MEMORY)
-        del seconds["memory"]
+        hand.hostwright("down", "--data", "--yes")  # it would idle beside what is measured
+        say("through the gateway")
+        through = gateway.measure(ours, load)
     finally:
         for live in lives.values():
             live.hostwright("down", "--data", "--yes", check=False)
@@ -107,7 +149,7 @@ def phases(folder: Path, say: Say) -> dict[str, Any]:
             "converge, to by hand": round(seconds["converge"] / seconds["converge by hand"], 2),
             "second run, to by hand": round(seconds["second run"] / seconds["second run by hand"], 2),
         },
-        "memory_mib": round(sum(_mebibytes(line) for line in used.splitlines() if "iB" in line)),
+        "gateway": through,
         "load": os.getloadavg()[0],
     }
 
@@ -116,7 +158,6 @@ def table(found: dict[str, Any]) -> str:
     """The figures of `phases` as text."""
     lines = [f"{step:<28}{value:>8.1f} s" for step, value in found["seconds"].items()]
     lines += [f"{name:<28}{value:>8.2f}" for name, value in found["ratios"].items()]
-    lines.append(f"{'application, idle':<28}{found['memory_mib']:>8} MiB")
     lines.append(f"{'load average at the end':<28}{found['load']:>8.1f}")
     return "\n".join(lines)
 
@@ -162,12 +203,6 @@ def _file(path: Path, folder: Path) -> dict[str, Any]:
 
 def _program(name: str) -> str:
     return str(Path(sys.executable).parent / name)
-
-
-def _mebibytes(line: str) -> float:
-    """`85.4MiB / 320MiB` -> 85.4"""
-    text = line.split("/")[0].strip()
-    return float(text[:-3]) * UNITS[text[-3:]]
 
 
 if __name__ == "__main__":

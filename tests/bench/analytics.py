@@ -27,6 +27,7 @@ from testing.postgres import Postgres
 from testing.process import free_port
 from testing.service import Service, migrate
 
+ORDERS = 1_000_000
 DAYS = 1096  # over which the orders are spread, to the end of 2026
 FILL = """
     INSERT INTO orders (id, source, status, total_amount, created_at, changed_at)
@@ -129,7 +130,7 @@ def _times(times: int, call: Callable[[], object]) -> list[float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.analytics", description=__doc__)
-    parser.add_argument("--orders", type=int, default=1_000_000, help="in the database (%(default)s)")
+    parser.add_argument("--orders", type=int, default=ORDERS, help="in the database (%(default)s)")
     parser.add_argument("--times", type=int, default=30, help="each request is sent (%(default)s)")
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse_args()

@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -29,28 +27,12 @@ from testing.keys import Keys
 from testing.postgres import Postgres
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ
-from testing.service import Service, migrate
+from testing.service import Server, Service, granian, migrate
+
+from tests.bench.load import NEW_ORDER, Case, wrk
 
 ORDERS = 20_000  # in the table before the measurement
 ADMIN = {"email": "admin@example.com", "password": "correct-horse-battery-9"}
-NEW_ORDER = {
-    "customer_name": "Jan Kowalski",
-    "customer_email": "jan@example.com",
-    "source": "website",
-    "total_amount": 299.99,
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One request, sent again and again."""
-
-    name: str
-    service: str
-    method: str
-    path: str
-    body: dict[str, object] | None = None
-    connections: int = 32
 
 
 @dataclass(frozen=True)
@@ -76,9 +58,9 @@ CASES = (
 )
 
 
-def measure(seconds: float, names: str = "") -> list[Figures]:
+def measure(seconds: float, names: str = "", server: Server = granian) -> list[Figures]:
     """Figures of each case whose name contains `names`, after `seconds` of load each."""
-    with _servers() as (postgres, services, token):
+    with _servers(server) as (postgres, services, token):
         return [
             _figures(case, services[case.service], postgres, token, seconds)
             for case in CASES
@@ -86,18 +68,30 @@ def measure(seconds: float, names: str = "") -> list[Figures]:
         ]
 
 
-def table(figures: list[Figures]) -> str:
-    lines = [f"{'':28}{'requests/s':>12}{'p99 ms':>10}{'CPU us':>10}{'database us':>13}{'errors':>8}"]
+def table(figures: list[Figures], plain: list[Figures]) -> str:
+    """With the ratios to the plain variant, where that was measured: how much faster, how much less CPU."""
+    head = ("requests/s", "p99 ms", "CPU us", "database us", "errors", "faster", "less CPU")
+    lines = [f"{'':28}" + "".join(f"{each:>12}" for each in head)]
+    others = {each.name: each for each in plain}
     for each in figures:
+        ratio = ""
+        if other := others.get(each.name):
+            faster = each.requests_per_second / other.requests_per_second
+            ratio = f"{faster:12.2f}{other.cpu_us / each.cpu_us:12.2f}"
         lines.append(
-            f"{each.name:28}{each.requests_per_second:12.1f}{each.p99_ms:10.1f}"
-            f"{each.cpu_us:10.0f}{each.database_cpu_us:13.0f}{each.errors:8}"
+            f"{each.name:28}{each.requests_per_second:12.1f}{each.p99_ms:12.1f}"
+            f"{each.cpu_us:12.0f}{each.database_cpu_us:12.0f}{each.errors:12}{ratio}"
         )
     return "\n".join(lines)
 
 
+def uvicorn() -> list[str]:
+    """The plain variant: the server that everybody takes first, as it comes."""
+    return [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1"]
+
+
 @contextmanager
-def _servers() -> Iterator[tuple[Postgres, dict[str, Service], str]]:
+def _servers(server: Server) -> Iterator[tuple[Postgres, dict[str, Service], str]]:
     keys = Keys.generate()
     common = {
         "application": "warehouse",
@@ -117,8 +111,8 @@ def _servers() -> Iterator[tuple[Postgres, dict[str, Service], str]]:
         migrate("orders", of_orders)
         _fill(postgres.dsn(str(of_orders["database_name"])))
         with (
-            Service.running("auth", of_auth) as auth,
-            Service.running("orders", {**of_orders, "auth_url": auth.url}) as orders,
+            Service.running("auth", of_auth, server=server) as auth,
+            Service.running("orders", {**of_orders, "auth_url": auth.url}, server=server) as orders,
         ):
             token = httpx2.post(f"{auth.url}/api/auth/login", json=ADMIN).raise_for_status().json()["token"]
             yield postgres, {"auth": auth, "orders": orders}, token
@@ -142,52 +136,19 @@ def _fill(dsn: str) -> None:
 
 
 def _figures(case: Case, service: Service, postgres: Postgres, token: str, seconds: float) -> Figures:
-    _wrk(case, service.url, token, min(1.0, seconds))  # connections, caches
+    wrk(case, service.url, token, min(1.0, seconds))  # connections, caches
     before = _cpu(service.pid), _cpu(postgres.pid)
-    found = _wrk(case, service.url, token, seconds)
+    found = wrk(case, service.url, token, seconds)
     after = _cpu(service.pid), _cpu(postgres.pid)
-    requests = int(found["requests"])
     return Figures(
         name=case.name,
-        requests=requests,
-        errors=int(found["errors"]),
-        requests_per_second=requests / found["seconds"],
-        p99_ms=found["p99_ms"],
-        cpu_us=(after[0] - before[0]) / max(requests, 1) * 1e6,
-        database_cpu_us=(after[1] - before[1]) / max(requests, 1) * 1e6,
+        requests=found.requests,
+        errors=found.errors,
+        requests_per_second=found.requests_per_second,
+        p99_ms=found.p99_ms,
+        cpu_us=(after[0] - before[0]) / max(found.requests, 1) * 1e6,
+        database_cpu_us=(after[1] - before[1]) / max(found.requests, 1) * 1e6,
     )
-
-
-SCRIPT = """
-wrk.method = "%(method)s"
-wrk.headers["Authorization"] = "Bearer %(token)s"
-wrk.headers["Content-Type"] = "application/json"
-wrk.body = %(body)s
-function done(summary, latency)
-  local e = summary.errors
-  io.write(string.format('\\n{"requests": %%d, "seconds": %%f, "p99_ms": %%f, "errors": %%d}\\n',
-    summary.requests, summary.duration / 1e6, latency:percentile(99) / 1e3,
-    e.connect + e.read + e.write + e.status + e.timeout))
-end
-"""
-
-
-def _wrk(case: Case, url: str, token: str, seconds: float) -> dict[str, float]:
-    body = "nil" if case.body is None else f"[[{json.dumps(case.body)}]]"
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT % {"method": case.method, "token": token, "body": body})
-        script.flush()
-        done = subprocess.run(
-            [
-                *("wrk", "--threads", "1", "--connections", str(case.connections), "--timeout", "30s"),
-                *("--duration", f"{max(seconds, 1):.0f}s", "--script", script.name, url + case.path),
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def _cpu(pid: int) -> float:
@@ -212,9 +173,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5, help="of load for each case (%(default)s)")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    parser.add_argument("--plain", action="store_true", help="on uvicorn with its default settings")
     found = parser.parse_args()
-    figures = measure(found.seconds, found.only)
-    print(json.dumps([asdict(each) for each in figures], indent=1) if found.json else table(figures))
+    figures = measure(found.seconds, found.only, uvicorn if found.plain else granian)
+    print(json.dumps([asdict(each) for each in figures], indent=1) if found.json else table(figures, []))
     return 1 if any(each.errors for each in figures) else 0
 
 

@@ -1,36 +1,44 @@
-"""Contract tests speak HTTP to a gateway, and know of an environment only its address, authority and admin.
+"""Contract tests speak HTTP to a gateway, and know of an environment only its addresses and secrets.
 
-By default that is the tests' own live environment; or any that runs:
-
-    pytest tests/contracts --base-url=https://192.0.2.10 --ca=ca.pem --admin=admin@example.com:PASSWORD
+By default that is the tests' own live environment. `hostwright proof --contracts` runs the same tests against
+an environment of the operator's (`--environment`), in its project's folder; the users and orders that they
+make stay there. What a test shows of the document that its application follows, it says by
+`@pytest.mark.shows(KEY)`: the keys are in the file lines.yml beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
 
+from hostwright.proof.wanted import machines
 from tests import environment
-from tests.environment import Account, Gateway, login
+from tests.environment import Account, Gateway, enrol, login
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--base-url", help="the gateway, as https://ADDRESS")
-    parser.addoption("--ca", type=Path, help="PEM file of the authority that signed its certificate")
-    parser.addoption("--admin", help="EMAIL:PASSWORD of an admin")
+    parser.addoption("--environment", help="an environment of the project in this folder, which is up")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "shows(*keys): lines of the application's document that the test shows"
+    )
 
 
 @pytest.fixture(scope="session")
 def gateway(request: pytest.FixtureRequest) -> Gateway:
-    option = request.config.getoption
-    if url := option("--base-url", default=None):
-        email, _, password = option("--admin").partition(":")
-        return Gateway(url.rstrip("/"), option("--ca").read_text(), email, password)
-    live = request.getfixturevalue("live")
-    return environment.gateway(live)
+    if name := request.config.getoption("--environment", default=None):
+        machine = next(each for each in machines(f"inventories/{name}") if each.application)
+        settings = machine.variables.get("app_compose_settings", {})
+        return Gateway(
+            environment.addresses(machine.variables["hostwright_host"]),
+            machine.secrets,
+            sink="SMTP_HOST" not in settings.get("mail", {}),
+        )
+    return environment.gateway(request.getfixturevalue("live"))
 
 
 @pytest.fixture(scope="session")
@@ -45,35 +53,26 @@ def admin(http: httpx2.Client, gateway: Gateway) -> Account:
     return login(http, gateway.admin_email, gateway.admin_password)
 
 
-Register = Callable[..., Account]
+Enrol = Callable[..., Account]
 
 
 @pytest.fixture(scope="session")
-def account(http: httpx2.Client, admin: Account) -> Register:
-    """Makes accounts: `account()` a customer, `account("employee")` one whom the admin gave that role."""
-
-    def make(role: str = "customer") -> Account:
-        made = environment.register(http)
-        if role == "customer":
-            return made
-        answer = admin.ask("PUT", f"/api/auth/users/{made.id}/role", json={"role": role})
-        assert answer.status_code == 200, answer.text
-        return login(http, made.email, made.password)
-
-    return make
+def account(admin: Account) -> Enrol:
+    """Makes accounts: `account()` a customer, `account("employee")` one of that role."""
+    return lambda role="customer", **more: enrol(admin, role, **more)
 
 
 @pytest.fixture(scope="session")
-def customer(account: Register) -> Account:
+def customer(account: Enrol) -> Account:
     return account()
 
 
 @pytest.fixture(scope="session")
-def other(account: Register) -> Account:
+def other(account: Enrol) -> Account:
     """Another customer."""
     return account()
 
 
 @pytest.fixture(scope="session")
-def employee(account: Register) -> Account:
+def employee(account: Enrol) -> Account:
     return account("employee")

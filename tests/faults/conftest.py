@@ -14,6 +14,18 @@ from docker.models.containers import Container
 from tests import environment
 from tests.environment import Account, Gateway
 
+# For `sh -c BESIDE sh CONTAINER ARGUMENTS...`, as root on a host: Python of the container's image, in its
+# network, with its settings and secrets, as its user, with memory of its own: a program that runs inside the
+# container and asks for more than the service leaves free has the service killed.
+BESIDE = """
+beside=$1; shift
+told() { docker inspect --format "$1" "$beside"; }
+told '{{range .Config.Env}}{{println .}}{{end}}' | docker run --rm --interactive --env-file /dev/stdin \\
+    --network "container:$beside" --volumes-from "$beside:ro" --user "$(told '{{.Config.User}}')" \\
+    --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --memory 256m \\
+    --log-driver none --pull never "$(told '{{.Image}}')" python -c "$@"
+"""
+
 
 class Node:
     """The host's container: commands in it as root, and its own restart."""
@@ -43,6 +55,10 @@ class Node:
 
     def inspect(self, container: str, what: str) -> str:
         return self.run("docker", "inspect", "--format", what, container).strip()
+
+    def beside(self, service: str, program: str, *arguments: str) -> str:
+        """What a Python program says that runs beside the service's container."""
+        return self.run("sh", "-c", BESIDE, "sh", self.service(service), program, *arguments)
 
     def healthy(self, service: str) -> bool:
         """Running and healthy; also when the container has been made anew meanwhile."""

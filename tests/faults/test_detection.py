@@ -34,7 +34,7 @@ def disturbed(live: Any, node: Node) -> Iterator[dict[str, Any]]:
         node.run("docker", "stop", "--time", "30", node.service("rabbitmq"))
         until(
             lambda: node.run("docker", "ps", "--quiet", "--filter", "name=stray").strip(),
-            10,
+            60,
             "the stray runs",
         )
         done = live.hostwright("proof", "--json", check=False)

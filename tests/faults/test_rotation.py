@@ -11,18 +11,6 @@ from tests import environment
 from tests.environment import Account
 from tests.faults.conftest import Node
 
-# For `sh -c BESIDE sh CONTAINER ARGUMENTS...`, as root on a host: Python of the container's image, in its
-# network, with its settings and secrets, as its user, with memory of its own: a program that runs inside the
-# container and asks for more than the service leaves free has the service killed.
-BESIDE = """
-beside=$1; shift
-told() { docker inspect --format "$1" "$beside"; }
-told '{{range .Config.Env}}{{println .}}{{end}}' | docker run --rm --interactive --env-file /dev/stdin \\
-    --network "container:$beside" --volumes-from "$beside:ro" --user "$(told '{{.Config.User}}')" \\
-    --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --memory 256m \\
-    --log-driver none --pull never "$(told '{{.Image}}')" python -c "$@"
-"""
-
 # Runs beside a container of orders: what database and broker say to the password of each.
 KNOCK = """
 import asyncio, json, os, sys
@@ -55,8 +43,7 @@ ORDER = {"customer_name": "Iga", "customer_email": "iga@example.com", "source": 
 def knock(node: Node, secrets: dict[str, str]) -> dict[str, str]:
     """What the stores say to who brings these secrets."""
     given = [secrets["orders_database_password"], secrets["rabbitmq_password"]]
-    found = node.run("sh", "-c", BESIDE, "sh", node.service("orders"), KNOCK, *given)
-    answer: dict[str, str] = json.loads(found.splitlines()[-1])
+    answer: dict[str, str] = json.loads(node.beside("orders", KNOCK, *given).splitlines()[-1])
     return answer
 
 

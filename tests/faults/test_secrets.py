@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -144,6 +147,46 @@ def test_the_operators_machine(live: Any, needles: dict[str, list[str]]) -> None
         assert hits(text, needles) == [], path
         searched += 1
     assert searched > 10
+
+
+def test_a_support_bundle(live: Any, node: Node, needles: dict[str, list[str]], tmp_path: Path) -> None:
+    """Gathered where a service has told all its secrets in its log, plain and encoded."""
+    held = environment.secrets(live)
+    told = "\n".join([*held.values(), *(base64.b64encode(each.encode()).decode() for each in held.values())])
+    service = node.service("storefront")
+    pid = node.inspect(service, "{{.State.Pid}}")
+    node.run("sh", "-c", f"cat > /proc/{pid}/fd/1 <<'END'\n{told}\nEND")
+    out = tmp_path / "bundle.tar.gz"
+    try:
+        assert hits(node.run("docker", "logs", service), needles), "the secrets are in the log"
+        live.hostwright("support-bundle", "--out", str(out))
+    finally:
+        # With the container its log goes.
+        node.run(
+            "docker", "compose", "--project-directory", "/etc/hostwright/warehouse",
+            "up", "--detach", "--wait", "--force-recreate", "--no-deps", "storefront",
+        )  # fmt: skip
+    assert out.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(out) as bundle:
+        files = {
+            each.name.partition("/")[2]: content.read().decode()
+            for each in bundle.getmembers()
+            if (content := bundle.extractfile(each))
+        }
+    assert {name: found for name, text in files.items() if (found := hits(text, needles))} == {}
+    host = f"hosts/{node.name}"
+    logs, proof = files[f"{host}/logs.txt"], json.loads(files["state/proof/proof.json"])
+    missing = needles.keys() - set(re.findall(r"\[secret ([\w-]+)\]", logs))
+    assert missing == set(), logs[-2000:]
+    assert proof["environment"]["name"] == live.name
+    assert json.loads(files["versions.json"])["hostwright"]
+    assert any(need["name"] == "disk" for need in json.loads(files["doctor.json"]))
+    assert files[f"{host}/files/compose.yaml"].startswith("# Warehouse.")
+    assert "MemAvailable" in files[f"{host}/resources.txt"] or "Mem:" in files[f"{host}/resources.txt"]
+    assert len(json.loads(files[f"{host}/containers.json"])) > 8
+    again = live.hostwright("support-bundle", "--out", str(out), check=False)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "there is a file already" in again.stderr
 
 
 def test_git(needles: dict[str, list[str]]) -> None:

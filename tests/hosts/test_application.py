@@ -21,7 +21,7 @@ def uid(application: Application, part: str) -> int:
         return application.gateway.uid
     if part in application.stores:
         return application.stores[part].traits.uid
-    return application.services[part].file.uid
+    return application.parts[part].file.uid
 
 
 def image(application: Application, part: str) -> str:
@@ -30,7 +30,13 @@ def image(application: Application, part: str) -> str:
         return application.gateway.image_name
     if part in application.stores:
         return application.stores[part].image_name
-    return application.services[part].image
+    return application.parts[part].image
+
+
+def health(application: Application, part: str) -> str:
+    """What the engine says of a container that is well; of some it cannot know."""
+    component = application.components.get(part)
+    return "healthy" if component is None or component.file.health.command else ""
 
 
 @pytest.fixture
@@ -42,14 +48,23 @@ def containers(machine: Machine, seen: dict[str, Any], case: str) -> list[dict[s
 
 
 @pytest.mark.each(cases=lambda machine: list(machine.instances))
-def test_runs(containers: list[dict[str, Any]], case: str, detail: Detail) -> None:
+def test_runs(machine: Machine, containers: list[dict[str, Any]], case: str, detail: Detail) -> None:
     """{case} runs and is healthy, and starts again by itself"""
     detail(", ".join(f"{each['name']} since {each['started'][:19]}Z" for each in containers))
     for each in containers:
-        assert (each["state"], each["health"]) == ("running", "healthy"), (
+        assert machine.application
+        well = health(machine.application, machine.instances[case])
+        assert (each["state"], each["health"]) == ("running", well), (
             f"container {each['name']} is {each['state']}, {each['health'] or 'without health'}"
         )
         assert each["restart"] in ("unless-stopped", "always")
+
+
+@pytest.mark.each(cases=lambda machine: machine.absent)
+def test_deployed(machine: Machine, case: str) -> None:
+    """{case} is deployed"""
+    assert machine.declared
+    pytest.skip(f"the mirror does not hold its image, {machine.declared.components[case].file.image}")
 
 
 @pytest.mark.each(cases=lambda machine: machine.jobs)
@@ -93,6 +108,39 @@ def test_rights(machine: Machine, containers: list[dict[str, Any]], case: str, d
         assert each["memory"] > 0, "its memory has no limit"
         writable = [mount["to"] for mount in each["mounts"] if mount["rw"] and mount["from"].startswith("/")]
         assert writable == [], f"it can write to the host's folders {writable}"
+
+
+def databases(machine: Machine) -> list[tuple[str, str, str]]:
+    """Database, its store, and the role that it is for."""
+    stores = machine.application.stores if machine.application else {}
+    return [(name, store, role) for store, each in stores.items() for name, role in each.databases.items()]
+
+
+@pytest.mark.each(cases=databases)
+def test_database(machine: Machine, case: tuple[str, str, str]) -> None:
+    """{case[0]} of {case[1]} is there for {case[2]} alone, and has its tables"""
+    name, store, role = case
+    owner = "SELECT pg_get_userbyid(datdba), datacl::text !~ '[{,]=' FROM pg_database WHERE datname = "
+    assert machine.sql(store, "postgres", f"{owner}'{name}'") == f"{role}|t"
+    tables = "SELECT count(*) > 0 FROM pg_tables WHERE schemaname = 'public' AND tableowner = "
+    assert machine.sql(store, name, f"{tables}'{role}'") == "t"
+
+
+def services(machine: Machine) -> list[str]:
+    """Instances of images that are built here."""
+    built = machine.application.services if machine.application else {}
+    return [instance for instance, part in machine.instances.items() if part in built]
+
+
+BUILDING = (
+    "ls -d /build /venv/bin/pip 2>/dev/null; for each in gcc make git uv; do command -v $each; done; true"
+)
+
+
+@pytest.mark.each(cases=services)
+def test_image_is_of_the_last_stage(machine: Machine, case: str) -> None:
+    """nothing that built {case} is in its image"""
+    assert machine.inside(case, "sh", "-c", BUILDING) == ""
 
 
 @pytest.mark.each(cases=lambda machine: [machine.application.name] if machine.application else [])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
+import hmac
 import json
 import ssl
 import time
@@ -23,6 +25,21 @@ pytestmark = [pytest.mark.app_compose, pytest.mark.place("outside")]
 AREA = "Warehouse"
 Detail = Callable[[object], None]
 PATIENCE = 60  # seconds; an emulated guest needs many of them
+
+
+# On the host, of which only its Python is known: one body to notification's listener, once for each headers.
+POST = """
+import json, sys, urllib.error, urllib.request
+found = []
+for headers in json.loads(sys.argv[1]):
+    asked = urllib.request.Request("http://127.0.0.1:8082/webhooks/orders", sys.argv[2].encode(), headers)
+    try:
+        answer = urllib.request.urlopen(asked, timeout=30)
+    except urllib.error.HTTPError as error:
+        answer = error
+    found.append({"status": answer.status, "body": json.load(answer)})
+json.dump(found, sys.stdout)
+"""
 
 
 class Errand:
@@ -75,6 +92,34 @@ class Errand:
         # By when it has become all that follows from an order: one wait for all, as they happen side by side.
         self.settled = time.monotonic() + PATIENCE
         found: dict[str, Any] = answer.json()
+        return found
+
+    def hook(self, told: dict[str, Any]) -> list[dict[str, Any]]:
+        """What the host's listener answers to the event of a notification: `{"status", "body"}`.
+
+        First to the event with a wrong signature, then with a good one.
+        """
+        names = ("order_id", "customer_name", "status", "total_amount")
+        body = json.dumps({name: told[name] for name in names} | {"timestamp": told["occurred_at"]})
+        now = str(int(time.time()))
+        content = f"{told['event_id']}.{now}.{body}".encode()
+        good = hmac.digest(self.secrets["webhook_key"].encode(), content, "sha256")
+        kind = "order.created" if told["status"] == "new" else "order.status_changed"
+        requests = [
+            {
+                "webhook-id": told["event_id"],
+                "webhook-timestamp": now,
+                "webhook-signature": f"v1,{base64.b64encode(signature).decode()}",
+                "ce-type": kind,
+                "ce-source": "/orders",
+                "ce-time": told["occurred_at"],
+                "content-type": "application/json",
+            }
+            for signature in (bytes(32), good)
+        ]
+        done = self.machine.host.run("python3 -c %s %s %s", POST, json.dumps(requests), body)
+        assert done.rc == 0, done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)
         return found
 
     def bearer(self, login: dict[str, Any]) -> dict[str, str]:
@@ -135,6 +180,32 @@ def test_notification(errand: Errand, case: str, detail: Detail) -> None:
     )
     assert found, "nobody was notified of it"
     detail(found[0]["text"])
+
+
+@pytest.mark.place("host")
+@pytest.mark.each(cases=here)
+def test_webhook(errand: Errand, case: str) -> None:
+    """the webhook takes signed events alone, and drops the twin of one that came"""
+    number = errand.order["id"]
+    found = errand.heard(
+        "/api/notifications?limit=50", lambda all_: [each for each in all_ if each["order_id"] == number]
+    )
+    assert found, "nobody was notified of the order"
+    answers = errand.hook(found[0])
+    assert [answer["status"] for answer in answers] == [401, 202]
+    assert answers[1]["body"] == {"event_id": found[0]["event_id"], "duplicate": True}
+
+
+@pytest.mark.place("host")
+@pytest.mark.each(cases=here)
+def test_passwords(machine: Machine, errand: Errand, case: str, detail: Detail) -> None:
+    """passwords are kept as hashes of argon2id, or of bcrypt until their owner logs in"""
+    assert errand.customer
+    query = "SELECT DISTINCT split_part(password_hash, '$', 2) FROM users ORDER BY 1"
+    kinds = machine.sql("auth-db", "auth_db", query).splitlines()
+    detail(", ".join(kinds))
+    assert "argon2id" in kinds
+    assert set(kinds) <= {"argon2id", "2a", "2b", "2y"}
 
 
 @pytest.mark.each(cases=here)

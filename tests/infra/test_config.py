@@ -32,6 +32,8 @@ def libvirt(values: Callable[..., dict[str, Any]], **changes: Any) -> dict[str, 
         ({"driver": "vmware"}, "unknown driver 'vmware'", "hostwright:driver"),
         ({"driver": None}, "no driver is chosen", "hostwright:driver"),
         ({"topology": "galaxy"}, "unknown topology 'galaxy'", "hostwright:topology"),
+        ({"components": "some"}, "components", "hostwright:components"),
+        ({"components": ["Grafana 12"]}, "components.0", "hostwright:components"),
         ({"container": {}}, "container.image is missing", "hostwright:container.image"),
         ({"container": {"image": "x", "tag": "1"}}, "unknown key container.tag", "hostwright:container.tag"),
         ({"hosts": {"memory": 256}}, "256 MiB of memory is too small", "hostwright:hosts.memory"),
@@ -53,6 +55,14 @@ def test_mistakes(values: Any, changes: dict[str, Any], message: str, where: str
     assert f"infra/Pulumi.shop.yaml: {where}" in caught.value.where
     assert caught.value.fix
     assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [("all", ["all"]), (["prometheus", "grafana"], ["prometheus", "grafana"]), (None, []), ("", [])],
+)
+def test_components_are_a_list_or_all(values: Any, given: Any, means: list[str]) -> None:
+    assert config.parse("shop", values("container", components=given)).components == means
 
 
 def test_the_public_key_must_be_one(values: Any, key: Path) -> None:

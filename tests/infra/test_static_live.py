@@ -163,7 +163,7 @@ def test_up_and_up_again(environment: Live, machine: Machine) -> None:
 
 
 def test_day_to_day_commands(environment: Live, machine: Machine) -> None:
-    rows = json.loads(environment.hostwright("status", "--json").stdout)
+    rows = json.loads(environment.hostwright("status", "--json").stdout)["services"]
     assert {row["host"] for row in rows} == {"web1"}
     assert {"gateway", "orders"} <= {row["service"] for row in rows}
     assert environment.hostwright("ssh", "--", "id", "-un").stdout.strip() == USER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 import ssl
 import time
@@ -16,7 +17,9 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from hostwright import application
 from lab import images, registry, servers
+from lab.publish import publish
 
 LOCKED_DOWN = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
 CORRECT = "correct horse"
@@ -61,6 +64,16 @@ def secret(tmp_path: Path) -> Path:
     path.write_text(f"{CORRECT}\n")
     path.chmod(0o444)
     return path
+
+
+def test_components_have_an_image_of_the_tag_they_ask_for() -> None:
+    """But for Grafana, which Debian has not."""
+    every = application.load("warehouse", components="all")
+    asked = {each.image: str(each.file.image) for each in every.components.values()}
+    held = {name: str(images.recipe(name)["tag"]) for name in images.COMPONENTS}
+    assert {
+        name: reference.rpartition(":")[2] for name, reference in asked.items() if name != "grafana"
+    } == held
 
 
 def test_postgres_takes_its_password_from_a_file_and_keeps_its_data(
@@ -324,7 +337,7 @@ def test_services_are_built_once_and_share_their_packages(
     for reference in rebuilt.values():
         image = engine.images.pull(f"{servers.HOST}:{servers.PORT}/{reference}")
         layers.append(image.attrs["RootFS"]["Layers"])
-    assert [len(set(level)) for level in zip(*layers, strict=True)][:3] == [1, 1, 1]
+    assert [len(set(level)) for level in zip(*layers, strict=True)][:4] == [1, 1, 1, 1]
 
     service = start(
         f"{servers.HOST}:{servers.PORT}/{rebuilt['trial_one']}",
@@ -340,6 +353,59 @@ def test_services_are_built_once_and_share_their_packages(
     service.reload()
     assert service.attrs["State"]["ExitCode"] == 0
     assert time.monotonic() - began < 10
+
+
+def test_a_release_pushes_and_names_digests(bases: dict[str, str], trial: Path) -> None:
+    """As into any registry, from a folder that has its own wheels."""
+    place = f"{registry.ADDRESS}/{images.PROJECT}"
+    standing = {name: f"{registry.ADDRESS}/{bases[name]}" for name in ("python",)}
+    with images._context(trial) as context:
+        held = publish(place, "v9", context, standing, ["PIP_NO_INDEX=1"])
+    assert sorted(held) == ["trial_one", "trial_two"]
+    for name, reference in held.items():
+        assert reference == f"{place}/{name}:v9@{registry.held(f'{images.PROJECT}/{name}', 'v9')}"
+
+
+OURS = {each["name"]: each for each in images.described(images.paths.toolkit() / "services")}
+TOOLS = "pip pip3 ensurepip cc gcc c++ ld make git curl wget dpkg-buildpackage Python.h"
+NAMES = " -o ".join(f"-name {each}" for each in TOOLS.split())
+LOOK = f"find / -xdev ( {NAMES} ) -not -path /proc/* -not -path /usr/share/*"
+LARGEST = 300 << 20  # bytes, unpacked
+
+
+@pytest.fixture(scope="module")
+def built(bases: dict[str, str]) -> dict[str, str]:
+    return bases | images.services(bases)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_image_of_ours_holds_what_runs_and_no_more(
+    start: Start, built: dict[str, str], name: str, record_property: Callable[[str, object], None]
+) -> None:
+    engine = docker.from_env()
+    described = OURS[name]
+    image = engine.images.pull(f"{servers.HOST}:{servers.PORT}/{built[name]}")
+    config = image.attrs["Config"]
+    assert config["User"] == f"{described['uid']}:{described['uid']}"
+    assert config["Healthcheck"]["Test"][0] == "CMD"
+    assert described["health"]["ready"] in config["Healthcheck"]["Test"][-1]
+    assert config["Labels"]["org.opencontainers.image.title"] == name
+    assert config["Labels"]["org.opencontainers.image.revision"] in built[name]
+    assert not [each for each in config["Env"] if re.search("(?i)password|secret|token|key", each)]
+
+    beneath = engine.images.pull(
+        f"{servers.HOST}:{servers.PORT}/{built[images.KINDS[described['build']][2][-1]]}"
+    )
+    layers = [each.attrs["RootFS"]["Layers"] for each in (beneath, image)]
+    assert layers[1][: len(layers[0])] == layers[0], "the base is the one that the lock names"
+
+    record_property("size", image.attrs["Size"])
+    print(f"{name}: {image.attrs['Size'] >> 20} MiB, of them {beneath.attrs['Size'] >> 20} its base")
+    assert image.attrs["Size"] < LARGEST
+
+    container = start(image.id, LOOK.split(), entrypoint=[], user="0", **LOCKED_DOWN)
+    container.wait(timeout=60)
+    assert container.logs(stderr=False).decode() == ""
 
 
 def _exec(container: Container, command: list[str], **environment: str) -> tuple[int, str]:

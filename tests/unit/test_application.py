@@ -22,7 +22,8 @@ def services(tmp_path: Path) -> Path:
     """A project's folder `services` with what the toolkit ships of the warehouse."""
     (tmp_path / "infra").mkdir()
     (tmp_path / "infra" / "Pulumi.yaml").write_text("name: hostwright\n")
-    for file in ("apps/warehouse.yml", *(f"{name}/service.yml" for name in ("auth", "orders"))):
+    copied = ("auth", "orders", "prometheus", "otel-collector")
+    for file in ("apps/warehouse.yml", *(f"{name}/service.yml" for name in copied)):
         target = tmp_path / "services" / file
         target.parent.mkdir(parents=True)
         shutil.copy(ROOT / "services" / file, target)
@@ -113,6 +114,66 @@ def test_the_projects_own_application_comes_before_the_toolkits(services: Path) 
     assert application.load("warehouse").title == "Warehouse"
 
 
+def test_components_are_there_when_they_are_chosen() -> None:
+    none, two, every = (
+        application.load("warehouse", components=chosen)
+        for chosen in ((), ["prometheus", "postgres-exporter"], "all")
+    )
+    assert none.components == {}
+    assert not none.scraped
+    assert list(two.components) == ["prometheus", "postgres-exporter-orders-db", "postgres-exporter-auth-db"]
+    assert set(two.components) < set(every.components)
+    assert {each.kind for each in every.components.values()} == set(none.declared)
+    added = [port for port in two.ports() if port not in none.ports()]
+    assert [(port.number, port.scope, port.owner) for port in added] == [
+        (9090, "host", "prometheus"),
+        (9090, "internal", "prometheus"),
+        (9187, "internal", "postgres-exporter-orders-db"),
+        (9187, "internal", "postgres-exporter-auth-db"),
+        (15692, "internal", "rabbitmq"),
+    ]
+    assert [port for port in none.ports() if port not in two.ports()] == []
+    assert set(two.images()) - set(none.images()) == {"prometheus", "postgres-exporter"}
+
+
+def test_who_watches_a_database_has_a_password_of_its_own() -> None:
+    found = {secret.name: secret for secret in application.load("warehouse", components="all").secrets()}
+    readers = [(each.owner, each.file, each.uid) for each in found["auth-db_monitor_password"].readers]
+    assert readers == [
+        ("auth-db", "monitor_password", 999),
+        ("postgres-exporter-auth-db", "database_password", 10021),
+    ]
+    plain = application.load("warehouse").secrets()
+    assert not [secret for secret in plain if "monitor" in secret.name or "grafana" in secret.name]
+
+
+def test_what_the_mirror_does_not_hold_is_left_out() -> None:
+    every = application.load("warehouse", components="all")
+    held = every.held(dict.fromkeys(set(every.images()) - {"grafana", "postgres-exporter"}, "x"))
+    assert set(every.components) - set(held.components) == {
+        "grafana",
+        "postgres-exporter-orders-db",
+        "postgres-exporter-auth-db",
+    }
+    assert "grafana_password" not in {secret.name for secret in held.secrets()}
+
+
+def test_a_component_without_those_it_hands_on_to_is_refused_and_left_out() -> None:
+    with pytest.raises(BadInput, match="otel-collector hands on to jaeger, which") as caught:
+        application.load("warehouse", components=["loki", "otel-collector"])
+    assert caught.value.fix == "add jaeger, or take otel-collector out"
+    every = application.load("warehouse", components="all")
+    held = every.held(dict.fromkeys(set(every.images()) - {"jaeger"}, "x"))
+    assert set(every.components) - set(held.components) == {"jaeger", "otel-collector"}
+
+
+def test_an_unknown_component_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(BadInput, match="no component 'nagios'") as caught:
+        application.load("warehouse", components=["prometheus", "nagios"])
+    assert caught.value.where == "hostwright:components"
+    assert "node-exporter" in caught.value.fix
+
+
 def test_description_is_plain_data() -> None:
     described = application.load("warehouse").describe()
     assert yaml.safe_load(yaml.safe_dump(described)) == described
@@ -183,6 +244,20 @@ MISTAKES = [
     (("services", "auth", "replica"), 2, "unknown key 'replica'", "services.auth.replica"),
     (("services", "fax"), {}, "unknown service 'fax'", "services.fax"),
     (("services", "auth"), None, "unknown service 'auth'", "gateway.listeners[3].service"),
+    (("components", "nagios"), {}, "unknown component 'nagios'", "components.nagios"),
+    (("components", "grafana", "port"), 9090, "port 9090 is taken twice", "components.grafana.port"),
+    (("components", "grafana", "scope"), "internal", "'public' or 'host'", "components.grafana.scope"),
+    (("components", "grafana", "sources"), ["::/0"], "sources mean nothing", "components.grafana.sources"),
+    (("components", "grafana", "replicas"), 2, "unknown key 'replicas'", "components.grafana.replicas"),
+    (
+        ("components", "postgres-exporter", "port"),
+        9187,
+        "for each store",
+        "components.postgres-exporter.port",
+    ),
+    (("components", "orders"), {}, "component orders has no image", "components.orders"),
+    (("services", "prometheus"), {}, "which only a component has", "services.prometheus"),
+    ((*STORES, "auth-db", "databases"), {"a": "monitor"}, "who watches", "stores.auth-db.databases.a"),
     (("schema",), 2, "should be 1", "schema"),
     (("schema",), "1", "should be 1", "schema"),
     (("gateway",), None, "'gateway' is missing", "gateway"),
@@ -214,6 +289,15 @@ SERVICE_MISTAKES = [
     ("orders", ("secrets",), ["root_password"], "Input should be 'token_private_key'"),
     ("orders", ("needs",), {"cache": "redis"}, "Input should be 'database' or 'broker'"),
     ("auth", ("secrets",), [], "no service issues any"),
+    ("prometheus", ("name",), "grafana", "calls itself 'grafana'"),
+    ("prometheus", ("image",), "prom/alertmanager:v1", "two images of one name"),
+    ("prometheus", ("migrate",), ["true"], "which only a service has"),
+    ("prometheus", ("secrets",), ["ca_certificate"], "both read secrets as uid 65534"),
+    ("prometheus", ("settings",), {}, "has {retention}, and no such setting"),
+    ("prometheus", ("watches",), "kafka", "'gateway' or 'postgres'"),
+    ("prometheus", ("uid",), 0, "uid must be 100 or more"),
+    ("otel-collector", ("sees",), {}, "only a component that `sees` the host's files may be 0"),
+    ("otel-collector", ("calls",), ["elastic"], "hands on to component 'elastic'"),
 ]
 
 

@@ -228,3 +228,60 @@ def test_8_lookups_say_what_is_there(play: Play, values: dict[str, str]) -> None
         {"ansible.builtin.assert": {"that": "\"has no secret 'nope'\" in failed_one.msg"}},
     ]
     play.run(tasks=tasks)
+
+
+def test_9_a_release_is_brought_back_with_the_secrets_that_are_there(play: Play, tmp_path: Path) -> None:
+    def held(folder: Path, *left_out: str) -> dict[str, tuple[str, int, int]]:
+        return {
+            str(path.relative_to(folder)): (path.read_text(), path.stat().st_uid, path.stat().st_mode)
+            for path in folder.rglob("*")
+            if path.is_file() and path.relative_to(folder).parts[0] not in left_out
+        }
+
+    play.run()
+    now, secret = held(play.target), held(play.target / "secrets")
+    release = {
+        path: text for path, (text, _, _) in held(play.target, "secrets", ".hostwright", "notes.txt").items()
+    }
+    del release["rabbitmq/start.sh"]
+    release["compose.yaml"] = release["compose.yaml"].replace("mem_limit: 192m", "mem_limit: 191m")
+    release["older/config.yml"] = "of another time\n"
+    for path, text in release.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    _, result = play.run("--check", release=str(tmp_path))
+    assert (result["written"], result["removed"]) == (
+        ["older/config.yml", "compose.yaml"],
+        ["rabbitmq/start.sh"],
+    )
+    assert held(play.target) == now
+    _, result = play.run(release=str(tmp_path))
+    assert result["services"] == ["analytics", "analytics-migrate", "older", "rabbitmq"]
+    there = held(play.target, "secrets", ".hostwright", "notes.txt")
+    assert {path: text for path, (text, _, _) in there.items()} == release
+    assert held(play.target / "secrets") == secret
+    assert not play.run(release=str(tmp_path))[1]["changed"]
+    play.run()
+    assert held(play.target) == now, "forward again"
+
+
+def test_10_an_option_that_the_gateway_has_not_is_refused(play: Play) -> None:
+    for gateway, what in (({"speed": 9}, "has no option 'speed'"), ({"timeout": "9"}, "not of type int")):
+        given = {"application": "warehouse", "environment": "trial", "directory": str(play.target)}
+        tried = {
+            "hostwright.hostwright.application_files": given | {"gateway": gateway},
+            "register": "failed",
+            "ignore_errors": True,
+        }
+        play.run(tasks=[tried, {"ansible.builtin.assert": {"that": f"{what!r} in failed.msg"}}])
+
+
+def test_11_components_without_an_image_are_left_out(play: Play) -> None:
+    held = {"prometheus": "mirror.example.com/prometheus:1", "postgres-exporter": "mirror.example.com/pg:1"}
+    _, result = play.run("--check", components=["all"], exclusive=True, images=held)
+    assert {"grafana", "alertmanager", "node-exporter"} <= set(result["not_deployed"])
+    assert not {"prometheus", "postgres-exporter-auth-db"} & set(result["not_deployed"])
+    written = set(result["written"])
+    assert {"prometheus/rules.yml", "secrets/postgres-exporter-auth-db/database_password"} <= written
+    assert not [path for path in written if "grafana" in path]

@@ -15,7 +15,7 @@ from hostwright import toolchain
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "rotate", "ssh", "down",
+    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "ssh", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
 
@@ -65,6 +65,7 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> 
         (["init", "shop", "--driver", "vmware"], "unknown driver 'vmware'", "libvirt, container, static"),
         (["init", "shop", "--topology", "ring"], "unknown topology 'ring'", "single"),
         (["init", "shop", "--app", "nosuch"], "nosuch", "warehouse"),
+        (["init", "shop", "--components", "nagios"], "has no component 'nagios'", "node-exporter"),
         (["init", "shop", "--driver", "static"], "the static driver needs hosts", "--host NAME=ADDRESS"),
         (["init", "shop", "--driver", "static", "--host", "web1"], "unfit host 'web1'", "NAME=ADDRESS"),
         (["init", "shop", "--driver", "static", "--host", "web1=10.0.0.256"], "unfit host", "NAME=ADDRESS"),
@@ -133,6 +134,14 @@ def test_unknown_environment(home: dict[str, str], project: Path) -> None:
     assert done.returncode == 2
     assert "unknown environment 'staging'" in done.stderr
     assert "prod" in done.stderr
+
+
+@pytest.mark.parametrize("options", [["last"], ["--release", "1.5"], ["7x", "--force"]])
+def test_a_release_is_a_number(home: dict[str, str], project: Path, options: list[str]) -> None:
+    done = run(home, project, "rollback", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is no release" in done.stderr
+    assert "hostwright releases says which there are" in done.stderr
 
 
 def test_down_asks_first(home: dict[str, str], project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ import yaml
 from hostwright import application, secrets
 from hostwright.application import Application
 from hostwright.errors import BadInput
-from hostwright.render import Environment, render, write
+from hostwright.render import Environment, GatewayOptions, render, write
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"  # UPDATE_GOLDEN=1 pytest tests/unit/test_render.py
@@ -37,19 +38,40 @@ ENVIRONMENTS = {
         network=IPv4Network("10.20.30.0/24"),
         ipv6=False,
     ),
+    "observed": Environment(
+        name="prod",
+        names=("shop.example.com", "192.0.2.10"),
+        replicas={"orders": 2},
+        settings={"alertmanager": {"webhook": "https://alerts.example.com/hook"}},
+        network=IPv4Network("10.20.30.0/24"),
+        ipv6=False,
+    ),
 }
+COMPONENTS = {"observed": "all"}
 
 
-@pytest.fixture(scope="module")
-def warehouse() -> Application:
-    found = application.load("warehouse")
+@functools.cache
+def loaded(components: str = "") -> Application:
+    found = application.load("warehouse", components=components or ())
     # The golden files are the same wherever the checkout is.
     return dataclasses.replace(found, source=Path("services/apps/warehouse.yml"))
 
 
 @pytest.fixture(params=ENVIRONMENTS)
-def environment(request: pytest.FixtureRequest) -> Environment:
-    return ENVIRONMENTS[request.param]
+def named(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def environment(named: str) -> Environment:
+    return ENVIRONMENTS[named]
+
+
+@pytest.fixture
+def warehouse(request: pytest.FixtureRequest) -> Application:
+    """As the environment has it, where the test is of one."""
+    named = request.getfixturevalue("named") if "named" in request.fixturenames else ""
+    return loaded(COMPONENTS.get(named, ""))
 
 
 @pytest.fixture
@@ -62,10 +84,12 @@ def load(files: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_golden(warehouse: Application, name: str) -> None:
-    folder = GOLDEN / "warehouse" / name
-    files = render(warehouse, ENVIRONMENTS[name])
+def test_golden(warehouse: Application, named: str) -> None:
+    folder = GOLDEN / "warehouse" / named
+    files = render(warehouse, ENVIRONMENTS[named])
+    # One service's dashboard stands for those of all.
+    twins = [path for path in files if re.match(r"grafana/dashboards/service-(?!orders)", path)]
+    files = {path: text for path, text in files.items() if path not in twins}
     if UPDATE:
         for path in folder.rglob("*"):
             if path.is_file():
@@ -77,8 +101,9 @@ def test_golden(warehouse: Application, name: str) -> None:
     assert files == held, "if that is meant: UPDATE_GOLDEN=1 pytest tests/unit/test_render.py"
 
 
-def test_the_same_twice(warehouse: Application, environment: Environment) -> None:
-    assert render(warehouse, environment) == render(application.load("warehouse"), environment)
+def test_the_same_twice(warehouse: Application, named: str) -> None:
+    again = application.load("warehouse", components=COMPONENTS.get(named, ()))
+    assert render(warehouse, ENVIRONMENTS[named]) == render(again, ENVIRONMENTS[named])
 
 
 def test_every_container_is_confined(compose: dict[str, Any]) -> None:
@@ -89,22 +114,29 @@ def test_every_container_is_confined(compose: dict[str, Any]) -> None:
         assert each["security_opt"] == ["no-new-privileges:true"], name
         assert each["mem_limit"].endswith("m"), name
         assert each["pids_limit"] > 0, name
-        assert each["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        limits = {"max-size": "10m", "max-file": "3"}
+        assert limits.items() <= each["logging"]["options"].items(), name
         assert all(mount.endswith(":ro,z") for mount in each.get("volumes", []) if mount.startswith("."))
         uid, gid = each["user"].split(":")
         assert uid == gid
-        assert int(uid) > 0
+        if uid == "0":  # of the host's files it reads those that are root's alone
+            assert name == "otel-collector"
+            mounts = [mount for mount in each["volumes"] if mount.startswith("/")]
+            assert mounts == ["/var/lib/docker/containers:/var/lib/docker/containers:ro"]
         uids[name] = int(uid)
     assert uids["auth"] != uids["orders"] != uids["gateway"]
 
 
-def test_all_but_jobs_restart_and_are_watched(compose: dict[str, Any]) -> None:
+def test_all_but_jobs_restart_and_are_watched(warehouse: Application, compose: dict[str, Any]) -> None:
+    dumb = {name for name, each in warehouse.components.items() if not each.file.health.command}
     for name, each in compose["services"].items():
         if name.endswith("-migrate"):
             assert each["restart"] == "no"
         else:
             assert each["restart"] == "unless-stopped"
-            assert each["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+            # One that says it has none is waited for in vain: Compose wants it to say nothing.
+            assert ("healthcheck" in each) != (name in dumb), name
+            assert name in dumb or each["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
 
 
 def test_ports_are_published_as_their_scope_says(
@@ -149,8 +181,49 @@ def test_scaling_leaves_everybody_where_they_are(warehouse: Application) -> None
     one, three = (
         load(render(warehouse, Environment(replicas={"orders": many})))["services"] for many in (1, 3)
     )
-    assert set(three) - set(one) == {"orders-2", "orders-3"}
-    assert {name: three[name] for name in one} == one
+    assert set(three) ^ set(one) == {"orders-2", "orders-3", "orders-spare"}
+    assert all(three[name] == one[name] for name in {*one} & {*three})
+
+
+def test_who_is_alone_has_a_spare_that_only_stands_in(warehouse: Application) -> None:
+    files = render(warehouse, Environment(replicas={"orders": 2}))
+    services = load(files)["services"]
+    spares = {name for name, each in services.items() if each.get("profiles") == ["spare"]}
+    assert spares == {f"{name}-spare" for name in warehouse.services if name != "orders"}
+    for name in spares:
+        alone = services[name.removesuffix("-spare")]
+        differing = {key for key in services[name] if services[name][key] != alone.get(key)}
+        assert differing == {"profiles", "networks"}
+        assert (
+            services[name]["networks"]["application"]["aliases"]
+            == alone["networks"]["application"]["aliases"]
+        )
+
+
+def test_the_gateway_asks_last_who_is_set_aside(warehouse: Application) -> None:
+    text = render(warehouse, Environment(replicas={"orders": 2}))["gateway/nginx.conf"]
+    pools = {
+        match[1]: re.findall(r"server (\S+):8080 ?(.*);", match[2])
+        for match in re.finditer(r"upstream (\S+) {(.*?)\n    }", text, re.DOTALL)
+    }
+    one, two = (address for address, _ in pools["orders"])
+    passive = "max_fails=2 fail_timeout=5s"
+    assert pools["orders"] == [(one, passive), (two, passive)]
+    assert pools["orders.aside"] == [(one, "backup"), (two, passive)]
+    assert pools["orders-2.aside"] == [(one, passive), (two, "backup")]
+    ((alone, _),) = pools["auth"]
+    assert [(address == alone, how) for address, how in pools["auth.aside"]] == [
+        (True, "backup"),
+        (False, "max_fails=0"),
+    ]
+
+
+def test_options_of_the_gateway(warehouse: Application) -> None:
+    options = GatewayOptions(timeout=7, compression=False, hsts=0)
+    text = render(warehouse, Environment(name="prod", gateway=options))["gateway/nginx.conf"]
+    assert "proxy_read_timeout 7s;" in text
+    assert "gzip on;" not in text
+    assert 'https "";' in text
 
 
 def test_a_new_service_at_the_end_leaves_everybody_where_they_are(warehouse: Application) -> None:
@@ -173,7 +246,7 @@ def test_changed_secrets_make_their_readers_anew_but_reload_the_gateway(warehous
             {path for path in old if old[path] != new[path] and path != "compose.yaml"},
         )
 
-    assert changed("orders") == ({"orders", "orders-migrate"}, set())
+    assert changed("orders") == ({"orders", "orders-migrate", "orders-spare"}, set())
     assert changed("orders-db") == ({"orders-db"}, set())
     assert changed("gateway") == (set(), {"gateway/nginx.conf", "gateway/digest"})
 
@@ -198,6 +271,8 @@ def test_settings_of_the_environment_win_and_are_not_interpolated(warehouse: App
         (Environment(replicas={"orders": 9}), "9 replicas of orders"),
         (Environment(settings={"fax": {}}), "settings of unknown service 'fax'"),
         (Environment(network=IPv4Network("10.0.0.0/16")), "network 10.0.0.0/16"),
+        (Environment(gateway=GatewayOptions(timeout=0)), "a gateway that waits 0 s for answers"),
+        (Environment(gateway=GatewayOptions(hsts=-1)), "hsts of -1 s"),
     ],
 )
 def test_what_the_application_has_not_is_refused(
@@ -207,10 +282,47 @@ def test_what_the_application_has_not_is_refused(
         render(warehouse, environment)
 
 
-def test_idle_memory_is_bounded(compose: dict[str, Any]) -> None:
+def test_what_a_component_tells_reaches_who_understands_it(warehouse: Application) -> None:
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel-collector:4318"}
+    services = load(render(loaded("all"), Environment()))["services"]
+    hears = {name for name, each in services.items() if told.items() <= each.get("environment", {}).items()}
+    python = {name for name, service in warehouse.services.items() if service.file.build == "python"}
+    assert {name for name in hears if not name.endswith(("-migrate", "-spare"))} == python
+
+
+def test_settings_of_a_component_fill_its_command_or_its_environment() -> None:
+    given = {"prometheus": {"retention": "1d"}, "grafana": {"GF_LOG_LEVEL": "warn", "theme": "dark"}}
+    services = load(render(loaded("all"), Environment(settings=given)))["services"]
+    assert "--storage.tsdb.retention.time=1d" in services["prometheus"]["command"]
+    assert "environment" not in services["prometheus"]
+    found = services["grafana"]["environment"]
+    assert (found["GF_LOG_LEVEL"], "theme" in found) == ("warn", False)
+    for name in ("orders-db", "auth-db"):
+        uri = services[f"postgres-exporter-{name}"]["environment"]["DATA_SOURCE_URI"]
+        assert uri.startswith(f"{name}:5432/")
+
+
+def test_components_move_nobody(warehouse: Application) -> None:
+    """And nobody is made anew for them but who is watched, or told; the gateway reads its files again."""
+    every = loaded("all")
+    told = {name for name, each in every.components.items() if each.file.tells}
+    others = {name: each for name, each in every.components.items() if name not in told}
+    plain, observed = (
+        load(render(each, Environment()))["services"]
+        for each in (warehouse, dataclasses.replace(every, components=others))
+    )
+    assert {name for name in plain if plain[name] != observed[name]} == {"rabbitmq"}
+
+
+def test_idle_memory_is_bounded(compose: dict[str, Any], named: str) -> None:
     """Limits, not use, and only the bound that a host of the default size (4 GiB) must hold."""
-    environment_ = [each for name, each in compose["services"].items() if not name.endswith("-migrate")]
-    assert sum(int(each["mem_limit"].removesuffix("m")) for each in environment_) < 2600
+    lasting = [
+        each
+        for name, each in compose["services"].items()
+        if not name.endswith("-migrate") and "profiles" not in each
+    ]
+    most = 4096 if named in COMPONENTS else 2600
+    assert sum(int(each["mem_limit"].removesuffix("m")) for each in lasting) < most
 
 
 def test_a_written_folder_is_complete_and_keeps_its_secrets(warehouse: Application, tmp_path: Path) -> None:

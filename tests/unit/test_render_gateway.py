@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http.client import HTTPConnection, HTTPSConnection
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -23,10 +25,11 @@ from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 
 from hostwright import application, secrets
-from hostwright.render import Environment, render
+from hostwright.render import Environment, GatewayOptions, render
 from lab import images
 
 NETWORK = IPv4Network("10.97.252.0/24")
+PROXY = f"{NETWORK[39]}/32"  # where an instance of orders is
 MARK = {"hostwright.test": "gateway"}
 
 # A service for the tests: it answers with the request as it saw it, and authenticates the token "good".
@@ -56,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         status = int(self.path.rpartition("/")[2]) if "/status/" in self.path else 200
         seen = {"method": self.command, "path": self.path, "headers": self.headers.items()}
         seen |= {"instance": sys.argv[1], "body": body.decode()}
-        self.say(status, seen, {"X-Request-ID": "of the service"})
+        page = {"Content-Security-Policy": "default-src 'self'", "Cache-Control": "no-cache"}
+        self.say(status, seen, {"X-Request-ID": "of the service", **(page if "/page" in self.path else {})})
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer
 
@@ -93,7 +97,7 @@ class Answer:
 
 
 class Gateway:
-    """A running gateway with two instances of orders and one of auth."""
+    """A running gateway with two instances of orders, and one of auth that has somebody to stand in."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,7 +111,12 @@ class Gateway:
         """Render for so many instances of orders, as the files of the container."""
         values = secrets.complete(self.application, self._held(), "trial", [self.address])
         environment = Environment(
-            name="trial", replicas={"orders": replicas}, network=NETWORK, digests={"gateway": str(replicas)}
+            name="trial",
+            replicas={"orders": replicas},
+            network=NETWORK,
+            digests={"gateway": str(replicas)},
+            trusted_proxies=(PROXY,),
+            gateway=GatewayOptions(timeout=2),
         )
         self.files = render(self.application, environment)
         for path, text in self.files.items():
@@ -131,7 +140,8 @@ class Gateway:
         self.network = self.engine.networks.create(
             "hostwright-test-gateway", ipam=IPAMConfig(pool_configs=[pool]), labels=MARK
         )
-        for name, number in (("auth", 16), ("orders", 17), ("orders-2", 39), ("storefront", 21)):
+        places = {"auth": 16, "orders": 17, "orders-2": 39, "storefront": 21, "auth-spare": 170}
+        for name, number in places.items():
             self._run(name, str(NETWORK[number]), self.python, ["python3", "-c", SERVICE, name], user="65534")
         self._run(
             "gateway",
@@ -187,12 +197,33 @@ class Gateway:
             connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
             answer = connection.getresponse()
             found = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, found, answer.read().decode())
+            return Answer(answer.status, found, answer.read().decode(errors="replace"))
         finally:
             connection.close()
 
     def log(self) -> str:
         return str(self.containers["gateway"].logs().decode())
+
+    def line(self, request_id: str) -> dict[str, Any]:
+        """The log line of a request, which is written after its answer."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            for line in self.log().splitlines():
+                if line.startswith("{") and json.loads(line)["request_id"] == request_id:
+                    return dict(json.loads(line))
+            time.sleep(0.1)
+        raise AssertionError(f"no line of {request_id}")
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """The instance is set aside, as it is before it is made anew."""
+        mark = self.folder / "gateway" / "aside" / name
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+        try:
+            yield
+        finally:
+            mark.unlink()
 
 
 def loaded(name: str) -> str:
@@ -338,6 +369,28 @@ def test_answers_carry_security_headers(gateway: Gateway) -> None:
     assert "strict-transport-security" not in gateway.ask("/x", port=8080).headers
 
 
+def test_pages_keep_their_own_rules_and_data_is_neither_shown_nor_kept(gateway: Gateway) -> None:
+    for path in ("/auth/x", "/metrics"):
+        headers = gateway.ask(path).headers
+        assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert headers["cache-control"] == "no-store"
+    headers = gateway.ask("/page").headers
+    assert headers["content-security-policy"] == "default-src 'self'"
+    assert headers["cache-control"] == "no-cache"
+
+
+def test_data_is_compressed_but_nothing_that_holds_tokens(gateway: Gateway) -> None:
+    def encoding(path: str, port: int = 10443, size: int = 2000) -> str | None:
+        headers = {"Accept_Encoding": "gzip", "Authorization": "Bearer good"}
+        return gateway.ask(path, "POST", port, b"x" * size, **headers).headers.get("content-encoding")
+
+    assert encoding("/api/orders") == encoding("/anything", port=8080) == "gzip"
+    assert encoding("/api/orders", size=10) is None
+    for path in ("/api/auth/login", "/auth/login", "/logout", "/api/v1/validate-token"):
+        assert encoding(path) is None
+    assert encoding("/api/auth/login", port=8081) is None
+
+
 def test_a_body_has_a_limit(gateway: Gateway) -> None:
     assert gateway.ask("/auth/x", "POST", body=b"x" * 1024 * 1024).status == 200
     answer = gateway.ask("/auth/x", "POST", body=b"x" * (1024 * 1024 + 1))
@@ -395,10 +448,43 @@ def test_every_request_is_a_line_of_json_and_no_token_is_in_it(gateway: Gateway)
         "/api/orders?token=verysecret1", Authorization="Bearer verysecret2", X_Request_ID="find-me-again"
     )
     gateway.ask("/auth/login?password=verysecret3", "POST", body=b"verysecret4", Cookie="verysecret5")
-    lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
-    found = next(line for line in lines if line["request_id"] == "find-me-again")
+    found = gateway.line("find-me-again")
     assert (found["path"], found["status"], found["method"]) == ("/api/orders", "401", "GET")
+    assert (found["service"], found["logger"], found["level"]) == ("gateway", "nginx", "info")
+    assert found["message"] == "GET /api/orders 401"
+    assert datetime.fromisoformat(found["timestamp"]).tzinfo
     assert "verysecret" not in gateway.log()
+
+
+def test_a_trace_begins_here_whatever_a_stranger_sends(gateway: Gateway) -> None:
+    """It is called what the request is, in the log line too, and its twin of authentication is of it."""
+    strange = f"00-{'a' * 32}-{'b' * 16}-01"
+    answer = gateway.ask("/api/orders", Authorization="Bearer good", traceparent=strange, tracestate="x=1")
+    request_id = answer.headers["x-request-id"]
+    assert re.fullmatch(f"00-{request_id}-[0-9a-f]{{16}}-01", answer.sent["traceparent"])
+    assert "tracestate" not in answer.sent
+    assert gateway.line(request_id)["trace_id"] == request_id
+    named = gateway.ask("/auth/x", X_Request_ID="of-a-stranger")
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", named.sent["traceparent"])
+
+
+def test_a_trusted_proxy_has_begun_the_trace(gateway: Gateway) -> None:
+    """Where it sends what is one; the request comes from the container that is declared as a proxy."""
+    given = f"00-{'a' * 31}0-{'b' * 16}-00"
+    zero = f"00-{'0' * 32}-{'b' * 16}-01"
+    script = f"""
+import http.client, json
+for each in ({given!r}, {zero!r}, "00-xyz"):
+    to = http.client.HTTPConnection("{gateway.address}", 8081)
+    to.request("GET", "/auth/x", headers={{"traceparent": each}})
+    print(dict(json.load(to.getresponse())["headers"])["traceparent"])
+"""
+    code, output = gateway.containers["orders-2"].exec_run(["python3", "-c", script])
+    assert code == 0, output
+    first, *others = output.decode().split()
+    assert first == given
+    assert all(re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", each) for each in others)
+    assert zero not in others
 
 
 def test_an_instance_that_dies_is_not_noticed(gateway: Gateway) -> None:
@@ -409,6 +495,59 @@ def test_an_instance_that_dies_is_not_noticed(gateway: Gateway) -> None:
         time.sleep(1)
     assert len(seen) > 20
     assert set(seen) == {200}
+
+
+def test_who_is_set_aside_is_asked_no_more(gateway: Gateway) -> None:
+    """Without a reload: connections that are open stay open, and what they carry next goes elsewhere."""
+    context = ssl.create_default_context(cadata=gateway.ca)
+    kept = HTTPSConnection(gateway.address, 10443, timeout=10, context=context)
+
+    def ask(method: str, path: str = "/api/orders") -> str:
+        kept.request(method, path, b"{}" if method == "POST" else None, {"Authorization": "Bearer good"})
+        answer = kept.getresponse()
+        assert answer.status == 200
+        return str(json.loads(answer.read())["instance"])
+
+    ask("GET")
+    socket_ = kept.sock
+    for aside, other in (("orders", "orders-2"), ("orders-2", "orders")):
+        with gateway.aside(aside):
+            gateway.containers[aside].kill()
+            started = time.monotonic()
+            assert {ask(method) for method in ("GET", "POST") * 10} == {other}
+            assert time.monotonic() - started < 5, "nobody waited for the dead one"
+            gateway.containers[aside].start()
+            _listens(gateway, aside)
+    assert {ask("POST") for _ in range(20)} == {"orders", "orders-2"}
+    with gateway.aside("auth"):
+        gateway.containers["auth"].kill()
+        assert ask("GET", "/auth/x") == "auth-spare"
+        assert ask("POST") in ("orders", "orders-2"), "who stands in says who it is"
+        gateway.containers["auth"].start()
+        _listens(gateway, "auth")
+    assert ask("POST", "/auth/x") == "auth"
+    assert kept.sock is socket_
+
+
+def test_what_may_be_done_twice_is_asked_of_another(gateway: Gateway) -> None:
+    """Of an instance that takes requests and answers none; after two such it is left alone for a while."""
+    good = {"Authorization": "Bearer good"}
+    with gateway.aside("orders-2"):
+        gateway.containers["orders"].pause()
+        try:
+            assert gateway.ask("/api/orders", X_Request_ID="twice-get", **good).json["instance"] == "orders-2"
+            answer = gateway.ask("/api/orders", "POST", body=b"{}", X_Request_ID="twice-post", **good)
+            assert (answer.status, answer.json) == (504, {"error": "Gateway timeout"})
+            started = time.monotonic()
+            assert gateway.ask("/api/orders", "POST", body=b"{}", **good).json["instance"] == "orders-2"
+            assert time.monotonic() - started < 1.5, "it was asked again"
+        finally:
+            gateway.containers["orders"].unpause()
+    lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
+    asked = {line["request_id"]: line["upstream"].split(", ") for line in lines}
+    one, two = f"{NETWORK[17]}:8080", f"{NETWORK[39]}:8080"
+    assert (asked["twice-get"][-2:], asked["twice-post"][-1:]) == ([one, two], [one])
+    assert two not in asked["twice-post"]
 
 
 def test_a_reload_drops_nothing(gateway: Gateway) -> None:
@@ -443,6 +582,23 @@ def test_without_any_service_the_answer_is_json(gateway: Gateway) -> None:
     finally:
         for name in ("orders", "orders-2"):
             gateway.containers[name].start()
+
+
+def _listens(gateway: Gateway, name: str) -> None:
+    """Wait for a service of the tests to take connections again."""
+    gateway.containers[name].reload()
+    address = gateway.containers[name].attrs["NetworkSettings"]["Networks"]["hostwright-test-gateway"][
+        "IPAddress"
+    ]
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection((address, 8080), 1).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
 
 
 @contextmanager

@@ -44,6 +44,10 @@ def test_a_project_made_by_the_wheel_stands_on_the_wheel(site: Path, tmp_path: P
     assert link.resolve() == site / "hostwright" / "_toolkit"
     documented = run(str(Path(sys.executable).with_name("ansible-doc")), "hostwright.hostwright.compose")
     assert str(link) in documented
+    tests = link / "tests" / "contracts"
+    collect = [sys.executable, "-m", "pytest", str(tests / "warehouse"), "-c", str(tests / "proof.ini")]
+    collected = run(*collect, f"--confcutdir={tests}", "--collect-only", "-q")
+    assert "test_orders.py::test_create" in collected
     (tmp_path / "hosts.yml").write_text("all: {hosts: {web1: {}}}")
     playbook = [str(Path(sys.executable).with_name("ansible-playbook")), "--list-tasks", "playbooks/site.yml"]
     assert "app_compose" in run(*playbook, "--inventory", str(tmp_path / "hosts.yml"))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from threading import Barrier
 from typing import Any
 
 import httpx2
 import pytest
+from auth import opaque
 from auth.passwords import Passwords
 from auth.tests.conftest import PASSWORD, Api, Start
 from testing.service import Service
 
+LOGIN = {"email": "jan@example.com", "password": PASSWORD}
 OLD_AND_NEW = {"old_password": PASSWORD, "new_password": "nowy-rower-8"}
 
 
@@ -189,6 +194,8 @@ async def test_a_token_used_twice_ends_the_family(api: Api, uses: int) -> None:
     newest = jan.refresh_token
     for _ in range(uses):
         newest = (await refresh(api, newest)).json()["refresh_token"]
+    if uses == 1:
+        await grace_is_over(api)
     stolen = await refresh(api, jan.refresh_token)
     assert (stolen.status_code, stolen.json()) == (401, {"error": "Invalid or expired token"})
     assert not await jan.stands(), "its access tokens too, at once"
@@ -197,36 +204,115 @@ async def test_a_token_used_twice_ends_the_family(api: Api, uses: int) -> None:
     assert (await refresh(api, elsewhere.refresh_token)).status_code == 200
 
 
+async def grace_is_over(api: Api) -> None:
+    await api.rows("UPDATE refresh_tokens SET created_at = created_at - interval '11 seconds'")
+
+
+async def test_a_lost_answer_is_given_again(api: Api) -> None:
+    """Twice and more: a page may be reloaded as often as somebody can press a key."""
+    jan = await api.user("jan@example.com")
+    answers = [(await refresh(api, jan.refresh_token)).json() for _ in range(3)]
+    assert len({each["refresh_token"] for each in answers}) == 1
+    for each in answers:
+        assert await Api(api.http, api.settings, each["token"]).stands()
+    assert await api.rows("SELECT count(*) FROM refresh_tokens") == [(2,)]
+    assert len(await listed(jan)) == 1
+    heir = answers[0]["refresh_token"]
+    after = (await refresh(api, heir)).json()["refresh_token"]
+    assert after not in (heir, jan.refresh_token)
+    assert (await refresh(api, heir)).json()["refresh_token"] == after
+
+
+async def test_a_thief_within_the_grace_gains_nothing(api: Api) -> None:
+    """What the two then have is one token: whoever is second with it ends the session."""
+    jan = await api.user("jan@example.com")
+    owners, thiefs = [(await refresh(api, jan.refresh_token)).json()["refresh_token"] for _ in range(2)]
+    assert owners == thiefs
+    newest = (await refresh(api, thiefs)).json()
+    await grace_is_over(api)
+    assert (await refresh(api, owners)).status_code == 401
+    assert not await Api(api.http, api.settings, newest["token"]).stands()
+    assert (await refresh(api, newest["refresh_token"])).status_code == 401
+
+
+async def test_no_heir_of_a_session_that_has_ended(api: Api) -> None:
+    jan = await api.user("jan@example.com")
+    await refresh(api, jan.refresh_token)
+    await jan.call("POST", "/logout")
+    assert (await refresh(api, jan.refresh_token)).status_code == 401
+
+
+async def test_a_database_tells_no_token(api: Api) -> None:
+    """Salt and digests are not enough to make one."""
+    jan = await api.user("jan@example.com")
+    heir = (await refresh(api, jan.refresh_token)).json()["refresh_token"]
+    ((salt,),) = await api.rows("SELECT heir_salt FROM sessions")
+    assert opaque.heir(jan.refresh_token, salt)[0] == heir
+    for (digest,) in await api.rows("SELECT digest FROM refresh_tokens"):
+        for key in (digest.hex(), digest.decode("latin-1")):
+            assert (await refresh(api, opaque.heir(key, salt)[0])).status_code == 401
+    assert (await refresh(api, heir)).status_code == 200
+
+
 def test_two_clients_race_with_the_same_token(own_settings: dict[str, object]) -> None:
-    """At a real server, again and again: one may win, nobody keeps anything."""
-    body = {"email": "jan@example.com", "password": PASSWORD}
-    with Service.running("auth", own_settings) as service, ThreadPoolExecutor(2) as threads:
-        clients = [httpx2.Client(base_url=service.url, timeout=30) for _ in range(2)]
-        assert clients[0].post("/api/auth/register", json=body).status_code == 201
+    """At a real server, again and again: both get one and the same next token."""
+    with racing(own_settings) as race:
+        token = race.login()["refresh_token"]
         for _ in range(10):
-            login = clients[0].post("/api/auth/login", json=body).json()
-            together = Barrier(2)
-
-            def race(client: httpx2.Client, login: Any = login, together: Barrier = together) -> Any:
-                """What the answer was, and what a refused one finds the moment it is refused."""
-                together.wait()
-                answer = client.post("/api/auth/refresh", json={"refresh_token": login["refresh_token"]})
-                return answer, status(client, login["token"])
-
-            results = list(threads.map(race, clients))
-            assert sorted(answer.status_code for answer, _ in results) == [200, 401]
-            assert [after for answer, after in results if answer.status_code == 401] == [401]
-            won = next(answer.json() for answer, _ in results if answer.status_code == 200)
-            assert status(clients[0], won["token"]) == 401
-            again = clients[0].post("/api/auth/refresh", json={"refresh_token": won["refresh_token"]})
-            assert again.status_code == 401
-        for each in clients:
-            each.close()
+            first, second = (answer.json() for answer, _ in race.refresh(token, token))
+            assert first["refresh_token"] == second["refresh_token"] != token
+            assert [race.status(each["token"]) for each in (first, second)] == [200, 200]
+            token = first["refresh_token"]
 
 
-def status(client: httpx2.Client, token: str) -> int:
-    """Of the gateway's question about an access token."""
-    return client.get("/api/v1/validate", headers={"Authorization": f"Bearer {token}"}).status_code
+def test_a_thief_races_with_the_owner(own_settings: dict[str, object]) -> None:
+    """The owner may still win; the moment the thief is refused nobody has anything."""
+    with racing(own_settings) as race:
+        for _ in range(10):
+            stolen = race.login()["refresh_token"]
+            second = race.refresh(stolen)[0][0].json()["refresh_token"]
+            newest = race.refresh(second)[0][0].json()
+            (thief, after), (owner, _) = race.refresh(stolen, newest["refresh_token"], access=newest["token"])
+            assert (thief.status_code, after) == (401, 401)
+            if owner.status_code == 200:
+                assert race.status(owner.json()["token"]) == 401
+                newest = owner.json()
+            assert race.refresh(newest["refresh_token"])[0][0].status_code == 401
+
+
+@dataclass
+class Race:
+    """Clients of one server, each with a connection of its own."""
+
+    clients: list[httpx2.Client]
+    threads: ThreadPoolExecutor
+
+    def login(self) -> Any:
+        return self.clients[0].post("/api/auth/login", json=LOGIN).raise_for_status().json()
+
+    def status(self, access: str, client: int = 0) -> int:
+        """Of the gateway's question about an access token."""
+        headers = {"Authorization": f"Bearer {access}"}
+        return self.clients[client].get("/api/v1/validate", headers=headers).status_code
+
+    def refresh(self, *tokens: str, access: str = "") -> list[tuple[httpx2.Response, int | None]]:
+        """All at once. With each answer, what `access` is worth the moment that answer is there."""
+        together = Barrier(len(tokens))
+
+        def one(client: int, token: str) -> tuple[httpx2.Response, int | None]:
+            together.wait()
+            answer = self.clients[client].post("/api/auth/refresh", json={"refresh_token": token})
+            return answer, self.status(access, client) if access else None
+
+        return list(self.threads.map(one, range(len(tokens)), tokens))
+
+
+@contextmanager
+def racing(settings: dict[str, object]) -> Iterator[Race]:
+    with Service.running("auth", settings) as service, ThreadPoolExecutor(2) as threads, ExitStack() as stack:
+        clients = [stack.enter_context(httpx2.Client(base_url=service.url, timeout=30)) for _ in range(2)]
+        clients[0].post("/api/auth/register", json=LOGIN).raise_for_status()
+        yield Race(clients, threads)
 
 
 async def test_a_new_password_ends_the_others(api: Api) -> None:

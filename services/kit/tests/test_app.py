@@ -62,6 +62,11 @@ async def busy() -> None:
     raise TooManyRequests(7)
 
 
+@router.get("/endless")
+async def endless() -> None:
+    await asyncio.sleep(60)
+
+
 @router.get("/rows")
 async def rows(session: Session) -> int:
     return int(await session.scalar(text("SELECT 1")) or 0)
@@ -154,6 +159,15 @@ async def test_a_crash_is_one_log_line_and_says_nothing(
     assert "a detail that no client may see" in str(crash["exception"])
     assert refused["status"] == 500
     assert {each["request_id"] for each in (crash, refused)} == {"from-the-gateway"}
+
+
+async def test_what_is_not_answered_in_time_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
+    async with client(application(answer_timeout=0.2)) as api:
+        capsys.readouterr()
+        answer = await api.get("/endless")
+        late = next(each for each in lines(capsys) if each["level"] == "error")
+    assert (answer.status_code, answer.json()) == (503, {"error": "Service unavailable"})
+    assert (late["message"], late["route"]) == ("no answer in time", "/endless")
 
 
 async def test_request_ids(api: httpx2.AsyncClient) -> None:

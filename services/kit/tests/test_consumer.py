@@ -336,6 +336,32 @@ async def test_the_database_goes_away_and_no_attempt_is_counted(postgres: Postgr
     assert shop.count("retried") == shop.count("dead") == 0
 
 
+FULL = """
+    CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$;
+    CREATE TRIGGER full_disk BEFORE INSERT ON effects EXECUTE FUNCTION full_disk();
+"""
+
+
+async def test_on_a_full_disk_events_wait_and_no_attempt_is_counted(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.configure("shop")
+    async with shop.database.engine.begin() as connection:
+        await connection.execute(text(FULL))
+    async with shop.consumer(delays=(0.05,)).running():
+        await shop.publish(1, 2)
+        await asyncio.sleep(1)  # longer than all of the delays together
+        assert await effects(shop.database) == []
+        async with shop.database.engine.begin() as connection:
+            await connection.execute(text("DROP TRIGGER full_disk ON effects"))
+        await shop.did(1, 2)
+        await shop.counted("consumed", 2)
+    assert shop.count("retried") == shop.count("dead") == 0
+    waited = [each for each in lines(capsys) if each["message"] == "consumer waits for the database"]
+    assert "No space left on device" in waited[0]["reason"]
+
+
 async def test_stops_while_the_database_is_away(postgres: Postgres, shop: Shop) -> None:
     try:
         async with asyncio.timeout(30), shop.consumer().running():

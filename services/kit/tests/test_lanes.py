@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from kit import lanes as module
-from kit import outbox
+from kit import logging, outbox
 from kit.database import Database, metadata
 from kit.errors import Unavailable
 from kit.lanes import Lanes
@@ -94,6 +95,17 @@ async def test_all_lanes_taken(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) ->
             async with lanes.lane():
                 pass
     assert await things(lanes) == []
+
+
+async def test_a_database_out_of_resources_says_so(lanes: Lanes, capsys: pytest.CaptureFixture[str]) -> None:
+    logging.configure("lanes")
+    full = "DO $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$"
+    with pytest.raises(Unavailable):
+        async with lanes.lane() as connection:
+            await connection.execute(full)
+    (line,) = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+    assert (line["message"], line["level"]) == ("database is out of resources", "error")
+    assert (line["reason"], line["detail"].splitlines()[0]) == ("DiskFull", "No space left on device")
 
 
 async def test_a_restart_between_uses_is_unnoticed(lanes: Lanes, postgres: Postgres) -> None:

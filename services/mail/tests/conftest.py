@@ -1,4 +1,4 @@
-"""mail over a fresh database, a RabbitMQ of these tests alone and a real SMTP server, in this process."""
+"""mail over a fresh database, RabbitMQ and a real SMTP server, in this process."""
 
 from __future__ import annotations
 
@@ -32,13 +32,6 @@ from testing.smtp import SmtpServer, Tls
 TO = "jan@example.com"
 DELAYS = (0.2, 0.3)  # seconds
 WITHIN = 30.0  # seconds for anything to happen
-
-
-@pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[RabbitMQ]:
-    """Other services' tests ask for mails too."""
-    with RabbitMQ.running() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

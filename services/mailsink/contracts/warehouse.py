@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from mailsink.sink import Memory, Taken
 
 Admin = Annotated[Identity, Depends(require("admin"))]
+Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
 class MessageNotFound(NotFound):
@@ -31,7 +32,7 @@ class Brief(BaseModel):
 
 
 class Full(Brief):
-    headers: list[tuple[str, str]] = Field(description="decoded, in their order")
+    headers: list[Pair] = Field(description="name and value, decoded, in their order")
     text: str | None
     html: str | None
     raw: str = Field(description="as it came; bytes that are not UTF-8 are replaced")
@@ -86,7 +87,7 @@ def _brief(taken: Taken) -> dict[str, object]:
         "received_at": taken.received_at,
         "sender": taken.sender,
         "recipients": list(taken.recipients),
-        "subject": str(taken.message["subject"] or ""),
+        "subject": taken.subject,
         "size": len(taken.raw),
     }
 

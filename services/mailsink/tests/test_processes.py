@@ -6,14 +6,16 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx2
+import pytest
 from kit.broker import RabbitPublisher
 from kit.outbox import Event
 from kit.settings import BrokerSettings
 from kit.tokens import Issuer
+from testing import openapi
 from testing.certificates import Authority
 from testing.process import free_port, give, own_directory
 from testing.rabbitmq import RabbitMQ
@@ -29,21 +31,49 @@ async def ask(broker: Mapping[str, object], to: str) -> uuid.UUID:
     return event.id
 
 
-def test_from_the_queue_to_the_reader(
-    common: Mapping[str, object],
-    new_database: Callable[..., dict[str, Any]],
-    rabbitmq: RabbitMQ,
-    issuer: Issuer,
-) -> None:
-    authority, directory = Authority(), own_directory("certificates")
+@pytest.fixture
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def of_sink(common: Mapping[str, object], authority: Authority) -> Iterator[dict[str, object]]:
+    """Its settings; what logs in there does it by the same names."""
+    directory = own_directory("certificates")
     certificate, key = authority.issue(directory, "localhost")
     give(certificate)
     give(key)
     login = {"smtp_user": "mail", "smtp_password": "not-a-secret", "smtp_port": free_port()}
-    of_sink = {**common, **login, "tls_certificate": certificate, "tls_private_key": key}
+    yield {**common, **login, "tls_certificate": certificate, "tls_private_key": key}
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def headers(issuer: Issuer) -> dict[str, str]:
+    """An admin's."""
+    token = issuer.issue(user_id=1, email="boss@example.com", role="admin", session="s")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_nothing_breaks_it(of_sink: dict[str, object], headers: dict[str, str], examples: int) -> None:
+    """Whatever an admin sends: no 5xx, and only documented codes, types and bodies."""
+    with Service.running("mailsink", of_sink) as sink:
+        asked = openapi.attack("mailsink", sink.url, headers, examples=examples)
+    assert asked["get", "/messages"][200] > 0
+    assert asked["get", "/messages"][400] > 0
+
+
+def test_from_the_queue_to_the_reader(
+    common: Mapping[str, object],
+    of_sink: dict[str, object],
+    authority: Authority,
+    new_database: Callable[..., dict[str, Any]],
+    rabbitmq: RabbitMQ,
+    headers: dict[str, str],
+) -> None:
     of_mail = {
         **common,
-        **login,
+        **{name: value for name, value in of_sink.items() if name.startswith("smtp_")},
         **new_database("mail"),
         **rabbitmq.settings(),
         "smtp_host": "localhost",
@@ -51,17 +81,15 @@ def test_from_the_queue_to_the_reader(
         "mail_from": "no-reply@shop.example.com",
         "mail_delays": "1,2,3",
     }
-    token = issuer.issue(user_id=1, email="boss@example.com", role="admin", session="s")
     to = f"{uuid.uuid4().hex}@example.com"
     with Service.running("mailsink", of_sink) as sink, Service.running("mail", of_mail):
         event_id = asyncio.run(ask(rabbitmq.settings(), to))
-        with httpx2.Client(base_url=sink.url, headers={"Authorization": f"Bearer {token}"}) as http:
+        with httpx2.Client(base_url=sink.url, headers=headers) as http:
             deadline = time.monotonic() + 30
             while not (found := http.get("/messages", params={"recipient": to}).json()):
                 assert time.monotonic() < deadline, "no mail came"
                 time.sleep(0.1)
             full = http.get(f"/messages/{found[0]['id']}").json()
-    shutil.rmtree(directory)
     assert full["subject"] == "Witamy w sklepie Warehouse"
     assert f"Konto dla adresu {to} zostało założone." in full["text"]
     assert ["Message-ID", f"<{event_id}@shop.example.com>"] in full["headers"]

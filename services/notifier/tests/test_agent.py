@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx2
 import pytest
 from notification.tests.conftest import Deployed, event, rows
-from notifier.tests.conftest import Desktop, Gateway
-
-
-def until(true: Callable[[], object], within: float = 30.0) -> None:
-    deadline = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.05)
+from notifier.tests.conftest import Gateway
+from testing.desktop import Desktop
+from testing.process import until
 
 
 @pytest.fixture

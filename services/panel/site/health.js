@@ -52,6 +52,5 @@ async function probe(path) {
 
 const row = ({ name, path, good, code, took }) =>
   h("li", { "data-service": name },
-    h("div", { class: "grow" }, h("strong", {}, t(`service.${name}`)), h("p", { class: "muted" }, h("code", {}, path.split("?")[0]))),
-    good && h("span", { class: "muted number" }, `${number(Math.round(took))} ms`),
+    h("div", { class: "grow" }, h("strong", {}, t(`service.${name}`)), h("p", { class: "muted number" }, h("code", {}, path.split("?")[0]), good && ` · ${number(Math.round(took))} ms`)),
     h("span", { class: `badge ${good ? "delivered" : "failing"}` }, good ? t("health.up") : t(code ? "health.bad" : "health.down", { code })));

@@ -2,7 +2,7 @@
 import { api, session } from "./shared/api.js";
 import { h, put } from "./shared/dom.js";
 import { moment, money, number, t } from "./shared/i18n.js";
-import { badge, busy, facts, liveness } from "./shared/ui.js";
+import { badge, busy, facts, liveness, mailbox } from "./shared/ui.js";
 import { asked, bar, read } from "./filters.js";
 import { move, next } from "./life.js";
 import { feed } from "./live.js";
@@ -64,7 +64,7 @@ export async function order({ id, signal }) {
           [t("order.status"), badge(found.status)],
           [t("order.amount"), h("span", { class: "number" }, money(found.total_amount))],
           [t("order.customer"), found.customer_name],
-          [t("order.email"), h("a", { href: `mailto:${found.customer_email}` }, found.customer_email)],
+          [t("order.email"), h("a", { href: `mailto:${found.customer_email}` }, mailbox(found.customer_email))],
           [t("order.source"), t(`source.${found.source}`)],
           [t("order.placed"), moment(found.created_at)],
         ]),

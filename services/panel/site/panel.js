@@ -4,7 +4,7 @@ import { account, login } from "./shared/account.js";
 import { h, put } from "./shared/dom.js";
 import { t } from "./shared/i18n.js";
 import { message, place, Router } from "./shared/router.js";
-import { announce, icon, preferences } from "./shared/ui.js";
+import { announce, icon, mailbox, preferences } from "./shared/ui.js";
 import "./shared/texts.js";
 import "./texts.js";
 import { board } from "./board.js";
@@ -57,11 +57,11 @@ function frame() {
   const places = PLACES.filter(([, , roles]) => session.is(...roles));
   put(header, h("div", { class: "inner" },
     h("a", { class: "brand", href: "#/" }, h("img", { src: ICON, alt: "" }), t("site")),
-    places.length > 0 && h("nav", { class: "main", "aria-label": t("menu") }, places.map(([path, name]) =>
+    places.length > 0 && h("nav", { class: "main scroll", "aria-label": t("menu") }, places.map(([path, name]) =>
       h("a", { href: `#${path}` }, t(name), name === "notifications" && h("span", { class: "count number", id: "unread" })))),
     h("div", { class: "who" },
       session.user && h("a", { class: "person", href: "#/account", title: session.user.email }, icon("user"),
-        h("span", { class: "grow" }, session.user.email, h("span", { class: "muted" }, t(`role.${session.user.role}`)))),
+        h("span", { class: "grow" }, mailbox(session.user.email), h("span", { class: "muted" }, t(`role.${session.user.role}`)))),
       preferences())));
   document.body.classList.toggle("outside", !places.length);
   put(document.querySelector(".skip"), t("skip"));
@@ -81,8 +81,10 @@ function marked() {
   for (const each of header.querySelectorAll("nav a")) {
     const target = each.hash.slice(1);
     const here = target === "/" ? place().path === "/" : place().path.startsWith(target);
-    if (here) each.setAttribute("aria-current", "page");
-    else each.removeAttribute("aria-current");
+    if (here) {
+      each.setAttribute("aria-current", "page");
+      each.parentNode.scrollTo({ left: each.offsetLeft - each.offsetWidth });
+    } else each.removeAttribute("aria-current");
   }
 }
 

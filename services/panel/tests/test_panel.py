@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from testing.browser import Visitor
+from testing.browser import LOOKS, Visitor
+from testing.process import until
 from testing.shop import PASSWORD, Shop
 
 Visit = Callable[..., Visitor]
-PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
 def log_in(who: Visitor, email: str, password: str = PASSWORD) -> None:
@@ -201,13 +200,6 @@ def told(shop: Shop) -> int:
     return order
 
 
-def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_reports(shop: Shop, told: int, employee: Visitor) -> None:
     page = employee.page
     page.get_by_role("link", name="Reports").click()
@@ -307,20 +299,18 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("locale", ["en-GB", "pl-PL"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_every_page_fits_a_phone_and_is_accessible(
-    shop: Shop, told: int, visit: Visit, locale: str, scheme: Any
+    shop: Shop, told: int, visit: Visit, look: dict[str, Any]
 ) -> None:
-    for size in (PHONE, {}):
-        who = visit(locale=locale, color_scheme=scheme, **size)
-        who.go("/panel/")
-        expect(who.page.locator("main h1")).to_be_visible()
+    who = visit(**look)
+    who.go("/panel/")
+    expect(who.page.locator("main h1")).to_be_visible()
+    who.check_fits()
+    who.check_accessible()
+    log_in(who, shop.admin_email, shop.admin_password)
+    for place in PLACES:
+        who.go(f"/panel/{place.replace('ORDER', str(told))}")
+        expect(who.page.locator("main:not([aria-busy]) h1")).to_be_visible()
         who.check_fits()
         who.check_accessible()
-        log_in(who, shop.admin_email, shop.admin_password)
-        for place in PLACES:
-            who.go(f"/panel/{place.replace('ORDER', str(told))}")
-            expect(who.page.locator("main:not([aria-busy]) h1")).to_be_visible()
-            who.check_fits()
-            who.check_accessible()

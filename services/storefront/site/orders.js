@@ -3,7 +3,7 @@ import { api, session } from "./shared/api.js";
 import { h, put } from "./shared/dom.js";
 import { money, moment, number, t } from "./shared/i18n.js";
 import { Feed } from "./shared/live.js";
-import { announce, ask, badge, busy, facts, icon, liveness } from "./shared/ui.js";
+import { announce, ask, badge, busy, facts, icon, liveness, mailbox } from "./shared/ui.js";
 
 export const feed = new Feed(() => "/ws");
 
@@ -75,7 +75,7 @@ function parts(order, changes, cancel, signal) {
       [t("order.amount"), h("span", { class: "number" }, money(order.total_amount))],
       [t("order.placed"), moment(order.created_at)],
       [t("order.customer"), order.customer_name],
-      [t("order.email"), order.customer_email],
+      [t("order.email"), mailbox(order.customer_email)],
     ])),
     h("section", { class: "card" }, h("h2", {}, t("order.history")),
       h("ol", { class: "timeline" }, changes.map((each) =>

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from kit.tokens import Issuer
 from playwright.sync_api import Page, WebSocketRoute, expect
-from testing.browser import Visitor
+from testing.browser import LOOKS, Visitor
 from testing.keys import Keys
 from testing.shop import PASSWORD, Shop
 
 Visit = Callable[..., Visitor]
-PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
 def log_in(who: Visitor, email: str, password: str = PASSWORD) -> None:
@@ -194,21 +193,58 @@ def test_a_session_outlives_a_reload_and_ends_when_revoked(shop: Shop, visit: Vi
     assert here.page.evaluate("sessionStorage.length") == 0
 
 
-def test_a_duplicated_tab_keeps_both_logged_in(shop: Shop, visit: Visit) -> None:
+def test_tabs_share_a_login(shop: Shop, visit: Visit) -> None:
+    """One that a link opens takes it from the others; each stays logged in, whichever of them renews it."""
     email = shop.user()
+    order = shop.place(email)
     who = visit()
     log_in(who, email)
     twin = who.context.new_page()
-    token = who.page.evaluate("sessionStorage.getItem('refresh-token')")
-    twin.goto(who.url)
-    twin.evaluate("(token) => sessionStorage.setItem('refresh-token', token)", token)
-    twin.reload()  # takes a new token with the copy of the first tab's
-    expect(twin.get_by_role("link", name="Your orders")).to_be_visible()
-    who.page.wait_for_function("(old) => sessionStorage.getItem('refresh-token') !== old", arg=token)
+    twin.goto(f"{who.url}/#/orders/{order}")
+    status(twin, "New")
+    for page in (who.page, twin, twin, who.page):
+        page.reload()
+        expect(page.get_by_role("link", name="Your orders")).to_be_visible()
+    stored = [page.evaluate("sessionStorage.getItem('refresh-token')") for page in (who.page, twin)]
+    assert stored[0] == stored[1]
+    stranger = visit()
+    stranger.go("/#/orders")
+    expect(stranger.page.get_by_role("heading", level=1)).to_have_text("Welcome back")
+
+
+def test_reloads_while_a_refresh_is_under_way(shop: Shop, visit: Visit) -> None:
+    """Its answers come to pages that are gone."""
+    who = visit()
+    log_in(who, shop.user())
+    lost: list[int] = []
+
+    def lose(route: Any) -> None:
+        lost.append(route.fetch().status)
+        route.abort()
+
+    who.page.route("**/api/auth/refresh", lose, times=2)
+    who.expect_complaint("ERR_FAILED")
+    for _ in range(2):
+        with who.page.expect_event("requestfailed"):
+            who.page.reload()
     who.page.reload()
     expect(who.page.get_by_role("link", name="Your orders")).to_be_visible()
-    twin.reload()
-    expect(twin.get_by_role("link", name="Your orders")).to_be_visible()
+    assert lost == [200, 200]
+
+
+def test_two_tabs_that_do_not_hear_of_each_other(shop: Shop, visit: Visit) -> None:
+    """With one refresh token, at once: as where a browser has neither locks nor channels between tabs."""
+    here, there = visit(), visit()
+    log_in(here, shop.user())
+    token = here.page.evaluate("sessionStorage.getItem('refresh-token')")
+    there.go("/")
+    there.page.evaluate("(token) => sessionStorage.setItem('refresh-token', token)", token)
+    for who in (here, there):
+        who.page.evaluate("setTimeout(() => location.reload())")
+    for who in (here, there):
+        expect(who.page.get_by_role("link", name="Your orders")).to_be_visible()
+        who.page.reload()
+        expect(who.page.get_by_role("link", name="Your orders")).to_be_visible()
 
 
 def test_a_new_password_by_mail(shop: Shop, visit: Visit) -> None:
@@ -335,21 +371,17 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("locale", ["en-GB", "pl-PL"])
-def test_every_page_fits_a_phone_and_is_accessible(
-    shop: Shop, visit: Visit, locale: str, scheme: str
-) -> None:
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_fits_a_phone_and_is_accessible(shop: Shop, visit: Visit, look: dict[str, Any]) -> None:
     email = shop.user()
     order = shop.place(email)
     shop.change(order, "confirmed")
-    visitors = [visit(locale=locale, color_scheme=scheme, **size) for size in (PHONE, {})]
-    for who in visitors:
-        who.go("/")
-        who.page.locator(".product button").first.click()
-        log_in(who, email)
-        for place in PLACES:
-            who.go(place.replace("ORDER", str(order)))
-            expect(who.page.locator("main:not([aria-busy]) h1")).to_be_visible()
-            who.check_fits()
-            who.check_accessible()
+    who = visit(**look)
+    who.go("/")
+    who.page.locator(".product button").first.click()
+    log_in(who, email)
+    for place in PLACES:
+        who.go(place.replace("ORDER", str(order)))
+        expect(who.page.locator("main:not([aria-busy]) h1")).to_be_visible()
+        who.check_fits()
+        who.check_accessible()

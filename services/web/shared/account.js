@@ -2,7 +2,7 @@
 import { api, session } from "./api.js";
 import { h, put } from "./dom.js";
 import { moment, t } from "./i18n.js";
-import { announce, busy, facts, field, form } from "./ui.js";
+import { announce, busy, facts, field, form, mailbox } from "./ui.js";
 
 /** `below` is shown under the form. */
 export function login(below = []) {
@@ -76,7 +76,7 @@ export async function account({ signal }) {
     { class: "middle stack" },
     h("h1", {}, t("account")),
     h("div", { class: "card" },
-      facts([[t("email"), session.user.email], [t("order.status"), t("account.role", { role: t(`role.${session.user.role}`) })]]),
+      facts([[t("email"), mailbox(session.user.email)], [t("order.status"), t("account.role", { role: t(`role.${session.user.role}`) })]]),
       h("p", { class: "actions" }, h("button", { onclick: () => session.logout() }, t("logout")))),
     h("section", { class: "card" },
       h("h2", {}, t("sessions")), h("p", { class: "muted" }, t("sessions.text")), list, h("p", { class: "actions" }, others)),

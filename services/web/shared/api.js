@@ -1,5 +1,5 @@
 // Requests to the services and the session they are made in. The access token stays in this page's memory; the
-// refresh token in this tab's storage, so that a reload keeps the login and another tab does not see it.
+// refresh token in this tab's storage, so that a reload keeps the login and the last tab that closes ends it here.
 import { current, known, t } from "./i18n.js";
 
 const KEY = "refresh-token";
@@ -32,12 +32,20 @@ class Session extends EventTarget {
   #renewing = null;
   #timer = 0;
   #tabs = new BroadcastChannel("session");
+  #asked = null;
 
   constructor() {
     super();
-    // A duplicated tab has a copy of our refresh token, which is good for one of us: the other takes its heir.
-    this.#tabs.onmessage = ({ data }) => {
-      if (sessionStorage.getItem(KEY) === data.used) sessionStorage.setItem(KEY, data.next);
+    // Tabs of one login have the same refresh token, which is good for one of them: the others take its heir.
+    // One that has none asks the others, so that a link opened from elsewhere finds its reader logged in.
+    this.#tabs.onmessage = ({ data: { asks, to, used, next } }) => {
+      const own = sessionStorage.getItem(KEY);
+      if (asks && own && this.user) this.#tabs.postMessage({ to: asks, next: own });
+      if (used && used === own) sessionStorage.setItem(KEY, next);
+      if (to && to === this.#asked && !own) {
+        sessionStorage.setItem(KEY, next);
+        this.renew().catch(() => {});
+      }
     };
   }
 
@@ -49,9 +57,10 @@ class Session extends EventTarget {
     this.#take(await send("POST", "/api/auth/login", { body: { email, password } }));
   }
 
-  /** After a reload; without a session, or a server, there is simply nobody. */
+  /** After a reload; without a session, or a server, there is simply nobody, until another tab tells of one. */
   async restore() {
     if (sessionStorage.getItem(KEY)) await this.renew().catch(() => {});
+    else this.#tabs.postMessage({ asks: (this.#asked = crypto.randomUUID()) });
   }
 
   /** New tokens; one request for all who ask at once, of whichever tab. Throws ApiError. */
@@ -68,6 +77,7 @@ class Session extends EventTarget {
   }
 
   async #renew() {
+    this.#asked = null;
     const used = sessionStorage.getItem(KEY);
     if (!used) throw new ApiError(401);
     try {
@@ -93,6 +103,7 @@ class Session extends EventTarget {
   }
 
   #end(unasked) {
+    this.#asked = null;
     const somebody = this.user;
     sessionStorage.removeItem(KEY);
     this.user = this.token = null;

@@ -143,6 +143,9 @@ export function ask(question, yes, no) {
 
 export const badge = (status) => h("span", { class: `badge ${status}` }, t(`status.${status}`));
 
+/** An address that breaks before its @ where it has to. */
+export const mailbox = (email) => [email.slice(0, email.lastIndexOf("@")), h("wbr"), email.slice(email.lastIndexOf("@"))];
+
 /** A description list of [term, what it is]. */
 export const facts = (pairs) =>
   h("dl", { class: "facts" }, pairs.map(([term, ...what]) => h("div", {}, h("dt", {}, term), h("dd", {}, what))));

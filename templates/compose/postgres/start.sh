@@ -22,6 +22,20 @@ passwords_and_databases() {
 ALTER ROLE postgres PASSWORD :'password';
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 SQL
+    # Who watches reads what the server counts, and no table.
+    if [[ -e /run/secrets/monitor_password ]]; then
+        run <<'SQL' || return
+\set password `cat /run/secrets/monitor_password`
+SELECT 'CREATE ROLE monitor' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'monitor') \gexec
+ALTER ROLE monitor WITH LOGIN CONNECTION LIMIT 5 PASSWORD :'password';
+GRANT pg_monitor TO monitor;
+GRANT CONNECT ON DATABASE postgres TO monitor;
+SQL
+    else
+        run <<'SQL' || return
+SELECT 'ALTER ROLE monitor NOLOGIN' WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = 'monitor') \gexec
+SQL
+    fi
     for pair in $DATABASES; do
         run --set "database=${pair%=*}" --set "role=${pair#*=}" <<'SQL' || return
 \set file /run/secrets/ :role _password

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+
+from tests.environment import bracketed
+
+pytestmark = pytest.mark.shows("picture/gateway", "integration/gateway")
 
 # What no gateway serves: metrics, probes, the address it asks itself, the description of the API.
 INTERNAL = ("/metrics", "/health/live", "/health/ready", "/_authenticate", "/openapi.json", "/docs")
@@ -42,11 +45,33 @@ def test_old_tls_is_refused(gateway, version: ssl.TLSVersion) -> None:
         context.wrap_socket(plain)
 
 
+@pytest.mark.shows("integration/errors")
 @pytest.mark.parametrize("path", [*INTERNAL, "/api", "/api/", "/nothing", "/api/orderss", "/.git/config"])
 def test_what_is_not_served(http, customer, path: str) -> None:
     for answer in (http.get(path), customer.ask("GET", path)):
         assert answer.status_code == 404
         assert answer.json() == {"error": "Not found"}
+
+
+@pytest.mark.shows("integration/discovery")
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html"),
+        ("/panel/", "text/html"),
+        ("/api/v1/health", "application/json"),
+        ("/api/auth/users", "application/json"),
+        ("/api/orders", "application/json"),
+        ("/api/notifications", "application/json"),
+        ("/api/reports", "application/json"),
+        ("/api/mail", "application/json"),
+        ("/messages", "application/json"),
+    ],
+)
+def test_each_service_is_found(admin, path: str, kind: str) -> None:
+    answer = admin.ask("GET", path)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith(kind)
 
 
 def test_headers(http) -> None:
@@ -56,6 +81,17 @@ def test_headers(http) -> None:
     assert "max-age=" in answer.headers["Strict-Transport-Security"]
     assert not any(character.isdigit() for character in answer.headers.get("Server", ""))
     assert "X-Powered-By" not in answer.headers
+    assert answer.headers.get_list("Content-Security-Policy") == [
+        "default-src 'none'; frame-ancestors 'none'"
+    ]
+    assert answer.headers.get_list("Cache-Control") == ["no-store"]
+
+
+def test_pages_keep_their_own_rules(http) -> None:
+    answer = http.get("/", headers={"Accept": "text/html"})
+    (policy,) = answer.headers.get_list("Content-Security-Policy")
+    assert "script-src 'self'" in policy
+    assert answer.headers.get_list("Cache-Control") == ["no-cache"]
 
 
 def test_request_id(http) -> None:
@@ -67,6 +103,7 @@ def test_request_id(http) -> None:
         assert given[0] != bad
 
 
+@pytest.mark.shows("auth/cors")
 def test_cors(http, gateway) -> None:
     ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     own = http.options("/api/auth/login", headers=ask | {"Origin": gateway.url})
@@ -81,6 +118,7 @@ def test_cors(http, gateway) -> None:
     )
 
 
+@pytest.mark.shows("auth/cors")
 def test_cors_of_orders(http, customer, gateway) -> None:
     ask = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
     preflight = http.options("/api/orders", headers=ask | {"Origin": gateway.url})
@@ -89,22 +127,24 @@ def test_cors_of_orders(http, customer, gateway) -> None:
     assert real.headers["Access-Control-Allow-Origin"] == gateway.url
 
 
+@pytest.mark.shows("auth/middleware")
 @pytest.mark.parametrize("name", ["X-User-Role", "x-user-role", "X_User_Role", "X-USER-ROLE"])
 def test_nobody_says_who_he_is(http, customer, name: str) -> None:
     """Identity comes from auth alone; headers that a client sends in its place are dropped."""
-    claim = {"X-User-Id": str(customer.id), "X-User-Email": "admin@example.com", name: "admin"}
+    claim = {"X-User-Id": str(customer.id), "X-User-Email": "admin@hostwright.invalid", name: "admin"}
     assert customer.ask("GET", "/api/auth/users", headers=claim).status_code == 403
     order = customer.ask(
         "POST",
         "/api/orders",
         headers=claim,
-        json={"customer_name": "J", "customer_email": "j@example.com", "total_amount": 1},
+        json={"customer_name": "J", "customer_email": "j@hostwright.invalid", "total_amount": 1},
     ).json()
     path = f"/api/orders/{order['id']}/status"
     assert customer.ask("PATCH", path, json={"status": "shipped"}, headers=claim).status_code == 403
     assert http.get("/api/orders", headers=claim).status_code == 401
 
 
+@pytest.mark.shows("auth/limits")
 def test_nobody_says_where_he_is(http, account) -> None:
     """A limit of failed logins that a header could reset would be none."""
     victim = account()
@@ -120,6 +160,7 @@ def test_nobody_says_where_he_is(http, account) -> None:
     assert codes == [401] * 5 + [429]
 
 
+@pytest.mark.shows("integration/errors")
 def test_limits_of_size(http, customer) -> None:
     assert customer.ask("POST", "/api/orders", content=b"x" * (2 << 20)).status_code == 413
     assert http.get("/api/v1/health", headers={"X-Long": "x" * 20_000}).status_code in (400, 431, 494)
@@ -249,13 +290,8 @@ def test_plain_http_on_the_tls_port(gateway) -> None:
         assert status(wire.recv(4096)) in (308, 400)
 
 
-def test_address_is_reached_over_both_families(gateway, request: pytest.FixtureRequest) -> None:
-    """The same door at the other address of the host."""
-    if request.config.getoption("--base-url", default=None):
-        addresses = [urlsplit(gateway.url).hostname]
-    else:
-        host = request.getfixturevalue("live").hosts()[0]
-        addresses = [host["address"], host["address6"]]
-    for address in addresses:
-        name = f"[{address}]" if ip_address(address).version == 6 else address
-        assert httpx2.get(f"https://{name}/api/v1/health", verify=gateway.tls).status_code == 200
+def test_address_is_reached_over_both_families(gateway) -> None:
+    """the same door at every address of the host"""
+    for address in gateway.addresses:
+        answer = httpx2.get(f"https://{bracketed(address)}/api/v1/health", verify=gateway.tls)
+        assert answer.status_code == 200

@@ -14,10 +14,13 @@ FIELDS = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.shows("picture/orders")
+
+
 def body(**changes: Any) -> dict[str, Any]:
     return {
         "customer_name": "Jan Kowalski",
-        "customer_email": "jan@example.com",
+        "customer_email": "jan@hostwright.invalid",
         "source": "website",
         "total_amount": 299.99,
     } | changes
@@ -55,6 +58,7 @@ def test_sources_with_polish_letters(customer) -> None:
     assert place(customer, source="źródło_jeden")["source"] == "zrodlo_jeden"
 
 
+@pytest.mark.shows("integration/errors")
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -121,6 +125,7 @@ def test_life_of_an_order(customer, employee) -> None:
     assert customer.ask("GET", f"/api/orders/{order['id']}").json()["status"] == "delivered"
 
 
+@pytest.mark.shows("auth/roles")
 @pytest.mark.parametrize("status", ["confirmed", "shipped", "delivered", "new"])
 def test_a_customer_moves_nothing_along(customer, status: str) -> None:
     answer = move(customer, place(customer), status)
@@ -139,6 +144,38 @@ def test_a_customer_cancels_while_it_is_new(customer, other, employee) -> None:
     assert move(customer, later, "cancelled").status_code == 403
 
 
+def test_history(customer, other, employee) -> None:
+    order = place(customer)
+    move(employee, order, "confirmed")
+    path = f"/api/orders/{order['id']}/history"
+    first, second = customer.ask("GET", path).json()
+    assert first.keys() == {"old_status", "new_status", "changed_by", "role", "changed_at"}
+    assert (first["old_status"], first["new_status"], first["changed_by"]) == (None, "new", customer.id)
+    assert (second["old_status"], second["new_status"], second["role"]) == ("new", "confirmed", "employee")
+    assert employee.ask("GET", path).json() == [first, second]
+    assert other.ask("GET", path).status_code == 404
+
+
+def test_counts_are_for_staff(http, customer, employee) -> None:
+    place(customer)
+    assert employee.ask("GET", "/api/orders/counts").json()["new"] >= 1
+    assert customer.ask("GET", "/api/orders/counts").status_code == 403
+    assert http.get("/api/orders/counts").status_code == 401
+
+
+def test_a_request_that_is_repeated_places_one_order(account) -> None:
+    buyer = account()
+    key = {"Idempotency-Key": "basket-1"}
+    first, again = (buyer.ask("POST", "/api/orders", json=body(), headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other_body = buyer.ask("POST", "/api/orders", json=body(total_amount=1), headers=key)
+    assert other_body.status_code == 422
+    assert len(buyer.ask("GET", "/api/orders").json()) == 1
+
+
 @pytest.mark.parametrize("status", ["lost", "", None, 7])
 def test_unknown_status(employee, customer, status: object) -> None:
     order = place(customer)
@@ -146,6 +183,7 @@ def test_unknown_status(employee, customer, status: object) -> None:
     assert employee.ask("PATCH", path, json={"status": status}).status_code == 400
 
 
+@pytest.mark.shows("auth/middleware")
 @pytest.mark.parametrize(
     ("method", "path"),
     [

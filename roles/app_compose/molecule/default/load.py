@@ -1,32 +1,36 @@
 """Ask a gateway without pause until a file appears; then say, as JSON, which answers were no service's.
 
-usage: load.py URL STOP-FILE
+Reads and writes in turn, over a connection that is kept. usage: load.py HOST:PORT STOP-FILE
 """
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import json
-import ssl
+import select
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-url, stop = sys.argv[1], Path(sys.argv[2])
-context = ssl.create_default_context()
-context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+place, stop = sys.argv[1], Path(sys.argv[2])
+kept = http.client.HTTPConnection(place, timeout=10)
 asked, failures = 0, []
-while not stop.exists():
+for method in itertools.cycle(("GET", "POST")):
+    if stop.exists():
+        break
     asked += 1
+    if kept.sock and select.select([kept.sock], [], [], 0)[0]:
+        kept.close()  # the gateway has ended it while it was idle, as it does for a reload
     try:
-        with urllib.request.urlopen(url, timeout=10, context=context) as answer:  # noqa: S310
-            status = answer.status
-    except urllib.error.HTTPError as error:
-        status = error.code
-    except OSError as error:
-        status = str(error)
-    if status != 401:  # what orders itself says to who brings no token
-        failures.append(f"{time.strftime('%H:%M:%S')} {status}")
+        kept.request(method, "/nothing", b"{}" if method == "POST" else None)
+        answer = kept.getresponse()
+        answer.read()
+        status = answer.status
+    except (OSError, http.client.HTTPException) as error:
+        kept.close()
+        status = repr(error)
+    if status != 404:  # what the service says of a path that it has not
+        failures.append(f"{time.strftime('%H:%M:%S')} {method} {status}")
     time.sleep(0.02)
 print(json.dumps({"asked": asked, "failures": failures}))

@@ -1,0 +1,141 @@
+"""The log lines of one request, whichever services and hosts wrote them, in the order of time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import urlencode
+
+from paramiko import SSHException
+
+from hostwright import application, remote
+from hostwright.environments import Environment
+from hostwright.errors import BadInput
+from hostwright.hosts.record import HostRecord
+
+VALID = re.compile(r"[A-Za-z0-9._-]{8,128}")  # as the gateway takes it from a client
+NAMES = ("request_id", "trace_id")  # fields of a line by which it belongs to a request
+SAID = ("timestamp", "level", "message", "service", "exception")  # shown in places of their own
+COMPOSE = re.compile(r"(?P<container>\S+)\s+\| (?P<time>\S+) (?P<text>.*)")
+MOST = 5000  # lines that Loki gives at once
+RANGE = "720h"  # that Loki looks back: the longest that it takes for one question
+PATIENCE = 30  # seconds for its answer
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a service wrote: `time` in UTC to the nanosecond, `text` as it stands."""
+
+    time: str
+    host: str
+    service: str
+    text: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Of a line of JSON; empty for another."""
+        try:
+            found = json.loads(self.text)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "time": self.time,
+            "host": self.host,
+            "service": self.service,
+            "line": self.fields or self.text,
+        }
+
+    def __str__(self) -> str:
+        fields = self.fields
+        more = " ".join(
+            f"{name}={value}"
+            for name, value in fields.items()
+            if name not in (*SAID, *NAMES) and value not in ("", None)
+        )
+        said = f"{fields.get('level', ''):7} {fields.get('message', '')}  {more}" if fields else self.text
+        below = "".join(f"\n    {each}" for each in str(fields.get("exception", "")).splitlines())
+        return f"{self.time} {self.service:12} {said.rstrip()}{below}"
+
+
+def find(environment: Environment, hosts: Iterable[HostRecord], request: str) -> Iterator[Line]:
+    """Lines of the request with this id, or of this trace: from Loki where it runs, else from containers.
+
+    Raises BadInput for what is no id, Failure when a host does not answer.
+    """
+    if not VALID.fullmatch(request):
+        raise BadInput(
+            f"{request!r} is no id of a request",
+            fix="give what an answer's X-Request-ID says, or a trace's id",
+        )
+    found = [line for host in hosts for line in _on(environment, host, request)]
+    return iter(sorted(found, key=lambda line: line.time))
+
+
+def _on(environment: Environment, host: HostRecord, request: str) -> list[Line]:
+    app = application.load(environment.application, environment.project, environment.components)
+    loki = app.components.get("loki")
+    if loki and loki.port and (answer := _asked(environment, host, loki.port, query(app.name, request))):
+        return of_loki(answer, host.name)
+    output = remote.compose(environment, host, ["logs", "--timestamps", "--no-color"], matching=request)
+    return of_containers(output, host.name, request)
+
+
+def _asked(environment: Environment, host: HostRecord, port: int, wanted: str) -> dict[str, Any] | None:
+    """Loki's answer, over SSH from the host's loopback; None where it does not run, for whatever reason."""
+    asked = {"query": wanted, "limit": MOST, "direction": "forward", "since": RANGE}
+    with remote.connect(environment, host) as connection:
+        try:
+            connection.open()
+            way = connection.transport.open_channel(
+                "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=PATIENCE
+            )
+            way.settimeout(PATIENCE)
+            with closing(HTTPConnection("127.0.0.1", port)) as http:
+                http.sock = way
+                http.request("GET", f"/loki/api/v1/query_range?{urlencode(asked)}")
+                answer = http.getresponse()
+                text = answer.read()
+        except (OSError, HTTPException, SSHException):
+            return None
+    return dict(json.loads(text)) if answer.status == 200 else None
+
+
+def of_containers(output: str, host: str, request: str) -> list[Line]:
+    """From what `docker compose logs --timestamps` prints; lines that only quote the id are not its own."""
+    found = []
+    for each in output.replace(remote.CLEAR, "").splitlines():
+        if match := COMPOSE.fullmatch(each):
+            line = Line(match["time"], host, re.sub(r"-\d+$", "", match["container"]), match["text"])
+            fields = line.fields
+            if request in (fields.get(name) for name in NAMES):
+                found.append(replace(line, service=fields.get("service", line.service)))
+    return found
+
+
+def of_loki(answer: Mapping[str, Any], host: str) -> list[Line]:
+    """From Loki's answer to a query over a range of time."""
+    return [
+        Line(_time(int(nanoseconds)), host, stream["stream"].get("service_name", ""), text)
+        for stream in answer["data"]["result"]
+        for nanoseconds, text, *_ in stream["values"]
+    ]
+
+
+def query(namespace: str, request: str) -> str:
+    """Of an application's lines those of the request, in Loki's language."""
+    wanted = " or ".join(f'{name}="{request}"' for name in NAMES)
+    return f'{{service_namespace="{namespace}"}} | {wanted}'
+
+
+def _time(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"

@@ -1,0 +1,71 @@
+"""Every container fails in every way while orders come in: `python -m tests.faults`, or `make faults`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.faults import rounds
+from tests.faults.faults import FAULTS, possible
+from tests.faults.needs import containers
+from tests.live import Live, existing, make, purge
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "faults"
+NETWORK = {"mode": "nat", "cidr": "10.97.0.0/24", "cidr6": "fd00:97::/64"}
+
+
+def main() -> int:
+    """A table, and the JSON; 0 when nothing was lost or done twice and all came back in time, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="CONTAINER", help="these containers (default: all)")
+    parser.add_argument("--fault", nargs="+", choices=FAULTS, default=list(FAULTS), help="(default: all)")
+    parser.add_argument("--rate", type=float, default=rounds.RATE, help="orders a second (%(default)s)")
+    parser.add_argument("--environment", help="one that is up, of the project here (default: one of its own)")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "faults.json", help="the JSON")
+    given = parser.parse_args()
+    with _live(given.environment) as live:
+        shop = rounds.Shop.of(live)
+        known = containers(shop.application)
+        if unknown := set(given.only or ()) - set(known):
+            parser.error(f"unknown container {sorted(unknown)[0]!r}: give some of {', '.join(known)}")
+        rows = []
+        for container in given.only or known:
+            for fault in [each for each in possible(shop.application, container) if each in given.fault]:
+                row = asyncio.run(rounds.run(shop, container, fault, given.rate))
+                print(rounds.table([row]).splitlines()[1], *row.details[:20], sep="\n  ", file=sys.stderr)
+                rows.append(row)
+    print(rounds.table(rows))
+    good = all(each.good for each in rows)
+    found = {"good": good, "rate": given.rate, "rows": [asdict(each) for each in rows]}
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"{sum(each.accepted for each in rows)} orders accepted; {given.out}")
+    return 0 if good else 1
+
+
+@contextmanager
+def _live(name: str | None) -> Iterator[Live]:
+    if name:
+        yield existing(name)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        live = make(Path(folder), NAME, NETWORK)
+        try:
+            print("an environment of its own is built first", file=sys.stderr)
+            live.hostwright("up")
+            yield live
+        finally:
+            live.hostwright("down", "--data", "--yes", check=False)
+            purge(NAME)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
