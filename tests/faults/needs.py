@@ -11,6 +11,7 @@ READS = {
     "notification": "/api/notifications?limit=5",
     "analytics": "/api/reports/stats",
     "mail": "/api/mail?limit=5",
+    "mailsink": "/messages?limit=5",
     "storefront": "/",
     "panel": "/panel/",
 }
