@@ -93,5 +93,5 @@ def test_without_the_broker_orders_are_taken(services: Services, serving: set[st
 
 
 def test_whom_the_gateway_directs_nobody_to_is_not_waited_for(services: Services, serving: set[str]) -> None:
-    assert rolling(services, other("mailsink"), serving) == []
+    assert rolling(services, other("rabbitmq"), serving) == []
     assert rolling(services, other("orders"), serving - {"gateway"}) == []
