@@ -79,26 +79,27 @@ class Agent:
         raise ConnectionError("the session bus is gone")
 
     async def _follow(self) -> None:
-        """Connects again and again. A refused token is renewed once; refused again, we are not wanted."""
-        pause, fresh = FIRST, False
+        """Connects again and again. A refused token is renewed, which tells whether the session has ended;
+        where a renewed one is refused, too, we are not wanted."""
+        pause, refused = FIRST, 0
         token: str | None = None
         while True:
             try:
                 if token is None:
-                    token, fresh = await asyncio.to_thread(self._account.refresh), True
+                    token = await asyncio.to_thread(self._account.refresh)
                 if self._received is None:
                     self._received = await asyncio.to_thread(self._account.newest, token)
                 async with self._connection(token) as connection:
                     log.info("connected to %s", self._account.url)
                     with suppress(ConnectionClosed):
                         async for line in connection:
-                            pause, fresh = FIRST, False
+                            pause, refused = FIRST, 0
                             await self._take(json.loads(line))
                 why = connection.close_reason or f"closed with {connection.close_code}"
                 if connection.close_code == POLICY:
-                    if fresh:
+                    token, refused = None, refused + 1
+                    if refused == 2:
                         raise Refused(f"the server refuses {self._account.email}: {why}")
-                    token = None
             except (httpx2.HTTPError, OSError, WebSocketException, ValueError, KeyError) as error:
                 why = f"{type(error).__name__}: {error}"
             log.warning("not connected (%s); again in about %.0f s", why, pause)

@@ -204,7 +204,7 @@ def test_tabs_share_a_login(shop: Shop, visit: Visit) -> None:
     status(twin, "New")
     for page in (who.page, twin, twin, who.page):
         page.reload()
-        expect(page.get_by_role("link", name="Your orders")).to_be_visible()
+        expect(page.get_by_role("link", name="Your orders", exact=True)).to_be_visible()
     stored = [page.evaluate("sessionStorage.getItem('refresh-token')") for page in (who.page, twin)]
     assert stored[0] == stored[1]
     stranger = visit()
