@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import lab
 from hostwright import paths
 from lab import inventory
 
+SHOP = Path(__file__).with_name("shop.yml")
 CLAIMS: dict[str, IO[str]] = {}
 OWN = {
     "base_selinux": "disabled",
@@ -108,15 +110,19 @@ def _claim(name: str) -> None:
         fcntl.flock(CLAIMS[name], fcntl.LOCK_EX)
 
 
-def make(folder: Path, name: str, network: dict[str, str], components: bool = False) -> Live:
+def make(
+    folder: Path, name: str, network: dict[str, str], components: bool = False, application: Path | None = None
+) -> Live:
     """A project with one environment on the container driver, drawing on this machine's mirror; not up.
 
-    With `components`, all that the application has.
+    With `components`, all that the application has. `application`: a file, in place of the warehouse.
     """
     mirror = lab.build(components=components)
     settings = {"network": network, "container": {"image": mirror.node_image}}
     chosen = ("--components=all",) if components else ()
-    return project(folder, name, "container", *chosen, settings=settings, mirror=mirror)
+    return project(
+        folder, name, "container", *chosen, settings=settings, mirror=mirror, application=application
+    )
 
 
 def project(
@@ -126,6 +132,7 @@ def project(
     *arguments: str,
     settings: dict[str, Any] | None = None,
     mirror: lab.Mirror | None = None,
+    application: Path | None = None,
 ) -> Live:
     """What `hostwright init` makes of the arguments, with this machine's mirror and the settings; not up.
 
@@ -151,4 +158,9 @@ def project(
     ]
     subprocess.run(live.command(*init), env=env, check=True, stdin=subprocess.DEVNULL, cwd=folder)
     live.set(**settings or {})
+    if application:
+        own = live.project / "services/apps"
+        own.mkdir(parents=True)
+        shutil.copy(application, own)
+        live.set(application=application.stem)
     return live

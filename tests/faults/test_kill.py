@@ -18,7 +18,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.live import Live, make, purge
+from tests.live import SHOP, Live, make, purge
 
 NAME = "test-kill"
 NETWORK = {"mode": "nat", "cidr": "10.99.0.0/24", "cidr6": "fd00:99::/64"}
@@ -30,7 +30,7 @@ TODAY = list(PHASES)[datetime.date.today().timetuple().tm_yday % len(PHASES)]
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[Live]:
     """An environment that is not up yet, gone afterwards."""
-    made = make(tmp_path, NAME, NETWORK)
+    made = make(tmp_path, NAME, NETWORK, application=SHOP)
     try:
         yield made
     finally:

@@ -19,7 +19,7 @@ from docker.models.containers import Container
 import lab
 from hostwright.hosts import containers
 from infra import topology
-from tests.live import Live, project, purge
+from tests.live import SHOP, Live, project, purge
 
 NAME = "test-static"
 ADDRESS, ADDRESS6 = "10.97.0.11", "fd00:97::11"
@@ -64,7 +64,7 @@ class Machine:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A project for the machine, which has not heard of it."""
     folder = tmp_path_factory.mktemp("static")
-    yield project(folder, NAME, "static", f"--host=web1={ADDRESS}", f"--user={USER}")
+    yield project(folder, NAME, "static", f"--host=web1={ADDRESS}", f"--user={USER}", application=SHOP)
     shutil.rmtree(folder, ignore_errors=True)
 
 

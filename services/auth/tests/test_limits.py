@@ -38,12 +38,13 @@ async def test_unknown_accounts_are_limited_too(api: Api) -> None:
 
 
 async def test_the_window_ends(start: Start) -> None:
-    async with start(login_window=1) as api:
+    window = 6  # six attempts fit into it on a busy machine, too
+    async with start(login_window=window) as api:
         await api.register("jan@example.com")
         assert await wrong(api, 6) == [401] * 5 + [429]
         refused = await api.login("jan@example.com")
-        assert refused.headers["retry-after"] == "1"
-        await asyncio.sleep(1.1)
+        assert 1 <= int(refused.headers["retry-after"]) <= window
+        await asyncio.sleep(window + 0.1)
         assert (await api.login("jan@example.com")).status_code == 200
         assert await wrong(api, 6) == [401] * 5 + [429], "and begins anew"
 
