@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,14 @@ def take_up(environment: Environment, stack: automation.Stack, say: Say, drop: D
     state = dict(exported.deployment or {})
     before = json.dumps(state)
     pending = state.get("pending_operations") or []
-    known = {_thing(resource, "outputs") for resource in state.get("resources", [])}
-    begun = {_thing(operation["resource"], "inputs") for operation in pending}
-    for orphan in _sweep(environment, known, begun - known, drop):
+    for orphan in _sweep(environment, state, drop):
         say(f"removed what a killed run left: {orphan}")
     if pending:
         say(f"taking up {len(pending)} interrupted operations")
         state["pending_operations"] = []
     if not drop:
-        for name in _leave_data(environment.driver, state):
-            say(f"left as it is, for it holds data and {environment.driver} has no use for it: {name}")
+        for name in _leave_data(environment.driver, data_volumes(environment), state):
+            say(f"left as it is, for it holds data and no host needs it any more: {name}")
     if json.dumps(state) != before:
         stack.import_stack(automation.Deployment(exported.version, state))
 
@@ -93,19 +91,41 @@ def _lock(path: Path) -> tuple[Path, str, bool] | None:
     return path, owner, lock["hostname"] != socket.gethostname() or _alive(int(lock["pid"]))
 
 
-def _sweep(environment: Environment, known: set[Thing], begun: set[Thing], drop: Drop) -> list[str]:
-    """Remove what carries the environment's mark and is not `known` to the state; what went."""
+def data_volumes(environment: Environment) -> set[str]:
+    """Names of the data volumes that the environment's hosts use. Raises BadInput."""
+    settings = typed.settings(environment)
+    from infra import hypervisor, topology
+    from infra.drivers import container
+
+    match settings.driver:
+        case "container":
+            return {container.volume_name(host) for host in topology.hosts(settings)}
+        case "libvirt":
+            return {hypervisor.volume_name(host) for host in topology.hosts(settings)}
+    return set()
+
+
+def _sweep(environment: Environment, state: Mapping[str, Any], drop: Drop) -> list[str]:
+    """Remove what carries the environment's mark and is not known to the state; what went.
+
+    Raises BadInput where data is in the way that the state does not know and a host would need the name of.
+    """
     removed: list[str] = []
     if drop:
         # A next `up` adopts its own containers; only what no `up` follows must go.
         with _engine_optional(environment):
-            removed += containers.sweep(environment.name, {name for _, name in known})
+            removed += containers.sweep(environment.name, {name for _, name in _things(state)[0]})
     if environment.driver == "libvirt":
-        with suppress(BadInput):  # what is there can be removed whatever the settings say by now
+        with suppress(*([BadInput] if drop else [])):  # what is there can go whatever the settings say by now
             settings = typed.settings(environment)
             from infra import hypervisor
 
-            removed += hypervisor.sweep(settings, known, begun, "data" in drop)
+            assert settings.libvirt  # noqa: S101
+            for uri in settings.libvirt.uris:
+                known, begun = _things(state, uri)
+                if not drop:
+                    hypervisor.check_data(settings, uri, known | begun)
+                removed += hypervisor.sweep(settings, uri, known, begun, "data" in drop)
     return removed
 
 
@@ -114,11 +134,26 @@ def _engine_optional(environment: Environment) -> suppress:
     return suppress(*([] if environment.driver == "container" else [Failure]))
 
 
-def _leave_data(driver: str, state: dict[str, Any]) -> list[str]:
-    """Take protected volumes of former drivers out of the state, which would else refuse to let them go.
+def _things(state: Mapping[str, Any], uri: str = "") -> tuple[set[Thing], set[Thing]]:
+    """What the state has, and what the last run had begun and not ended; with `uri`, not what is on another
+    hypervisor, where the same names occur."""
+    resources = state.get("resources") or []
+    elsewhere = {
+        f"{provider['urn']}::{provider['id']}"
+        for provider in resources
+        if provider["type"] == "pulumi:providers:libvirt" and uri not in ("", provider["inputs"]["uri"])
+    }
+    known = {_thing(each, "outputs") for each in resources if each.get("provider") not in elsewhere}
+    begun = [operation["resource"] for operation in state.get("pending_operations") or []]
+    return known, {_thing(each, "inputs") for each in begun if each.get("provider") not in elsewhere} - known
 
-    They stay where they are and keep their mark: an `up` with their driver takes them again. With a libvirt
-    volume its pool stays. Returns their names.
+
+def _leave_data(driver: str, wanted: Collection[str], state: dict[str, Any]) -> list[str]:
+    """Take protected volumes out of the state that are a former driver's or none of the `wanted`: it would
+    else refuse to let them go with their hosts.
+
+    They stay where they are and keep their mark: a container that has their name again takes them again. With
+    a libvirt volume of a former driver its pool stays. Returns their names.
     """
     former = [
         resource
@@ -127,7 +162,11 @@ def _leave_data(driver: str, state: dict[str, Any]) -> list[str]:
             resource["type"].startswith(package + ":") for name, package in PACKAGES.items() if name != driver
         )
     ]
-    data = [resource for resource in former if resource.get("protect")]
+    data = [
+        resource
+        for resource in state.get("resources", [])
+        if resource.get("protect") and (resource in former or _thing(resource, "outputs")[1] not in wanted)
+    ]
     pools = [r for r in former if r["type"].startswith("libvirt:index/pool:")] if data else []
     leaving = {resource["urn"] for resource in data + pools}
     state["resources"] = [

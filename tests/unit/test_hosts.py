@@ -144,9 +144,9 @@ def test_data_of_a_former_driver_is_left() -> None:
     volume = resource("pulumi-python:dynamic/container:Volume", "shop-1-docker", protect=True)
     node = resource("pulumi-python:dynamic/container:Node", "shop-1", needs=[volume["urn"]])
     state = {"resources": [volume, node]}
-    assert recovery._leave_data("container", state) == []
+    assert recovery._leave_data("container", {"shop-1-docker"}, state) == []
     assert len(state["resources"]) == 2
-    assert recovery._leave_data("libvirt", state) == ["shop-1-docker"]
+    assert recovery._leave_data("libvirt", {"shop-1-data.qcow2"}, state) == ["shop-1-docker"]
     (left,) = state["resources"]
     assert (left["urn"], left["dependencies"]) == (node["urn"], [])
 
@@ -156,5 +156,74 @@ def test_a_libvirt_volume_keeps_its_pool() -> None:
     data = resource("libvirt:index/volume:Volume", "shop-1-data.qcow2", protect=True, needs=[pool["urn"]])
     base = resource("libvirt:index/volume:Volume", "base.qcow2", needs=[pool["urn"]])
     state = {"resources": [pool, data, base]}
-    assert recovery._leave_data("container", state) == ["shop-1-data.qcow2"]
+    assert recovery._leave_data("container", {"shop-1-docker"}, state) == ["shop-1-data.qcow2"]
     assert [each["outputs"]["name"] for each in state["resources"]] == ["base.qcow2"]
+
+
+def test_data_of_a_host_that_goes_is_left() -> None:
+    """Only its own: another host's stays protected, and the pool that has both stays in the state."""
+    pool = resource("libvirt:index/pool:Pool", "hostwright-shop")
+    stays = resource("libvirt:index/volume:Volume", "shop-worker-1-data.qcow2", True, [pool["urn"]])
+    goes = resource("libvirt:index/volume:Volume", "shop-worker-2-data.qcow2", True, [pool["urn"]])
+    domain = resource("libvirt:index/domain:Domain", "shop-worker-2", needs=[goes["urn"]])
+    state = {"resources": [pool, stays, goes, domain]}
+    assert recovery._leave_data("libvirt", {"shop-worker-1-data.qcow2"}, state) == [
+        "shop-worker-2-data.qcow2"
+    ]
+    assert state["resources"] == [pool, stays, domain | {"dependencies": []}]
+
+
+def test_data_that_is_not_kept_goes_with_its_host() -> None:
+    volume = resource("pulumi-python:dynamic/container:Volume", "shop-worker-2-microk8s")
+    state = {"resources": [volume]}
+    assert recovery._leave_data("container", set(), state) == []
+    assert state["resources"] == [volume]
+
+
+@pytest.mark.parametrize(
+    ("driver", "section", "names"),
+    [
+        ("container", {"image": "node"}, {"shop-server-1-microk8s", "shop-worker-1-microk8s"}),
+        (
+            "libvirt",
+            {"image": "i", "sha256": "0" * 64},
+            {"shop-server-1-data.qcow2", "shop-worker-1-data.qcow2"},
+        ),
+        ("static", {"hosts": [{"name": "s1", "address": "192.0.2.1", "group": "servers"}]}, set()),
+    ],
+)
+def test_which_data_hosts_need(tmp_path: Path, driver: str, section: dict[str, Any], names: set[str]) -> None:
+    key = tmp_path / "key"
+    key.write_text("private")
+    settings: dict[str, Any] = {
+        "driver": driver,
+        "topology": "cluster",
+        "ssh": {"privateKey": str(key), "publicKey": "ssh-ed25519 AAAA own"},
+        driver: section,
+    }
+    if driver != "static":
+        settings["cluster"] = {"servers": 1, "workers": 1}
+    assert recovery.data_volumes(Environment("shop", tmp_path, settings)) == names
+
+
+def test_each_hypervisor_has_its_own_of_a_name() -> None:
+    """A volume that the state has on one is an orphan on another."""
+    state: dict[str, Any] = {"resources": []}
+    for uri in ("qemu+ssh://kvm1/system", "qemu+ssh://kvm2/system"):
+        provider = resource("pulumi:providers:libvirt", uri) | {"id": "1", "inputs": {"uri": uri}}
+        state["resources"].append(provider)
+    reference = f"{state['resources'][0]['urn']}::1"
+    base = resource("libvirt:index/volume:Volume", "base.qcow2") | {"provider": reference}
+    node = resource("pulumi-python:dynamic/container:Node", "shop-1")
+    state["resources"] += [base, node]
+    begun = {"inputs": {"name": "new.qcow2"}, "type": base["type"], "provider": reference}
+    state["pending_operations"] = [{"resource": begun, "type": "creating"}]
+
+    def things(uri: str) -> tuple[bool, bool, bool]:
+        known, pending = recovery._things(state, uri)
+        wanted = [("volume", "base.qcow2") in known, ("volume", "new.qcow2") in pending]
+        return wanted[0], wanted[1], ("node", "shop-1") in known
+
+    assert things("qemu+ssh://kvm1/system") == (True, True, True)
+    assert things("qemu+ssh://kvm2/system") == (False, False, True)
+    assert things("") == (True, True, True)
