@@ -95,6 +95,7 @@ def plan(environment: Environment) -> None:
     if not engine.outputs(environment):
         print("hosts do not exist yet: nothing to ask Ansible")
         return
+    _require_runtime(environment)
     recap = playbook.run(environment.project, environment.name, SITE, ["--check", "--diff"], echo=True)
     print(f"Ansible would change {recap.changed} things")
 

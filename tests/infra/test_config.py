@@ -257,6 +257,19 @@ def test_a_host_does_not_move(settings: Make, values: Any, monkeypatch: pytest.M
         hypervisor.claim(settings("libvirt", libvirt=libvirt(values, uri=HYPERVISORS[::-1]), **cluster))
 
 
+def test_a_killed_runs_domains_go_and_no_others(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that the settings do not name any more, too; not what the state knows, nor a stranger's."""
+    done: list[tuple[str, ...]] = []
+    domains = {"shop-server-1", "shop-worker-4", "shop-9", "shopping-1"}
+    monkeypatch.setattr(virsh, "names", lambda _, kind: domains if kind == "domain" else set())
+    monkeypatch.setattr(virsh, "run", lambda _, *words: done.append(words))
+    monkeypatch.setattr(hypervisor, "is_ours", lambda _settings, _uri, _kind, name: name != "shop-9")
+    made = settings("libvirt", topology="cluster")
+    removed = hypervisor.sweep(made, "qemu:///system", {("domain", "shop-server-1")}, set(), data=False)
+    assert removed == ["domain shop-worker-4"]
+    assert done == [("destroy", "shop-worker-4"), ("undefine", "shop-worker-4", "--nvram")]
+
+
 def test_only_hosts_of_this_machine_need_its_memory(
     settings: Make, values: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
