@@ -199,8 +199,9 @@ def _settings(
 def _groups(topology: str, servers: int | None, workers: int | None) -> list[str]:
     """The group of each host of a cluster; none for a single host."""
     if topology == "cluster":
-        typed.check_servers(SERVERS if servers is None else servers, "--servers")
-        return ["servers"] * (SERVERS if servers is None else servers) + ["workers"] * (workers or 0)
+        servers = SERVERS if servers is None else servers
+        typed.check_servers(servers, "--servers")
+        return ["servers"] * servers + ["workers"] * (workers or 0)
     for option, count in {"--servers": servers, "--workers": workers}.items():
         if count is not None:
             raise BadInput(f"topology {topology} has 1 host", where=option, fix="add --topology cluster")

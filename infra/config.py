@@ -146,7 +146,7 @@ class Libvirt(Section):
     @field_validator("uris")
     @classmethod
     def _different(cls, uris: list[str]) -> list[str]:
-        if twice := duplicates([urlsplit(uri).netloc for uri in uris]):
+        if twice := duplicates([machine(uri) for uri in uris]):
             raise ValueError(f"the hypervisor {twice[0] or 'of this machine'} is there twice")
         return uris
 
@@ -419,6 +419,12 @@ def size_key(settings: Settings, group: str, what: str) -> str:
     """The key of the settings that a group's `what` (memory, disk) comes from."""
     own = getattr(settings.cluster.sizes, group).model_fields_set if settings.cluster else ()
     return f"hostwright:cluster.sizes.{group}.{what}" if what in own else f"hostwright:hosts.{what}"
+
+
+def machine(uri: str) -> str:
+    """Host, and port if it has one, of a hypervisor's URI; an empty text for this machine."""
+    parts = urlsplit(uri)
+    return f"{parts.hostname or ''}:{parts.port or ''}".rstrip(":")
 
 
 def noun(group: str) -> str:

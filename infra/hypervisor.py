@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from hostwright.errors import BadInput, Failure
@@ -69,16 +68,15 @@ def claim(settings: Settings) -> None:
     """Raise BadInput when a name that the environment needs is taken by what is not its own."""
     assert settings.libvirt  # noqa: S101
     common = f"hostwright-{settings.environment}"
-    places = {host.name: place(settings.libvirt, host) for host in topology.hosts(settings)}
+    hosts = topology.hosts(settings)
     for uri in settings.libvirt.uris:
         wanted = {
-            "domain": {name for name, here in places.items() if here == uri},
+            "domain": {host.name for host in hosts if place(settings.libvirt, host) == uri},
             "pool": {common},
             **({"net": {common}} if settings.network.mode == "nat" else {}),
         }
         for kind, names in wanted.items():
-            taken = virsh.names(uri, kind)
-            for name in sorted(names & taken):
+            for name in sorted(names & virsh.names(uri, kind)):
                 if not is_ours(settings, uri, kind, name):
                     raise BadInput(
                         f"the libvirt {kind} {name} exists already "
@@ -86,19 +84,6 @@ def claim(settings: Settings) -> None:
                         where=uri,
                         fix="choose another environment name, or remove it yourself if nobody needs it",
                     )
-            if kind == "domain":
-                _check_moves(settings, uri, taken, places)
-
-
-def _check_moves(settings: Settings, uri: str, domains: set[str], places: Mapping[str, str]) -> None:
-    """A host that is to be on another hypervisor would be made anew there, without its data."""
-    for name in sorted(domains & places.keys()):
-        if places[name] != uri and is_ours(settings, uri, "domain", name):
-            raise BadInput(
-                f"{name} is on {uri}, and by the settings it belongs on {places[name]}",
-                where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:libvirt.uri",
-                fix="name the hypervisors as before: how many there are, and their order, place the hosts",
-            )
 
 
 def is_ours(settings: Settings, uri: str, kind: str, name: str) -> bool:

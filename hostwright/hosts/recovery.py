@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulumi import automation
 
@@ -16,6 +16,9 @@ from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import containers, typed
 from hostwright.hosts import stack as stacks
+
+if TYPE_CHECKING:
+    from infra.config import Settings
 
 Say = Callable[[str], None]
 Thing = tuple[str, str]
@@ -92,17 +95,18 @@ def _lock(path: Path) -> tuple[Path, str, bool] | None:
 
 
 def data_volumes(environment: Environment) -> set[str]:
-    """Names of the data volumes that the environment's hosts use. Raises BadInput."""
+    """Names of the data volumes that the environment's hosts use; machines that exist use none of ours.
+
+    Raises BadInput.
+    """
+    if environment.driver == "static":
+        return set()
     settings = typed.settings(environment)
     from infra import hypervisor, topology
     from infra.drivers import container
 
-    match settings.driver:
-        case "container":
-            return {container.volume_name(host) for host in topology.hosts(settings)}
-        case "libvirt":
-            return {hypervisor.volume_name(host) for host in topology.hosts(settings)}
-    return set()
+    name = container.volume_name if settings.driver == "container" else hypervisor.volume_name
+    return {name(host) for host in topology.hosts(settings)}
 
 
 def _sweep(environment: Environment, state: Mapping[str, Any], drop: Drop) -> list[str]:
@@ -116,17 +120,50 @@ def _sweep(environment: Environment, state: Mapping[str, Any], drop: Drop) -> li
         with _engine_optional(environment):
             removed += containers.sweep(environment.name, {name for _, name in _things(state)[0]})
     if environment.driver == "libvirt":
-        with suppress(*([BadInput] if drop else [])):  # what is there can go whatever the settings say by now
+        # What is there can go whatever the settings say by now, and whichever hypervisor is away.
+        tolerable = [BadInput] if drop else []
+        with suppress(*tolerable):
             settings = typed.settings(environment)
             from infra import hypervisor
 
-            assert settings.libvirt  # noqa: S101
+            assert settings.libvirt  # noqa: S101  (config.parse saw to it)
+            if not drop:
+                _check_moves(settings, state)
             for uri in settings.libvirt.uris:
                 known, begun = _things(state, uri)
                 if not drop:
                     hypervisor.check_data(settings, uri, known | begun)
-                removed += hypervisor.sweep(settings, uri, known, begun, "data" in drop)
+                with suppress(*tolerable):
+                    removed += hypervisor.sweep(settings, uri, known, begun, "data" in drop)
     return removed
+
+
+def _check_moves(settings: Settings, state: Mapping[str, Any]) -> None:
+    """Raise BadInput for a host that is to be on another hypervisor: it would be made anew there, without its
+    data."""
+    from infra import config, hypervisor, topology
+
+    assert settings.libvirt  # noqa: S101  (config.parse saw to it)
+    places = {host.name: hypervisor.place(settings.libvirt, host) for host in topology.hosts(settings)}
+    providers = _providers(state)
+    for resource in state.get("resources") or []:
+        kind, name = _thing(resource, "outputs")
+        uri = providers.get(resource.get("provider", ""), "")
+        if kind == "domain" and name in places and config.machine(uri) != config.machine(places[name]):
+            raise BadInput(
+                f"{name} is on {uri}, and by the settings it belongs on {places[name]}",
+                where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:libvirt.uri",
+                fix="name the hypervisors as before: how many there are, and their order, place the hosts",
+            )
+
+
+def _providers(state: Mapping[str, Any]) -> dict[str, str]:
+    """The URI of each of the state's libvirt providers, by what resources refer to it with."""
+    return {
+        f"{resource['urn']}::{resource['id']}": resource["inputs"]["uri"]
+        for resource in state.get("resources") or []
+        if resource["type"] == "pulumi:providers:libvirt"
+    }
 
 
 def _engine_optional(environment: Environment) -> suppress:
@@ -137,12 +174,8 @@ def _engine_optional(environment: Environment) -> suppress:
 def _things(state: Mapping[str, Any], uri: str = "") -> tuple[set[Thing], set[Thing]]:
     """What the state has, and what the last run had begun and not ended; with `uri`, not what is on another
     hypervisor, where the same names occur."""
+    elsewhere = {reference for reference, its in _providers(state).items() if uri not in ("", its)}
     resources = state.get("resources") or []
-    elsewhere = {
-        f"{provider['urn']}::{provider['id']}"
-        for provider in resources
-        if provider["type"] == "pulumi:providers:libvirt" and uri not in ("", provider["inputs"]["uri"])
-    }
     known = {_thing(each, "outputs") for each in resources if each.get("provider") not in elsewhere}
     begun = [operation["resource"] for operation in state.get("pending_operations") or []]
     return known, {_thing(each, "inputs") for each in begun if each.get("provider") not in elsewhere} - known

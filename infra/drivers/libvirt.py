@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_libvirt as lv
@@ -12,7 +11,7 @@ from pulumi.dynamic import Resource
 from hostwright.hosts.dynamic import ReservationProvider
 from hostwright.hosts.record import HostRecord
 from infra import cloud_init, hypervisor, image, topology
-from infra.config import Libvirt, Settings
+from infra.config import Libvirt, Settings, machine
 from infra.drivers import ready
 
 GIB = 2**30
@@ -44,7 +43,7 @@ def build(settings: Settings) -> list[pulumi.Output[dict[str, Any]]]:
     assert settings.libvirt  # noqa: S101  (config.parse saw to it)
     hypervisors = {
         # The first one's resources were there before others came, and have no address in their names.
-        uri: _Hypervisor(settings, settings.libvirt, uri, f"@{urlsplit(uri).netloc}" if number else "")
+        uri: _Hypervisor(settings, settings.libvirt, uri, f"@{machine(uri)}" if number else "")
         for number, uri in enumerate(settings.libvirt.uris)
     }
     return [

@@ -84,6 +84,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
     def _add(self, environment: Environment, record: EnvironmentRecord, host: HostRecord) -> None:
         self.inventory.add_host(host.name)
         for group in host.groups:
+            self.inventory.add_group(group)
             self.inventory.add_child(group, host.name)
         for name, value in variables(environment, record, host).items():
             self.inventory.set_variable(host.name, name, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -220,7 +219,8 @@ def test_several_hypervisors_need_a_network_that_they_share(settings: Make, valu
     ("uris", "message"),
     [
         (["qemu:///system", "qemu:///session"], "the hypervisor of this machine is there twice"),
-        (["qemu+ssh://kvm1/system", "qemu+ssh://kvm1/session"], "the hypervisor kvm1 is there twice"),
+        (["qemu+ssh://kvm1/system", "qemu+ssh://root@kvm1/system"], "the hypervisor kvm1 is there twice"),
+        (["qemu+ssh://kvm1:22/system", "qemu+tcp://kvm1:22/system"], "the hypervisor kvm1:22 is there twice"),
         ([], "at least 1 item"),
     ],
 )
@@ -230,31 +230,26 @@ def test_hypervisors_differ(values: Any, uris: list[str], message: str) -> None:
     assert caught.value.where.endswith("hostwright:libvirt.uri")
 
 
-class Hypervisors:
-    """Takes virsh's place: which domains each hypervisor has, all of them marked as the environment's."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, domains: dict[str, set[str]]) -> None:
-        self.asked = 0
-        self.domains = domains
-        monkeypatch.setattr(virsh, "names", self.names)
-        monkeypatch.setattr(hypervisor, "is_ours", lambda *_: True)
-
-    def names(self, uri: str, kind: str) -> set[str]:
-        self.asked += 1
-        return self.domains[uri] if kind == "domain" else set()
-
-
-def test_a_host_does_not_move(settings: Make, values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be made anew elsewhere, and its data stay behind."""
+def test_a_strangers_domain_matters_where_a_host_is_to_be(
+    settings: Make, values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = HYPERVISORS
-    asked = Hypervisors(monkeypatch, {first: {"shop-server-1", "shop-server-3"}, second: {"shop-server-2"}})
-    cluster = {"topology": "cluster", "network": BRIDGE}
-    hypervisor.claim(settings("libvirt", libvirt=libvirt(values, uri=HYPERVISORS), **cluster))
-    assert asked.asked == 4, "once a kind and hypervisor, however many hosts there are"
-    with pytest.raises(
-        BadInput, match=rf"shop-server-2 is on {re.escape(second)}, and .* {re.escape(first)}"
-    ):
-        hypervisor.claim(settings("libvirt", libvirt=libvirt(values, uri=HYPERVISORS[::-1]), **cluster))
+    asked: list[tuple[str, str]] = []
+    taken = {first: {"shop-server-2"}, second: set()}
+
+    def names(uri: str, kind: str) -> set[str]:
+        asked.append((uri, kind))
+        return taken[uri] if kind == "domain" else set()
+
+    monkeypatch.setattr(virsh, "names", names)
+    monkeypatch.setattr(hypervisor, "is_ours", lambda *_: False)
+    made = settings("libvirt", topology="cluster", network=BRIDGE, libvirt=libvirt(values, uri=HYPERVISORS))
+    hypervisor.claim(made)
+    assert sorted(asked) == [(uri, kind) for uri in HYPERVISORS for kind in ("domain", "pool")]
+    taken[second] = {"shop-server-2"}
+    with pytest.raises(BadInput, match="the libvirt domain shop-server-2 exists already") as caught:
+        hypervisor.claim(made)
+    assert caught.value.where == second
 
 
 def test_a_killed_runs_domains_go_and_no_others(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
