@@ -361,6 +361,8 @@ def _bad_input(where: str, error: ValidationError) -> BadInput:
         "missing": f"{key} is missing",
         "extra_forbidden": f"unknown key {key}",
     }.get(first["type"], f"{key}: {message}")
+    if key == "environment":
+        return BadInput(what, where=where, fix="rename the file: its name has the environment's")
     return BadInput(what, where=f"{where}: hostwright:{key}", fix="see docs/environments.md for every key")
 
 

@@ -196,8 +196,22 @@ def test_names_that_no_host_can_have(values: Any, name: str) -> None:
 
 @pytest.mark.parametrize("environment", ["Shop", "shop_1"])
 def test_an_environments_name_becomes_a_hosts(values: Any, environment: str) -> None:
-    with pytest.raises(BadInput, match=f"unfit name '{environment}'"):
+    with pytest.raises(BadInput, match=f"unfit name '{environment}'") as caught:
         config.parse(environment, values("container"))
+    assert caught.value.where == f"infra/Pulumi.{environment}.yaml"
+    assert "rename the file" in caught.value.fix
+
+
+def test_names_are_claimed_before_anything_is_made(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed: dict[str, list[str]] = {}
+    monkeypatch.setattr(containers, "claim", lambda _, **names: claimed.update(names))
+    monkeypatch.setattr(preflight, "routes", list)
+    preflight.check(settings("container", topology="cluster", cluster={"servers": 1, "workers": 1}))
+    assert claimed == {
+        "containers": ["shop-server-1", "shop-worker-1"],
+        "volumes": ["shop-server-1-microk8s", "shop-worker-1-microk8s"],
+        "networks": ["hostwright-shop"],
+    }
 
 
 HYPERVISORS = ["qemu+ssh://kvm1/system", "qemu+ssh://kvm2/system"]

@@ -63,3 +63,15 @@ def test_a_cluster_has_hosts_and_no_runtime_yet(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Failure, match="this version does not install MicroK8s") as caught:
         deploy.up(environment)
     assert caught.value.fix
+
+
+def test_a_plan_asks_ansible_nothing_about_a_cluster_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deploy.toolchain, "ensure", lambda: None)
+    monkeypatch.setattr(deploy.engine, "preview", lambda _: "one more worker")
+    monkeypatch.setattr(deploy.engine, "outputs", lambda _: [HostRecord(name="a1", address="192.0.2.11")])
+    monkeypatch.setattr(deploy.playbook, "run", lambda *_, **__: pytest.fail("no host is asked"))
+    with pytest.raises(Failure, match="this version does not install MicroK8s"):
+        deploy.plan(Environment("shop", tmp_path, {"topology": "cluster", "driver": "container"}))
+    assert "one more worker" in capsys.readouterr().out
