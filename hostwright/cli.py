@@ -55,9 +55,11 @@ JSON = "print JSON for a program to read"
         "directory": "where the project goes; an existing one gains the environment",
         "environment": "name of the environment",
         "driver": "where hosts come from: libvirt, container, static",
-        "topology": "single",
+        "topology": "single (a host with Docker Compose) or cluster (MicroK8s on several)",
+        "servers": "how many hosts of a cluster are servers: 1 or 3 (default: 3)",
+        "workers": "how many hosts of a cluster are workers (default: 0)",
         "app": "the application: a name or the path of an application file",
-        "host": "static driver: NAME=ADDRESS of a machine that exists; once a host",
+        "host": "static driver: NAME=ADDRESS of a machine that exists; once a host, servers first",
         "user": "login user of the hosts",
         "mirror": "a YAML file of variables that say where artefacts come from",
         "components": "what watches the application: names with commas between, or all",
@@ -74,6 +76,8 @@ def init(
     user: str = "opensuse",
     mirror: str = "",
     components: str = "",
+    servers: str = "",
+    workers: str = "",
 ) -> None:
     """Make a project of your own: hostwright init shop --driver static --host web1=192.0.2.10"""
     target = Path(directory).expanduser().resolve()
@@ -87,6 +91,8 @@ def init(
         user,
         Path(mirror).expanduser() if mirror else None,
         _listed(components),
+        _count(servers, "--servers"),
+        _count(workers, "--workers"),
     )
     for path in written:
         print(path)
@@ -132,7 +138,7 @@ def toolchain_(_: Context, exports: bool = False) -> None:
 @task(
     name="lab",
     help={
-        "topology": "single",
+        "topology": "single or cluster",
         "driver": "container or libvirt",
         "app": "the application",
         "only-mirror": "build and serve the mirror, and stop there",
@@ -192,6 +198,13 @@ def render_(
 
 def _listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _count(given: str, option: str) -> int | None:
+    """The number that an option was given; invoke itself meets what is none with a traceback."""
+    if given and not given.isdecimal():
+        raise BadInput(f"{given!r} is no number", where=option, fix=f"{option} 3, for instance")
+    return int(given) if given else None
 
 
 @task(

@@ -18,8 +18,10 @@ from hostwright.progress import Phases
 SITE = "playbooks/site.yml"
 PLAYS = {"System": "system", "Runtime": "runtime", "Deploy": "deploy"}
 LAB_NETWORKS = {
-    "container": {"mode": "nat", "cidr": "10.90.0.0/24", "cidr6": "fd00:90::/64"},
-    "libvirt": {"mode": "nat", "cidr": "10.91.0.0/24", "cidr6": "fd00:91::/64"},
+    ("single", "container"): {"mode": "nat", "cidr": "10.90.0.0/24", "cidr6": "fd00:90::/64"},
+    ("single", "libvirt"): {"mode": "nat", "cidr": "10.91.0.0/24", "cidr6": "fd00:91::/64"},
+    ("cluster", "container"): {"mode": "nat", "cidr": "10.100.0.0/24", "cidr6": "fd00:100::/64"},
+    ("cluster", "libvirt"): {"mode": "nat", "cidr": "10.101.0.0/24", "cidr6": "fd00:101::/64"},
 }
 
 
@@ -35,6 +37,7 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     with phases.phase("hosts", "Hosts") as note:
         outcome = engine.up(environment, note)
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
+    _require_runtime(environment)
     _configure(environment, phases, verbose)
     _keep_authority(environment)
     with phases.phase("proof", "Proof") as note:
@@ -45,6 +48,16 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     if not result.ok:
         raise Failure(
             f"{result.failed} of {result.total} proofs failed", where=str(result.page), fix="see the page"
+        )
+
+
+def _require_runtime(environment: Environment) -> None:
+    """Raise Failure for a topology whose runtime is not among the plays of the site yet."""
+    if environment.topology == "cluster":
+        raise Failure(
+            f"the hosts of {environment.name} are there; this version does not install MicroK8s on them",
+            where="hostwright:topology: cluster",
+            fix="use them as they are (hostwright ssh), or choose the topology single",
         )
 
 
@@ -82,6 +95,7 @@ def plan(environment: Environment) -> None:
     if not engine.outputs(environment):
         print("hosts do not exist yet: nothing to ask Ansible")
         return
+    _require_runtime(environment)
     recap = playbook.run(environment.project, environment.name, SITE, ["--check", "--diff"], echo=True)
     print(f"Ansible would change {recap.changed} things")
 
@@ -144,8 +158,9 @@ def lab_environment(topology: str, driver: str, app: str, mirror: Any, component
             "privateKey": str(key),
             "publicKey": key.with_suffix(".pub").read_text().strip(),
         },
+        **({"cluster": {"servers": 3, "workers": 0}} if topology == "cluster" else {}),
         "hosts": {"memory": 4096, "cpus": 2, "disk": 20},
-        "network": LAB_NETWORKS[driver],
+        "network": LAB_NETWORKS[topology, driver],
     }
     if driver == "libvirt":
         settings["libvirt"] = {

@@ -203,10 +203,12 @@ def _loop_devices() -> Need:
 
 def _libvirt(environment: Environment | None, required: bool) -> Iterator[Need]:
     settings = (environment.settings.get("libvirt") or {}) if environment else {}
-    uri = settings.get("uri", "qemu:///system")
+    given = settings.get("uri") or "qemu:///system"
+    uris = [given] if isinstance(given, str) else given
     if not shutil.which("virsh"):
         yield Need("libvirt", False, False, "virsh not on PATH", "install libvirt and its client", required)
-    else:
+        uris = []
+    for uri in uris:
         answer = subprocess.run(
             ["virsh", "-q", "-c", uri, "uri"],
             capture_output=True,

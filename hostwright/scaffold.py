@@ -18,7 +18,8 @@ from hostwright.hosts import typed
 
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")
 DRIVERS = ("libvirt", "container", "static")
-TOPOLOGIES = ("single",)
+TOPOLOGIES = ("single", "cluster")
+SERVERS = 3
 
 PROGRAM = '''"""The Pulumi program of this project: the toolkit's own."""
 
@@ -49,15 +50,18 @@ def create(
     user: str = "opensuse",
     mirror: Path | None = None,
     components: Sequence[str] = (),
+    servers: int | None = None,
+    workers: int | None = None,
 ) -> list[Path]:
     """Write the project's files; an existing project gains the environment, and no file is overwritten.
 
-    `hosts`: `name=address` of machines that exist already (driver static). `mirror`: a YAML file of role
-    variables that say where artefacts come from. `components`: those of the application that are switched on.
+    `hosts`: `name=address` of machines that exist already (driver static), a cluster's servers first.
+    `mirror`: a YAML file of role variables that say where artefacts come from. `components`: those of the
+    application that are switched on. `servers` (3), `workers` (0): how many hosts a cluster has of each.
     Returns the files written. Raises BadInput before anything is written.
     """
-    settings = _settings(environment, driver, topology, app, hosts, user, components)
-    variables = _variables(mirror)
+    settings = _settings(environment, driver, topology, app, hosts, user, components, servers, workers)
+    variables = _variables(mirror, topology)
     key = ensure_key(environment)
     settings["ssh"] = {
         "user": user,
@@ -151,6 +155,8 @@ def _settings(
     hosts: Sequence[str],
     user: str,
     components: Sequence[str],
+    servers: int | None,
+    workers: int | None,
 ) -> dict[str, Any]:
     if not NAME.match(environment):
         raise BadInput(
@@ -161,6 +167,7 @@ def _settings(
     check_choice("driver", driver, DRIVERS)
     check_choice("topology", topology, TOPOLOGIES)
     application.load(app, components=components)
+    groups = _groups(topology, servers, workers)
     settings: dict[str, Any] = {"application": app, "topology": topology, "driver": driver}
     if components:
         settings["components"] = "all" if [*components] == ["all"] else [*components]
@@ -169,8 +176,10 @@ def _settings(
             f"the driver {driver} makes its hosts itself", where="--host", fix="add --driver static"
         )
     if driver == "static":
-        settings["static"] = {"hosts": _hosts(hosts, topology, user)}
+        settings["static"] = {"hosts": _hosts(hosts, topology, groups, user)}
     else:
+        if topology == "cluster":
+            settings["cluster"] = {group: groups.count(group) for group in ("servers", "workers")}
         settings["hosts"] = {"memory": 4096, "cpus": 2, "disk": 20}
         settings["network"] = {"mode": "nat", "cidr": "10.93.0.0/24", "cidr6": "fd00:93::/64"}
         settings[driver] = (
@@ -187,16 +196,39 @@ def _settings(
     return settings
 
 
-def _hosts(given: Sequence[str], topology: str, user: str) -> list[dict[str, Any]]:
+def _groups(topology: str, servers: int | None, workers: int | None) -> list[str]:
+    """The group of each host of a cluster; none for a single host."""
+    if topology == "cluster":
+        servers = SERVERS if servers is None else servers
+        typed.check_servers(servers, "--servers")
+        return ["servers"] * servers + ["workers"] * (workers or 0)
+    for option, count in {"--servers": servers, "--workers": workers}.items():
+        if count is not None:
+            raise BadInput(f"topology {topology} has 1 host", where=option, fix="add --topology cluster")
+    return []
+
+
+def _hosts(given: Sequence[str], topology: str, groups: Sequence[str], user: str) -> list[dict[str, Any]]:
     if not given:
         raise BadInput(
             "the static driver needs hosts", where="--host", fix="--host NAME=ADDRESS, once a host"
         )
     hosts = [_host(text, user) for text in given]
+    if topology == "cluster" and len(hosts) != len(groups):
+        servers, workers = groups.count("servers"), groups.count("workers")
+        raise BadInput(
+            f"{servers} servers and {workers} workers are {len(groups)} hosts, {len(hosts)} given",
+            where="--host",
+            fix="--servers and --workers say how many are what, servers first",
+        )
     typed.check_machines(
-        topology, [host["name"] for host in hosts], [host["address"] for host in hosts], "--host"
+        topology,
+        groups or [None] * len(hosts),
+        [host["name"] for host in hosts],
+        [host["address"] for host in hosts],
+        "--host",
     )
-    return hosts
+    return [host | {"group": group} for host, group in zip(hosts, groups, strict=True)] if groups else hosts
 
 
 def _host(text: str, user: str) -> dict[str, Any]:
@@ -206,12 +238,17 @@ def _host(text: str, user: str) -> dict[str, Any]:
     except ValueError:
         parsed = None
     if not NAME.match(name) or parsed is None:
-        raise BadInput(f"unfit host {text!r}", where="--host", fix="NAME=ADDRESS, as in web1=192.0.2.10")
+        raise BadInput(
+            f"unfit host {text!r}",
+            where="--host",
+            fix="NAME=ADDRESS, as in web1=192.0.2.10; a name has no capitals and no underscores",
+        )
     return {"name": name, "address": str(parsed), "user": user}
 
 
-def _variables(mirror: Path | None) -> dict[str, Any]:
-    variables: dict[str, Any] = {"base_selinux": "enforcing"}
+def _variables(mirror: Path | None, topology: str) -> dict[str, Any]:
+    # Nobody has shown MicroK8s to work on an enforcing openSUSE yet.
+    variables: dict[str, Any] = {"base_selinux": "permissive" if topology == "cluster" else "enforcing"}
     if mirror is not None:
         try:
             given = yaml.safe_load(mirror.read_text())

@@ -59,7 +59,7 @@ def documents(settings: Settings, spec: HostSpec) -> tuple[str, str]:
         "fs_setup": [
             {"device": "/dev/vdb", "filesystem": "ext4", "label": "hostwright-data", "overwrite": False}
         ],
-        "mounts": [["LABEL=hostwright-data", "/var/lib/docker", "ext4", "defaults,nofail", "0", "2"]],
+        "mounts": [["LABEL=hostwright-data", spec.layout.data, "ext4", "defaults,nofail", "0", "2"]],
     }
     interface: dict[str, Any] = {"match": {"macaddress": spec.mac}, "accept-ra": False}
     addresses, routes = [], []

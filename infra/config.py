@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import pulumi
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,19 +28,31 @@ from pydantic.alias_generators import to_camel
 from hostwright import paths
 from hostwright.errors import BadInput
 
-TOPOLOGIES = ("single",)
+TOPOLOGIES = ("single", "cluster")
 DRIVERS = ("libvirt", "container", "static")
-SECTIONS = ("ssh", "hosts", "network", "libvirt", "container", "static")
+SECTIONS = ("cluster", "ssh", "hosts", "network", "libvirt", "container", "static")
 
-# Networks that live inside the hosts: Docker's default bridge; MicroK8s' pods and services.
-INNER_NETWORKS = {
-    "single": [IPv4Network("172.17.0.0/16")],
-    "cluster": [IPv4Network("10.1.0.0/16"), IPv4Network("10.152.183.0/24")],
+DOCKER_BRIDGE = IPv4Network("172.17.0.0/16")  # where Docker puts what is on no network of its own
+POD_BLOCK = 26  # Calico gives each host pods' addresses by such blocks
+# What the operating system, the engine and an application need at least, in MiB and GiB. The parts of
+# Kubernetes that run on a server only take a GiB.
+LEAST = {
+    "single": {"memory": 1024, "disk": 8},
+    "servers": {"memory": 2048, "disk": 12},
+    "workers": {"memory": 1024, "disk": 12},
 }
-# What the operating system, the engine and an application need at least, in MiB and GiB.
-LEAST = {"single": {"memory": 1024, "disk": 8}, "cluster": {"memory": 4096, "disk": 20}}
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+
+def _name(text: str) -> str:
+    """Kubernetes takes no other names for hosts, and containers, domains and volumes are named like them."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", text):
+        raise ValueError(
+            f"unfit name {text!r}: lower-case letters, digits and hyphens, 2 to 63 of them, a letter first"
+        )
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
 Components = Annotated[list[Name], BeforeValidator(lambda given: ["all"] if given == "all" else given)]
 User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 
@@ -66,6 +80,32 @@ class Size(Section):
     data: int = Field(default=8, ge=1)
 
 
+class Sizes(Section):
+    """What hosts of a group have other than the common size."""
+
+    servers: Size = Size()
+    workers: Size = Size()
+
+
+class Cluster(Section):
+    """How many hosts run Kubernetes itself and how many only what is deployed to it; their inner networks."""
+
+    servers: int = 3
+    workers: int = Field(default=0, ge=0)
+    sizes: Sizes = Sizes()
+    # As MicroK8s has them.
+    pod_network: IPv4Network = IPv4Network("10.1.0.0/16")
+    service_network: IPv4Network = IPv4Network("10.152.183.0/24")
+
+    @field_validator("service_network")
+    @classmethod
+    def _range(cls, network: IPv4Network) -> IPv4Network:
+        # The API server's own limit, and the DNS service's place: the tenth address.
+        if not 12 <= network.prefixlen <= 28:
+            raise ValueError(f"{network} must be a network from /12 to /28")
+        return network
+
+
 class Network(Section):
     """Where hosts live. `nat`: a network of our own. `bridge`: an existing bridge of the hypervisor;
     with a gateway its hosts have fixed addresses, without one a DHCP server must reserve them."""
@@ -88,14 +128,27 @@ class Network(Section):
         return self
 
 
-class Libvirt(Section):
-    """The hypervisor, and the image hosts start from."""
+def _listed(given: object) -> object:
+    return [given] if isinstance(given, str) else given
 
-    uri: str = "qemu:///system"
+
+class Libvirt(Section):
+    """The hypervisor or hypervisors, and the image hosts start from."""
+
+    uris: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        default=["qemu:///system"], min_length=1, alias="uri"
+    )
     image: str = Field(min_length=1)
     sha256: str
     type: Literal["auto", "kvm", "qemu"] = "auto"
     pool: str = ""
+
+    @field_validator("uris")
+    @classmethod
+    def _different(cls, uris: list[str]) -> list[str]:
+        if twice := duplicates([machine(uri) for uri in uris]):
+            raise ValueError(f"the hypervisor {twice[0] or 'of this machine'} is there twice")
+        return uris
 
     @field_validator("sha256")
     @classmethod
@@ -119,6 +172,7 @@ class StaticHost(Section):
     address6: IPv6Address | None = None
     port: int = Field(default=22, ge=1, le=65535)
     user: User | None = None
+    group: Literal["servers", "workers"] | None = None
 
 
 class Static(Section):
@@ -128,7 +182,7 @@ class Static(Section):
 
 
 class Settings(Section):
-    """Everything infra/ knows of one environment. The section of the chosen driver is always there."""
+    """Everything infra/ knows of one environment. The sections of driver and topology are always there."""
 
     environment: Name
     application: str = "warehouse"
@@ -136,6 +190,7 @@ class Settings(Section):
     topology: str = "single"
     driver: str
     keep_data: bool = True
+    cluster: Cluster | None = None
     ssh: Ssh = Ssh()
     hosts: Size = Size()
     network: Network = Network()
@@ -147,6 +202,22 @@ class Settings(Section):
     def mark(self) -> str:
         """What everything we make for this environment is known by."""
         return f"hostwright:{self.environment}"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many hosts there are of each group that hosts are numbered in."""
+        if self.cluster is None:
+            return {"single": 1}
+        if self.static is None:
+            return {"servers": self.cluster.servers, "workers": self.cluster.workers}
+        return {
+            group: sum(host.group == group for host in self.static.hosts) for group in ("servers", "workers")
+        }
+
+    def size(self, group: str) -> Size:
+        """The size of a group's hosts: the common one, with what the group has of its own."""
+        own = getattr(self.cluster.sizes, group) if self.cluster else Size()
+        return self.hosts.model_copy(update=own.model_dump(exclude_unset=True))
 
 
 def load(environment: str) -> Settings:
@@ -176,6 +247,14 @@ def parse(environment: str, values: Mapping[str, Any], folder: Path | None = Non
     _choice(where, "driver", given.get("driver"), DRIVERS)
     _choice(where, "topology", given.get("topology", "single"), TOPOLOGIES)
     driver = given["driver"]
+    if given.get("topology") == "cluster":
+        given.setdefault("cluster", {})
+    elif "cluster" in given:
+        raise BadInput(
+            "the settings describe a cluster, the topology is single",
+            where=f"{where}: hostwright:cluster",
+            fix="hostwright:topology: cluster   (or take the section out)",
+        )
     given = {name: value for name, value in given.items() if name not in DRIVERS} | {
         driver: given.get(driver, {})
     }
@@ -187,22 +266,82 @@ def parse(environment: str, values: Mapping[str, Any], folder: Path | None = Non
     settings = settings.model_copy(
         update={"ssh": _keys(where, settings, folder), "libvirt": _image(settings.libvirt, folder)}
     )
+    if settings.cluster:
+        _cluster(where, settings, settings.cluster)
     if driver != "static":
         _sizes(where, settings)
-        check_networks(where, settings)
+        _network(where, settings)
     return settings
 
 
-def check_networks(where: str, settings: Settings, inner: Sequence[IPv4Network] | None = None) -> None:
-    """Raise BadInput when the hosts' network meets one that lives inside the hosts."""
-    cidr = settings.network.cidr
-    for other in INNER_NETWORKS[settings.topology] if inner is None else inner:
-        if cidr.overlaps(other):
+def check_servers(servers: int, where: str) -> None:
+    """Raise BadInput for a number of servers that a cluster cannot have, or should not."""
+    if servers == 2:
+        raise BadInput(
+            "2 servers are worse than 1: a cluster stops when it loses half of its servers, "
+            "so losing either of two stops it",
+            where=where,
+            fix="1 server, or 3, of which any one may be lost; make the others workers",
+        )
+    if servers not in (1, 3):
+        raise BadInput(
+            f"a cluster has 1 or 3 servers, not {servers}",
+            where=where,
+            fix="3 servers, of which any one may be lost; make the others workers",
+        )
+
+
+def _cluster(where: str, settings: Settings, cluster: Cluster) -> None:
+    if settings.static:
+        if counted := cluster.model_fields_set & {"servers", "workers"}:
+            key = min(counted)
             raise BadInput(
-                f"the hosts' network {cidr} overlaps {other}, which is used inside the hosts",
+                f"{key} are counted twice: machines that exist each say their group",
+                where=f"{where}: hostwright:cluster.{key}",
+                fix="take it out, and give each of hostwright:static.hosts its group",
+            )
+    else:
+        check_servers(cluster.servers, f"{where}: hostwright:cluster.servers")
+    pods, services = cluster.pod_network, cluster.service_network
+    if pods.overlaps(services):
+        raise BadInput(
+            f"the pods' network {pods} overlaps the services' network {services}",
+            where=f"{where}: hostwright:cluster.podNetwork",
+            fix="choose networks apart from each other, as the defaults 10.1.0.0/16 and 10.152.183.0/24 are",
+        )
+    hosts, room = sum(settings.counts.values()), pods.num_addresses >> (32 - POD_BLOCK)
+    if hosts > room:
+        raise BadInput(
+            f"the pods' network {pods} has blocks of addresses for {room} hosts, not {hosts}",
+            where=f"{where}: hostwright:cluster.podNetwork",
+            fix="choose a larger one: each host takes 64 addresses, and the default has 65,536",
+        )
+    for number, host in enumerate(settings.static.hosts if settings.static else ()):
+        for inner in (pods, services):
+            if host.address in inner:
+                raise BadInput(
+                    f"the address {host.address} of {host.name} is in {inner}, used inside the hosts",
+                    where=f"{where}: hostwright:static.hosts.{number}.address",
+                    fix="choose others for the inside: hostwright:cluster.podNetwork, serviceNetwork",
+                )
+
+
+def _network(where: str, settings: Settings) -> None:
+    network, cluster = settings.network, settings.cluster
+    inner = [cluster.pod_network, cluster.service_network] if cluster else [DOCKER_BRIDGE]
+    for other in inner:
+        if network.cidr.overlaps(other):
+            raise BadInput(
+                f"the hosts' network {network.cidr} overlaps {other}, which is used inside the hosts",
                 where=f"{where}: hostwright:network.cidr",
                 fix="choose another private network, such as 10.93.0.0/24",
             )
+    if settings.libvirt and len(settings.libvirt.uris) > 1 and network.mode != "bridge":
+        raise BadInput(
+            f"{len(settings.libvirt.uris)} hypervisors, and a network that is inside one of them",
+            where=f"{where}: hostwright:network.mode",
+            fix="mode: bridge, with a bridge to the same network on each hypervisor (or one libvirt.uri)",
+        )
 
 
 def _choice(where: str, what: str, given: object, known: Sequence[str]) -> None:
@@ -222,6 +361,8 @@ def _bad_input(where: str, error: ValidationError) -> BadInput:
         "missing": f"{key} is missing",
         "extra_forbidden": f"unknown key {key}",
     }.get(first["type"], f"{key}: {message}")
+    if key == "environment":
+        return BadInput(what, where=where, fix="rename the file: its name has the environment's")
     return BadInput(what, where=f"{where}: hostwright:{key}", fix="see docs/environments.md for every key")
 
 
@@ -263,14 +404,34 @@ def _keys(where: str, settings: Settings, folder: Path) -> Ssh:
 
 def _sizes(where: str, settings: Settings) -> None:
     units = {"memory": "MiB", "disk": "GiB"}
-    for what, least in LEAST[settings.topology].items():
-        asked = getattr(settings.hosts, what)
-        if asked < least:
-            raise BadInput(
-                f"a host with {asked} {units[what]} of {what} is too small: {least} {units[what]} at least",
-                where=f"{where}: hostwright:hosts.{what}",
-                fix=f"hostwright:hosts.{what}: {least} or more",
-            )
+    for group in settings.counts:
+        for what, least in LEAST[group].items():
+            asked = getattr(settings.size(group), what)
+            if asked < least:
+                key = size_key(settings, group, what)
+                raise BadInput(
+                    f"a {noun(group)} with {asked} {units[what]} of {what} is too small: "
+                    f"{least} {units[what]} at least",
+                    where=f"{where}: {key}",
+                    fix=f"{key}: {least} or more",
+                )
+
+
+def size_key(settings: Settings, group: str, what: str) -> str:
+    """The key of the settings that a group's `what` (memory, disk) comes from."""
+    own = getattr(settings.cluster.sizes, group).model_fields_set if settings.cluster else ()
+    return f"hostwright:cluster.sizes.{group}.{what}" if what in own else f"hostwright:hosts.{what}"
+
+
+def machine(uri: str) -> str:
+    """Host, and port if it has one, of a hypervisor's URI; an empty text for this machine."""
+    parts = urlsplit(uri)
+    return f"{parts.hostname or ''}:{parts.port or ''}".rstrip(":")
+
+
+def noun(group: str) -> str:
+    """What a host of the group is called."""
+    return "host" if group == "single" else group.removesuffix("s")
 
 
 def duplicates(names: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from hostwright.errors import BadInput, Failure
 from hostwright.hosts import kvm, virsh
 from infra import topology
 from infra.config import Libvirt, Settings
+from infra.topology import HostSpec
 
 POOLS = "/var/lib/libvirt/images"  # labelled for guests by SELinux and AppArmor rules of every distribution
 DATA = "-data.qcow2"  # how the names of data volumes end
@@ -29,17 +30,29 @@ def is_local(uri: str) -> bool:
     return not urlsplit(uri).hostname
 
 
-def domain_type(libvirt: Libvirt) -> tuple[str, str]:
+def volume_name(host: HostSpec) -> str:
+    """The name of a host's data volume."""
+    return f"{host.name}{DATA}"
+
+
+def place(libvirt: Libvirt, host: HostSpec) -> str:
+    """The hypervisor of a host. It follows from the host's number, so that no host's coming or going moves
+    another; workers are dealt out in the other direction, so that they fill what servers leave free."""
+    step = -host.number if host.group == "workers" else host.number - 1
+    return libvirt.uris[step % len(libvirt.uris)]
+
+
+def domain_type(libvirt: Libvirt, uri: str) -> tuple[str, str]:
     """`kvm` or `qemu`, and what the operator should know of the choice (may be empty)."""
     if libvirt.type != "auto":
         return libvirt.type, ""
-    if is_local(libvirt.uri):
+    if is_local(uri):
         verdict = kvm.usable()
         usable, reason = verdict.usable, verdict.detail
     else:
         # A guest cannot be tried from here; the hypervisor's own word must do.
         try:
-            virsh.run(libvirt.uri, "domcapabilities", "--virttype", "kvm")
+            virsh.run(uri, "domcapabilities", "--virttype", "kvm")
             usable, reason = True, ""
         except Failure as error:
             usable, reason = False, error.what
@@ -54,23 +67,28 @@ def domain_type(libvirt: Libvirt) -> tuple[str, str]:
 def claim(settings: Settings) -> None:
     """Raise BadInput when a name that the environment needs is taken by what is not its own."""
     assert settings.libvirt  # noqa: S101
-    uri = settings.libvirt.uri
     common = f"hostwright-{settings.environment}"
-    wanted = [("domain", host.name) for host in topology.hosts(settings)]
-    wanted += [("pool", common)] + ([("net", common)] if settings.network.mode == "nat" else [])
-    for kind, name in wanted:
-        if name in virsh.names(uri, kind) and not is_ours(settings, kind, name):
-            raise BadInput(
-                f"the libvirt {kind} {name} exists already and is not of environment {settings.environment}",
-                where=uri,
-                fix="choose another environment name, or remove it yourself if nobody needs it",
-            )
+    hosts = topology.hosts(settings)
+    for uri in settings.libvirt.uris:
+        wanted = {
+            "domain": {host.name for host in hosts if place(settings.libvirt, host) == uri},
+            "pool": {common},
+            **({"net": {common}} if settings.network.mode == "nat" else {}),
+        }
+        for kind, names in wanted.items():
+            for name in sorted(names & virsh.names(uri, kind)):
+                if not is_ours(settings, uri, kind, name):
+                    raise BadInput(
+                        f"the libvirt {kind} {name} exists already "
+                        f"and is not of environment {settings.environment}",
+                        where=uri,
+                        fix="choose another environment name, or remove it yourself if nobody needs it",
+                    )
 
 
-def is_ours(settings: Settings, kind: str, name: str) -> bool:
+def is_ours(settings: Settings, uri: str, kind: str, name: str) -> bool:
     """Whether a domain, network or pool carries the environment's mark."""
-    assert settings.libvirt  # noqa: S101
-    document = virsh.document(settings.libvirt.uri, kind, name)
+    document = virsh.document(uri, kind, name)
     if kind == "domain":
         return document.findtext("description", "").strip() == settings.mark
     if kind == "net":
@@ -79,33 +97,50 @@ def is_ours(settings: Settings, kind: str, name: str) -> bool:
     return document.findtext("target/path") == pool_path(settings)
 
 
+def check_data(settings: Settings, uri: str, known: set[tuple[str, str]]) -> None:
+    """Raise BadInput when a data volume that is there and not `known` to Pulumi's state (kind, name) has the
+    name of one to be made: an earlier host's, that was kept."""
+    assert settings.libvirt  # noqa: S101
+    pool = f"hostwright-{settings.environment}"
+    hosts = [host for host in topology.hosts(settings) if place(settings.libvirt, host) == uri]
+    new = {volume_name(host): host for host in hosts if ("volume", volume_name(host)) not in known}
+    for name in sorted(new.keys() & set(virsh.volumes(uri, pool))) if new else []:
+        raise BadInput(
+            f"the data of an earlier {new[name].name} is still there, in the volume {name} of pool {pool}",
+            where=uri,
+            fix=f"to begin with an empty one: virsh -c {uri} vol-delete {name} --pool {pool}",
+        )
+
+
 def sweep(
-    settings: Settings, known: set[tuple[str, str]], begun: set[tuple[str, str]], data: bool
+    settings: Settings, uri: str, known: set[tuple[str, str]], begun: set[tuple[str, str]], data: bool
 ) -> list[str]:
     """Remove what carries the mark but is not `known` to Pulumi's state (kind, name): a killed run's orphans.
 
     Of data volumes only those go whose making was `begun` and not ended, unless `data` says that all may.
     Returns what was removed.
     """
-    assert settings.libvirt  # noqa: S101
-    uri = settings.libvirt.uri
     common = f"hostwright-{settings.environment}"
     removed = []
 
-    def orphan(kind: str, name: str) -> bool:
+    def orphans(kind: str, beginning: str) -> list[str]:
         word = "net" if kind == "network" else kind
-        return (kind, name) not in known and name in virsh.names(uri, word) and is_ours(settings, word, name)
+        return [
+            name
+            for name in sorted(virsh.names(uri, word))
+            if name.startswith(beginning) and (kind, name) not in known and is_ours(settings, uri, word, name)
+        ]
 
-    for host in topology.hosts(settings):
-        if orphan("domain", host.name):
-            _stop(uri, "destroy", host.name)
-            virsh.run(uri, "undefine", host.name, "--nvram")
-            removed.append(f"domain {host.name}")
-    if orphan("network", common):
+    # Not only those of the settings: a host may have been on its way out of them.
+    for name in orphans("domain", f"{settings.environment}-"):
+        _stop(uri, "destroy", name)
+        virsh.run(uri, "undefine", name, "--nvram")
+        removed.append(f"domain {name}")
+    if common in orphans("network", common):
         _stop(uri, "net-destroy", common)
         virsh.run(uri, "net-undefine", common)
         removed.append(f"network {common}")
-    if common in virsh.names(uri, "pool") and is_ours(settings, "pool", common):
+    if common in virsh.names(uri, "pool") and is_ours(settings, uri, "pool", common):
         for name in virsh.volumes(uri, common):
             keeps = name.endswith(DATA) and ("volume", name) not in begun and not data
             if ("volume", name) not in known and not keeps:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from hostwright.errors import BadInput
 from hostwright.hosts import containers, ssh
-from infra import hypervisor, image, topology
+from infra import config, hypervisor, image, topology
 from infra.config import Settings
-from infra.drivers import ready, static
+from infra.drivers import container, ready, static
 
 GIB = 2**30
 
@@ -37,7 +37,7 @@ def _names(settings: Settings) -> None:
     containers.claim(
         settings.environment,
         containers=[host.name for host in hosts],
-        volumes=[f"{host.name}-docker" for host in hosts],
+        volumes=[container.volume_name(host) for host in hosts],
         networks=[common],
     )
 
@@ -46,19 +46,31 @@ def _libvirt(settings: Settings) -> None:
     assert settings.libvirt  # noqa: S101  (config.parse saw to it)
     where = f"infra/Pulumi.{settings.environment}.yaml: hostwright:libvirt"
     hypervisor.claim(settings)
-    if hypervisor.is_local(settings.libvirt.uri):
+    local = any(map(hypervisor.is_local, settings.libvirt.uris))
+    if local:
         capacity(settings)
         if settings.network.mode == "nat":
             networks(settings)
     base = image.verified(settings.libvirt.image, settings.libvirt.sha256, f"{where}.image")
-    if (least := image.virtual_size(base)) > settings.hosts.disk * GIB:
-        raise BadInput(
-            f"the image needs a disk of {-(-least // GIB)} GiB, hosts have {settings.hosts.disk}",
-            where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:hosts.disk",
-            fix=f"hostwright:hosts.disk: {-(-least // GIB)} or more",
-        )
-    if hypervisor.is_local(settings.libvirt.uri):
+    least = -(-image.virtual_size(base) // GIB)
+    for group in settings.counts:
+        if least > (disk := settings.size(group).disk):
+            key = config.size_key(settings, group, "disk")
+            raise BadInput(
+                f"the image needs a disk of {least} GiB, {config.noun(group)}s have {disk}",
+                where=f"infra/Pulumi.{settings.environment}.yaml: {key}",
+                fix=f"{key}: {least} or more",
+            )
+    if local:
         space(settings, base.stat().st_size)
+
+
+def _here(settings: Settings) -> list[topology.HostSpec]:
+    """The hosts that this machine carries itself."""
+    hosts = topology.hosts(settings)
+    if settings.libvirt is None:
+        return hosts
+    return [host for host in hosts if hypervisor.is_local(hypervisor.place(settings.libvirt, host))]
 
 
 def machines(settings: Settings) -> None:
@@ -103,7 +115,7 @@ def space(settings: Settings, image_size: int, free: int | None = None) -> None:
     folder = next(parent for parent in pool.parents if parent.exists())
     have = shutil.disk_usage(folder).free if free is None else free
     # Volumes grow as they are written; an installed application writes about four GiB.
-    need = image_size + len(topology.hosts(settings)) * 4 * GIB
+    need = image_size + len(_here(settings)) * 4 * GIB
     if have < need:
         raise BadInput(
             f"{folder} has {have / GIB:.1f} GiB left, the hosts begin with {need / GIB:.1f}",
@@ -130,7 +142,7 @@ def networks(settings: Settings) -> None:
 
 def capacity(settings: Settings, memory: int | None = None) -> None:
     """Raise BadInput when the hosts ask for more memory than the machine has (bytes; default: this one's)."""
-    asked = sum(host.memory for host in topology.hosts(settings)) * 2**20
+    asked = sum(host.memory for host in _here(settings)) * 2**20
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if memory is None else memory
     if asked > have:
         raise BadInput(

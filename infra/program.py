@@ -22,5 +22,7 @@ def run() -> None:
         driver=settings.driver,
         application=settings.application,
         components=settings.components,
+        pod_network=str(settings.cluster.pod_network) if settings.cluster else None,
+        service_network=str(settings.cluster.service_network) if settings.cluster else None,
     )
-    pulumi.export("environment", record.model_dump())
+    pulumi.export("environment", record.model_dump(exclude_none=True))

@@ -23,6 +23,7 @@ ENVIRONMENT = "hostwright.environment"
 HOST = "hostwright.host"
 SPEC = "hostwright.spec"
 
+# Not `mount`: it follows from the name, and nodes that were made before it was a property are none the worse.
 REPLACING = ("name", "image", "network", "address", "address6", "mac", "volume")
 UPDATING = ("memory", "cpus", "user", "publicKey")
 
@@ -138,8 +139,9 @@ def delete_volume(identity: str, props: Mapping[str, Any]) -> None:
 def create_node(props: Mapping[str, Any]) -> str:
     """Make or adopt, and start, the node of `props`; its id.
 
-    `props`: environment, name, image, network, address, address6 or None, mac, volume, memory (MiB), cpus,
-    user, publicKey. Raises BadInput when the name is a stranger's or the image cannot be had.
+    `props`: environment, name, image, network, address, address6 or None, mac, volume and mount (its place in
+    the node), memory (MiB), cpus, user, publicKey. Raises BadInput when the name is a stranger's or the image
+    cannot be had.
     """
     engine = connect()
     container: Container | None = None
@@ -279,7 +281,7 @@ def _create(engine: docker.DockerClient, props: Mapping[str, Any]) -> str:
         # Not every machine may give it away (a container within a container lacks it), and no node needs it.
         cap_drop=["SYS_RESOURCE"],
         security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-        binds=["/sys/fs/cgroup:/sys/fs/cgroup:rw", f"{props['volume']}:/var/lib/docker"],
+        binds=["/sys/fs/cgroup:/sys/fs/cgroup:rw", f"{props['volume']}:{props['mount']}"],
         tmpfs={"/run": "exec,mode=755", "/tmp": "exec,mode=1777"},  # noqa: S108  (the node's own)
         restart_policy={"Name": "unless-stopped", "MaximumRetryCount": 0},
         network_mode=props["network"],

@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+GROUPS = {"single": ("single",), "cluster": ("cluster", "servers", "workers")}
+"""The groups that each topology's hosts are in; one may have no host."""
+
 
 class HostRecord(BaseModel):
     """One machine: how to reach it, which groups it is in, and what its driver says of it."""
@@ -32,3 +35,7 @@ class EnvironmentRecord(BaseModel):
     application: str
     components: list[str] = Field(default_factory=list)
     """Those of the application's that are switched on; "all" alone is all of them."""
+    pod_network: str | None = None
+    """Of a cluster, in CIDR notation: where its pods' addresses come from."""
+    service_network: str | None = None
+    """Of a cluster, in CIDR notation: where its services' addresses come from."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulumi import automation
 
@@ -16,6 +16,9 @@ from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import containers, typed
 from hostwright.hosts import stack as stacks
+
+if TYPE_CHECKING:
+    from infra.config import Settings
 
 Say = Callable[[str], None]
 Thing = tuple[str, str]
@@ -36,16 +39,14 @@ def take_up(environment: Environment, stack: automation.Stack, say: Say, drop: D
     state = dict(exported.deployment or {})
     before = json.dumps(state)
     pending = state.get("pending_operations") or []
-    known = {_thing(resource, "outputs") for resource in state.get("resources", [])}
-    begun = {_thing(operation["resource"], "inputs") for operation in pending}
-    for orphan in _sweep(environment, known, begun - known, drop):
+    for orphan in _sweep(environment, state, drop):
         say(f"removed what a killed run left: {orphan}")
     if pending:
         say(f"taking up {len(pending)} interrupted operations")
         state["pending_operations"] = []
     if not drop:
-        for name in _leave_data(environment.driver, state):
-            say(f"left as it is, for it holds data and {environment.driver} has no use for it: {name}")
+        for name in _leave_data(environment.driver, data_volumes(environment), state):
+            say(f"left as it is, for it holds data and no host needs it any more: {name}")
     if json.dumps(state) != before:
         stack.import_stack(automation.Deployment(exported.version, state))
 
@@ -93,20 +94,76 @@ def _lock(path: Path) -> tuple[Path, str, bool] | None:
     return path, owner, lock["hostname"] != socket.gethostname() or _alive(int(lock["pid"]))
 
 
-def _sweep(environment: Environment, known: set[Thing], begun: set[Thing], drop: Drop) -> list[str]:
-    """Remove what carries the environment's mark and is not `known` to the state; what went."""
+def data_volumes(environment: Environment) -> set[str]:
+    """Names of the data volumes that the environment's hosts use; machines that exist use none of ours.
+
+    Raises BadInput.
+    """
+    if environment.driver == "static":
+        return set()
+    settings = typed.settings(environment)
+    from infra import hypervisor, topology
+    from infra.drivers import container
+
+    name = container.volume_name if settings.driver == "container" else hypervisor.volume_name
+    return {name(host) for host in topology.hosts(settings)}
+
+
+def _sweep(environment: Environment, state: Mapping[str, Any], drop: Drop) -> list[str]:
+    """Remove what carries the environment's mark and is not known to the state; what went.
+
+    Raises BadInput where data is in the way that the state does not know and a host would need the name of.
+    """
     removed: list[str] = []
     if drop:
         # A next `up` adopts its own containers; only what no `up` follows must go.
         with _engine_optional(environment):
-            removed += containers.sweep(environment.name, {name for _, name in known})
+            removed += containers.sweep(environment.name, {name for _, name in _things(state)[0]})
     if environment.driver == "libvirt":
-        with suppress(BadInput):  # what is there can be removed whatever the settings say by now
+        # What is there can go whatever the settings say by now, and whichever hypervisor is away.
+        tolerable = [BadInput] if drop else []
+        with suppress(*tolerable):
             settings = typed.settings(environment)
             from infra import hypervisor
 
-            removed += hypervisor.sweep(settings, known, begun, "data" in drop)
+            assert settings.libvirt  # noqa: S101  (config.parse saw to it)
+            if not drop:
+                _check_moves(settings, state)
+            for uri in settings.libvirt.uris:
+                known, begun = _things(state, uri)
+                if not drop:
+                    hypervisor.check_data(settings, uri, known | begun)
+                with suppress(*tolerable):
+                    removed += hypervisor.sweep(settings, uri, known, begun, "data" in drop)
     return removed
+
+
+def _check_moves(settings: Settings, state: Mapping[str, Any]) -> None:
+    """Raise BadInput for a host that is to be on another hypervisor: it would be made anew there, without its
+    data."""
+    from infra import config, hypervisor, topology
+
+    assert settings.libvirt  # noqa: S101  (config.parse saw to it)
+    places = {host.name: hypervisor.place(settings.libvirt, host) for host in topology.hosts(settings)}
+    providers = _providers(state)
+    for resource in state.get("resources") or []:
+        kind, name = _thing(resource, "outputs")
+        uri = providers.get(resource.get("provider", ""), "")
+        if kind == "domain" and name in places and config.machine(uri) != config.machine(places[name]):
+            raise BadInput(
+                f"{name} is on {uri}, and by the settings it belongs on {places[name]}",
+                where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:libvirt.uri",
+                fix="name the hypervisors as before: how many there are, and their order, place the hosts",
+            )
+
+
+def _providers(state: Mapping[str, Any]) -> dict[str, str]:
+    """The URI of each of the state's libvirt providers, by what resources refer to it with."""
+    return {
+        f"{resource['urn']}::{resource['id']}": resource["inputs"]["uri"]
+        for resource in state.get("resources") or []
+        if resource["type"] == "pulumi:providers:libvirt"
+    }
 
 
 def _engine_optional(environment: Environment) -> suppress:
@@ -114,11 +171,22 @@ def _engine_optional(environment: Environment) -> suppress:
     return suppress(*([] if environment.driver == "container" else [Failure]))
 
 
-def _leave_data(driver: str, state: dict[str, Any]) -> list[str]:
-    """Take protected volumes of former drivers out of the state, which would else refuse to let them go.
+def _things(state: Mapping[str, Any], uri: str = "") -> tuple[set[Thing], set[Thing]]:
+    """What the state has, and what the last run had begun and not ended; with `uri`, not what is on another
+    hypervisor, where the same names occur."""
+    elsewhere = {reference for reference, its in _providers(state).items() if uri not in ("", its)}
+    resources = state.get("resources") or []
+    known = {_thing(each, "outputs") for each in resources if each.get("provider") not in elsewhere}
+    begun = [operation["resource"] for operation in state.get("pending_operations") or []]
+    return known, {_thing(each, "inputs") for each in begun if each.get("provider") not in elsewhere} - known
 
-    They stay where they are and keep their mark: an `up` with their driver takes them again. With a libvirt
-    volume its pool stays. Returns their names.
+
+def _leave_data(driver: str, wanted: Collection[str], state: dict[str, Any]) -> list[str]:
+    """Take protected volumes out of the state that are a former driver's or none of the `wanted`: it would
+    else refuse to let them go with their hosts.
+
+    They stay where they are and keep their mark: a container that has their name again takes them again. With
+    a libvirt volume of a former driver its pool stays. Returns their names.
     """
     former = [
         resource
@@ -127,7 +195,11 @@ def _leave_data(driver: str, state: dict[str, Any]) -> list[str]:
             resource["type"].startswith(package + ":") for name, package in PACKAGES.items() if name != driver
         )
     ]
-    data = [resource for resource in former if resource.get("protect")]
+    data = [
+        resource
+        for resource in state.get("resources", [])
+        if resource.get("protect") and (resource in former or _thing(resource, "outputs")[1] not in wanted)
+    ]
     pools = [r for r in former if r["type"].startswith("libvirt:index/pool:")] if data else []
     leaving = {resource["urn"] for resource in data + pools}
     state["resources"] = [

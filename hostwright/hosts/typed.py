@@ -24,8 +24,17 @@ def settings(environment: Environment) -> Settings:
     return config.parse(environment.name, environment.settings, environment.project / "infra")
 
 
-def check_machines(topology: str, names: Sequence[str], addresses: Sequence[str], where: str) -> None:
-    """Raise BadInput unless machines that exist differ and are as many as the topology takes."""
+def check_servers(servers: int, where: str) -> None:
+    """Raise BadInput for a number of servers that a cluster cannot have, or should not."""
+    from infra import config
+
+    config.check_servers(servers, where)
+
+
+def check_machines(
+    topology: str, groups: Sequence[str | None], names: Sequence[str], addresses: Sequence[str], where: str
+) -> None:
+    """Raise BadInput unless machines that exist differ and are those that the topology takes."""
     from infra import topology as layouts
 
-    layouts.check_machines(topology, names, addresses, where)
+    layouts.check_machines(topology, groups, names, addresses, where)

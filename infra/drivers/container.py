@@ -29,7 +29,7 @@ class Node(Resource, module="container", name="Node"):
 
 
 def build(settings: Settings) -> list[pulumi.Output[dict[str, Any]]]:
-    """The environment's network, and a volume and a node a host."""
+    """The environment's network, and a volume and a node a host. Raises BadInput, see topology.hosts."""
     assert settings.container  # noqa: S101  (config.parse saw to it)
     environment = settings.environment
     network_name = f"hostwright-{environment}"
@@ -47,14 +47,19 @@ def build(settings: Settings) -> list[pulumi.Output[dict[str, Any]]]:
     return [_host(settings, spec, network, network_name) for spec in topology.hosts(settings)]
 
 
+def volume_name(spec: topology.HostSpec) -> str:
+    """The name of a host's data volume."""
+    return f"{spec.name}-{spec.layout.runtime}"
+
+
 def _host(
     settings: Settings, spec: topology.HostSpec, network: Network, network_name: str
 ) -> pulumi.Output[dict[str, Any]]:
     assert settings.container  # noqa: S101
     volume = Volume(
         VolumeProvider(),
-        f"{spec.name}-docker",
-        {"environment": settings.environment, "name": f"{spec.name}-docker", "host": spec.name},
+        volume_name(spec),
+        {"environment": settings.environment, "name": volume_name(spec), "host": spec.name},
         pulumi.ResourceOptions(protect=settings.keep_data),
     )
     node = Node(
@@ -68,7 +73,8 @@ def _host(
             "address": str(spec.address),
             "address6": str(spec.address6) if spec.address6 else None,
             "mac": spec.mac,
-            "volume": f"{spec.name}-docker",
+            "volume": volume_name(spec),
+            "mount": spec.layout.data,
             "memory": spec.memory,
             "cpus": spec.cpus,
             "user": settings.ssh.user,

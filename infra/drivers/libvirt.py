@@ -11,7 +11,7 @@ from pulumi.dynamic import Resource
 from hostwright.hosts.dynamic import ReservationProvider
 from hostwright.hosts.record import HostRecord
 from infra import cloud_init, hypervisor, image, topology
-from infra.config import Libvirt, Settings
+from infra.config import Libvirt, Settings, machine
 from infra.drivers import ready
 
 GIB = 2**30
@@ -38,21 +38,32 @@ class Reservation(Resource, module="libvirt", name="Reservation"):
 
 
 def build(settings: Settings) -> list[pulumi.Output[dict[str, Any]]]:
-    """Pool, network and base image of the environment, and volumes, cloud-init data and a domain a host."""
-    return _Builder(settings).hosts()
+    """Pool, network and base image of the environment on each hypervisor, and volumes, cloud-init data and a
+    domain a host. Raises BadInput, see topology.hosts."""
+    assert settings.libvirt  # noqa: S101  (config.parse saw to it)
+    hypervisors = {
+        # The first one's resources were there before others came, and have no address in their names.
+        uri: _Hypervisor(settings, settings.libvirt, uri, f"@{machine(uri)}" if number else "")
+        for number, uri in enumerate(settings.libvirt.uris)
+    }
+    return [
+        hypervisors[hypervisor.place(settings.libvirt, spec)].host(spec) for spec in topology.hosts(settings)
+    ]
 
 
-class _Builder:
-    def __init__(self, settings: Settings) -> None:
-        assert settings.libvirt  # noqa: S101  (config.parse saw to it)
+class _Hypervisor:
+    """One hypervisor's part of an environment; `suffix` tells its resources from another one's."""
+
+    def __init__(self, settings: Settings, libvirt: Libvirt, uri: str, suffix: str) -> None:
         self.settings = settings
-        self.libvirt: Libvirt = settings.libvirt
-        self.kind, remark = hypervisor.domain_type(self.libvirt)
+        self.libvirt = libvirt
+        self.uri = uri
+        self.kind, remark = hypervisor.domain_type(libvirt, uri)
         if remark:
             pulumi.log.warn(remark)
-        self.provider = lv.Provider("libvirt", uri=self.libvirt.uri)
+        self.provider = lv.Provider(f"libvirt{suffix}", uri=uri)
         self.pool = lv.Pool(
-            f"hostwright-{settings.environment}",
+            f"hostwright-{settings.environment}{suffix}",
             name=f"hostwright-{settings.environment}",
             type="dir",
             target=lv.PoolTargetArgs(path=hypervisor.pool_path(settings)),
@@ -60,7 +71,7 @@ class _Builder:
         )
         self.network = self._network() if settings.network.mode == "nat" else None
         self.base = lv.Volume(
-            "base",
+            f"base{suffix}",
             name=f"base-{self.libvirt.sha256[:16]}.qcow2",
             pool=self.pool.name,
             source=str(image.verified(self.libvirt.image, self.libvirt.sha256, "hostwright:libvirt.image")),
@@ -68,9 +79,6 @@ class _Builder:
             # The name has the digest; where the file is differs from operator to operator.
             opts=self._opts(ignore_changes=["source"]),
         )
-
-    def hosts(self) -> list[pulumi.Output[dict[str, Any]]]:
-        return [self._host(spec) for spec in topology.hosts(self.settings)]
 
     def _opts(self, **more: Any) -> pulumi.ResourceOptions:
         """Names are fixed, so the old must go before the new comes."""
@@ -91,7 +99,7 @@ class _Builder:
             opts=self._opts(),
         )
 
-    def _host(self, spec: topology.HostSpec) -> pulumi.Output[dict[str, Any]]:
+    def host(self, spec: topology.HostSpec) -> pulumi.Output[dict[str, Any]]:
         settings = self.settings
         root = lv.Volume(
             spec.name,
@@ -103,7 +111,7 @@ class _Builder:
         )
         data = lv.Volume(
             f"{spec.name}-data",
-            name=f"{spec.name}{hypervisor.DATA}",
+            name=hypervisor.volume_name(spec),
             pool=self.pool.name,
             size=spec.data * GIB,
             format="qcow2",
@@ -152,7 +160,7 @@ class _Builder:
             address6=str(spec.address6) if spec.address6 else None,
             user=settings.ssh.user,
             groups=spec.groups,
-            facts={"driver": "libvirt", "uri": self.libvirt.uri, "domain": spec.name, "mac": spec.mac},
+            facts={"driver": "libvirt", "uri": self.uri, "domain": spec.name, "mac": spec.mac},
         )
         return ready.record(settings, record, domain.id, TIMEOUT[self.kind])
 
@@ -162,7 +170,7 @@ class _Builder:
             ReservationProvider(),
             spec.name,
             {
-                "uri": self.libvirt.uri,
+                "uri": self.uri,
                 "network": network.name,
                 "networkId": network.id,
                 "name": spec.name,

@@ -28,8 +28,10 @@ def records(settings: Settings) -> list[HostRecord]:
     machines = settings.static.hosts
     topology.check_machines(
         settings.topology,
+        [machine.group for machine in machines],
         [machine.name for machine in machines],
-        [f"{machine.address} port {machine.port}" for machine in machines],
+        [str(machine.address) for machine in machines]
+        + [str(machine.address6) for machine in machines if machine.address6],
         f"infra/Pulumi.{settings.environment}.yaml: hostwright:static.hosts",
     )
     return [
@@ -39,8 +41,8 @@ def records(settings: Settings) -> list[HostRecord]:
             address6=str(machine.address6) if machine.address6 else None,
             port=machine.port,
             user=machine.user or settings.ssh.user,
-            groups=groups,
+            groups=list(topology.LAYOUTS[machine.group or "single"].groups),
             facts={"driver": "static"},
         )
-        for machine, groups in zip(machines, topology.groups_of(settings.topology), strict=True)
+        for machine in machines
     ]

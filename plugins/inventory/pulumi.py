@@ -14,15 +14,17 @@ from hostwright import paths
 from hostwright.environments import Environment, load
 from hostwright.errors import Failure, HostwrightError
 from hostwright.hosts import ssh, stack
-from hostwright.hosts.record import EnvironmentRecord, HostRecord
+from hostwright.hosts.record import GROUPS, EnvironmentRecord, HostRecord
 
 DOCUMENTATION = r"""
 name: pulumi
 short_description: Hosts from the outputs of a Pulumi stack
 description:
   - Reads the outputs C(hosts) and C(environment) of the environment's Pulumi stack; a record is a host.
-  - Every host gets how to connect to it, its groups, and the variables C(hostwright_host) (its record) and
-    C(hostwright_environment) (name, topology, driver and application).
+  - Every host gets how to connect to it, its groups (C(single), or C(cluster) and one of C(servers) and
+    C(workers), which are there without hosts too), and the variables C(hostwright_host) (its record) and
+    C(hostwright_environment) (name, topology, driver, application, and a cluster's C(pod_network) and
+    C(service_network)).
   - The environment's SSH key and its own list of known hosts are used.
 author: hostwright
 options:
@@ -71,6 +73,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
             if not outputs.get("hosts"):
                 raise Failure(f"{environment.name} has no hosts yet", where=path, fix="hostwright up")
             record = EnvironmentRecord.model_validate(outputs["environment"])
+            for group in GROUPS.get(record.topology, ()):
+                # Also one without hosts: plays and roles may name it.
+                self.inventory.add_group(group)
             for host in outputs["hosts"]:
                 self._add(environment, record, HostRecord.model_validate(host))
         except HostwrightError as error:

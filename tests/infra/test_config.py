@@ -13,7 +13,7 @@ import pytest
 
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
-from hostwright.hosts import containers
+from hostwright.hosts import containers, virsh
 from infra import config, hypervisor, preflight, topology
 from infra import image as images
 from infra.config import Settings
@@ -106,15 +106,218 @@ def test_everyone_means_the_same_key(
     assert Environment("shop", project, read).key == parsed.ssh.private_key
 
 
-def test_clusters_have_more_inside(settings: Make) -> None:
-    """Pods and services of MicroK8s: the networks its documentation names."""
-    made = settings("container", network={"cidr": "10.1.7.0/24"})
-    with pytest.raises(BadInput, match=r"overlaps 10\.1\.0\.0/16"):
-        config.check_networks("here", made, config.INNER_NETWORKS["cluster"])
-    services = settings("container", network={"cidr": "10.152.0.0/16"})
-    with pytest.raises(BadInput, match=r"overlaps 10\.152\.183\.0/24"):
-        config.check_networks("here", services, config.INNER_NETWORKS["cluster"])
-    assert IPv4Network("10.1.0.0/16") not in config.INNER_NETWORKS["single"]
+@pytest.mark.parametrize(
+    ("changes", "message", "where"),
+    [
+        ({"cluster": {"servers": 2}}, "2 servers are worse than 1", "cluster.servers"),
+        ({"cluster": {"servers": 0}}, "a cluster has 1 or 3 servers, not 0", "cluster.servers"),
+        ({"cluster": {"servers": 5}}, "a cluster has 1 or 3 servers, not 5", "cluster.servers"),
+        ({"cluster": {"servers": "some"}}, "cluster.servers: Input should be a valid", "cluster.servers"),
+        ({"cluster": {"workers": -1}}, "cluster.workers", "cluster.workers"),
+        ({"cluster": {"nodes": 3}}, "unknown key cluster.nodes", "cluster.nodes"),
+        ({"cluster": {"sizes": {"masters": {}}}}, "unknown key cluster.sizes.masters", "cluster.sizes"),
+        (
+            {"network": {"cidr": "10.1.7.0/24"}},
+            "the hosts' network 10.1.7.0/24 overlaps 10.1.0.0/16",
+            "network.cidr",
+        ),
+        ({"network": {"cidr": "10.152.0.0/16"}}, "overlaps 10.152.183.0/24", "network.cidr"),
+        (
+            {"cluster": {"podNetwork": "10.92.0.0/18"}},
+            "the hosts' network 10.92.0.0/24 overlaps 10.92.0.0/18",
+            "network.cidr",
+        ),
+        (
+            {"cluster": {"serviceNetwork": "10.1.128.0/20"}},
+            "the pods' network 10.1.0.0/16 overlaps the services' network 10.1.128.0/20",
+            "cluster.podNetwork",
+        ),
+        ({"cluster": {"podNetwork": "10.1.0.1/16"}}, "cluster.podNetwork", "cluster.podNetwork"),
+        ({"cluster": {"serviceNetwork": "10.64.0.0/11"}}, "from /12 to /28", "cluster.serviceNetwork"),
+        ({"cluster": {"serviceNetwork": "10.64.0.0/29"}}, "from /12 to /28", "cluster.serviceNetwork"),
+        (
+            {"cluster": {"podNetwork": "10.2.0.0/24", "workers": 2}},
+            "10.2.0.0/24 has blocks of addresses for 4 hosts, not 5",
+            "cluster.podNetwork",
+        ),
+        ({"hosts": {"memory": 1536}}, "a server with 1536 MiB of memory is too small", "hosts.memory"),
+        (
+            {"cluster": {"workers": 1, "sizes": {"workers": {"memory": 512}}}},
+            "a worker with 512 MiB of memory is too small: 1024 MiB at least",
+            "cluster.sizes.workers.memory",
+        ),
+        (
+            {"cluster": {"sizes": {"servers": {"disk": 8}}}},
+            "a server with 8 GiB of disk is too small: 12 GiB at least",
+            "cluster.sizes.servers.disk",
+        ),
+    ],
+)
+def test_mistakes_in_a_cluster(values: Any, changes: dict[str, Any], message: str, where: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        config.parse("shop", values("container", topology="cluster") | changes)
+    assert message in caught.value.what
+    assert f"infra/Pulumi.shop.yaml: hostwright:{where}" in caught.value.where
+    assert caught.value.fix
+
+
+def test_networks_inside_a_cluster_can_be_others(settings: Make) -> None:
+    network = {"cidr": "10.1.7.0/24"}
+    cluster = {"podNetwork": "10.64.0.0/16", "serviceNetwork": "10.65.0.0/24"}
+    made = settings("container", topology="cluster", network=network, cluster=cluster).cluster
+    assert made
+    assert (str(made.pod_network), str(made.service_network)) == ("10.64.0.0/16", "10.65.0.0/24")
+
+
+def test_a_single_host_has_no_pods_in_the_way(settings: Make) -> None:
+    assert str(settings("container", network={"cidr": "10.1.7.0/24"}).network.cidr) == "10.1.7.0/24"
+
+
+def test_a_cluster_must_be_meant(values: Any) -> None:
+    with pytest.raises(BadInput, match="describe a cluster, the topology is single") as caught:
+        config.parse("shop", values("container", cluster={"workers": 2}))
+    assert caught.value.where.endswith("hostwright:cluster")
+
+
+def test_workers_that_need_little(settings: Make) -> None:
+    """Their least is not the servers'."""
+    sizes = {"servers": {"memory": 2048}}
+    made = settings("container", topology="cluster", hosts={"memory": 1024}, cluster={"sizes": sizes})
+    assert (made.size("servers").memory, made.size("workers").memory) == (2048, 1024)
+
+
+@pytest.mark.parametrize("name", ["Web1", "web_1", "-web", "web-", "w", "web.example", "w" * 64])
+def test_names_that_no_host_can_have(values: Any, name: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        config.parse("shop", values("static", static={"hosts": [{"name": name, "address": "192.0.2.1"}]}))
+    assert f"unfit name '{name}': lower-case letters, digits and hyphens" in caught.value.what
+    assert caught.value.where == "infra/Pulumi.shop.yaml: hostwright:static.hosts.0.name"
+
+
+@pytest.mark.parametrize("environment", ["Shop", "shop_1"])
+def test_an_environments_name_becomes_a_hosts(values: Any, environment: str) -> None:
+    with pytest.raises(BadInput, match=f"unfit name '{environment}'") as caught:
+        config.parse(environment, values("container"))
+    assert caught.value.where == f"infra/Pulumi.{environment}.yaml"
+    assert "rename the file" in caught.value.fix
+
+
+def test_names_are_claimed_before_anything_is_made(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed: dict[str, list[str]] = {}
+    monkeypatch.setattr(containers, "claim", lambda _, **names: claimed.update(names))
+    monkeypatch.setattr(preflight, "routes", list)
+    preflight.check(settings("container", topology="cluster", cluster={"servers": 1, "workers": 1}))
+    assert claimed == {
+        "containers": ["shop-server-1", "shop-worker-1"],
+        "volumes": ["shop-server-1-microk8s", "shop-worker-1-microk8s"],
+        "networks": ["hostwright-shop"],
+    }
+
+
+HYPERVISORS = ["qemu+ssh://kvm1/system", "qemu+ssh://kvm2/system"]
+BRIDGE = {"mode": "bridge", "bridge": "br0", "cidr": "192.168.7.0/24"}
+
+
+def test_several_hypervisors_need_a_network_that_they_share(settings: Make, values: Any) -> None:
+    several = libvirt(values, uri=HYPERVISORS)
+    with pytest.raises(BadInput, match="2 hypervisors, and a network that is inside one of them") as caught:
+        settings("libvirt", topology="cluster", libvirt=several)
+    assert caught.value.where.endswith("hostwright:network.mode")
+    assert "mode: bridge" in caught.value.fix
+    made = settings("libvirt", topology="cluster", libvirt=several, network=BRIDGE).libvirt
+    assert made
+    assert made.uris == HYPERVISORS
+
+
+@pytest.mark.parametrize(
+    ("uris", "message"),
+    [
+        (["qemu:///system", "qemu:///session"], "the hypervisor of this machine is there twice"),
+        (["qemu+ssh://kvm1/system", "qemu+ssh://root@kvm1/system"], "the hypervisor kvm1 is there twice"),
+        (["qemu+ssh://kvm1:22/system", "qemu+tcp://kvm1:22/system"], "the hypervisor kvm1:22 is there twice"),
+        ([], "at least 1 item"),
+    ],
+)
+def test_hypervisors_differ(values: Any, uris: list[str], message: str) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
+        config.parse("shop", values("libvirt", libvirt=libvirt(values, uri=uris), network=BRIDGE))
+    assert caught.value.where.endswith("hostwright:libvirt.uri")
+
+
+def test_a_strangers_domain_matters_where_a_host_is_to_be(
+    settings: Make, values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = HYPERVISORS
+    asked: list[tuple[str, str]] = []
+    taken = {first: {"shop-server-2"}, second: set()}
+
+    def names(uri: str, kind: str) -> set[str]:
+        asked.append((uri, kind))
+        return taken[uri] if kind == "domain" else set()
+
+    monkeypatch.setattr(virsh, "names", names)
+    monkeypatch.setattr(hypervisor, "is_ours", lambda *_: False)
+    made = settings("libvirt", topology="cluster", network=BRIDGE, libvirt=libvirt(values, uri=HYPERVISORS))
+    hypervisor.claim(made)
+    assert sorted(asked) == [(uri, kind) for uri in HYPERVISORS for kind in ("domain", "pool")]
+    taken[second] = {"shop-server-2"}
+    with pytest.raises(BadInput, match="the libvirt domain shop-server-2 exists already") as caught:
+        hypervisor.claim(made)
+    assert caught.value.where == second
+
+
+def test_a_killed_runs_domains_go_and_no_others(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that the settings do not name any more, too; not what the state knows, nor a stranger's."""
+    done: list[tuple[str, ...]] = []
+    domains = {"shop-server-1", "shop-worker-4", "shop-9", "shopping-1"}
+    monkeypatch.setattr(virsh, "names", lambda _, kind: domains if kind == "domain" else set())
+    monkeypatch.setattr(virsh, "run", lambda _, *words: done.append(words))
+    monkeypatch.setattr(hypervisor, "is_ours", lambda _settings, _uri, _kind, name: name != "shop-9")
+    made = settings("libvirt", topology="cluster")
+    removed = hypervisor.sweep(made, "qemu:///system", {("domain", "shop-server-1")}, set(), data=False)
+    assert removed == ["domain shop-worker-4"]
+    assert done == [("destroy", "shop-worker-4"), ("undefine", "shop-worker-4", "--nvram")]
+
+
+def test_only_hosts_of_this_machine_need_its_memory(
+    settings: Make, values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = ["qemu:///system", "qemu+ssh://kvm2/system"]
+    made = settings(
+        "libvirt",
+        topology="cluster",
+        network=BRIDGE,
+        libvirt=libvirt(values, uri=uris),
+        cluster={"workers": 2},
+    )
+    preflight.capacity(made, memory=3 * 2 * GIB)  # servers 1 and 3, worker 2
+    with pytest.raises(BadInput, match="ask for 6144 MiB"):
+        preflight.capacity(made, memory=3 * 2 * GIB - 1)
+
+
+def test_an_image_that_does_not_fit_a_group(
+    settings: Make, values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypervisor, "claim", lambda _: None)
+    monkeypatch.setattr(images, "virtual_size", lambda _: 15 * GIB)
+    one = libvirt(values, uri="qemu+ssh://kvm1/system")
+    common = {"topology": "cluster", "libvirt": one, "hosts": {"disk": 20}}
+    preflight.check(settings("libvirt", **common))
+    with pytest.raises(BadInput, match="needs a disk of 15 GiB, workers have 12") as caught:
+        preflight.check(settings("libvirt", cluster={"sizes": {"workers": {"disk": 12}}}, **common))
+    assert caught.value.where.endswith("hostwright:cluster.sizes.workers.disk")
+
+
+def test_kept_data_is_in_the_way(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirt's provider takes no volume that is there; better to know before anything is made."""
+    made = settings("libvirt", topology="cluster", cluster={"workers": 1})
+    kept = "shop-worker-1-data.qcow2"
+    monkeypatch.setattr(virsh, "volumes", lambda *_: [kept, "shop-server-1-data.qcow2"])
+    known = {("volume", f"shop-server-{number}-data.qcow2") for number in (1, 2, 3)}
+    hypervisor.check_data(made, "qemu:///system", known | {("volume", kept)})
+    with pytest.raises(BadInput, match="the data of an earlier shop-worker-1 is still there") as caught:
+        hypervisor.check_data(made, "qemu:///system", known)
+    assert f"vol-delete {kept} --pool hostwright-shop" in caught.value.fix
 
 
 @pytest.mark.parametrize(
@@ -220,8 +423,8 @@ def test_static_hosts_are_checked_one_by_one(
     ("second", "message"),
     [
         ({"name": "a1", "address": "192.0.2.2"}, "two hosts with the name a1"),
-        ({"name": "b1", "address": "192.0.2.1"}, "two hosts with the address 192.0.2.1 port 22"),
-        ({"name": "b1", "address": "192.0.2.1", "port": 2222}, "single has 1 host, 2 given"),
+        ({"name": "b1", "address": "192.0.2.1", "port": 2222}, "two hosts with the address 192.0.2.1"),
+        ({"name": "b1", "address": "192.0.2.2"}, "single has 1 host, 2 given"),
     ],
 )
 def test_static_hosts_must_differ_and_be_enough(settings: Make, second: dict[str, Any], message: str) -> None:
@@ -229,6 +432,48 @@ def test_static_hosts_must_differ_and_be_enough(settings: Make, second: dict[str
     with pytest.raises(BadInput, match=message) as caught:
         preflight.check(made)
     assert caught.value.where == "infra/Pulumi.shop.yaml: hostwright:static.hosts"
+
+
+THREE = [{"name": f"k{number}", "address": f"192.0.2.{number}", "group": "servers"} for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "message"),
+    [
+        (THREE[:2], "2 servers are worse than 1"),
+        ([*THREE, {"name": "w1", "address": "192.0.2.4"}], "w1 has no group"),
+        ([*THREE, {"name": "w1", "address": "192.0.2.4", "group": "masters"}], "hosts.3.group: Input should"),
+        (
+            [*THREE, {"name": "w1", "address": "192.0.2.1", "port": 2222, "group": "workers"}],
+            "two hosts with the address 192.0.2.1",
+        ),
+        ([*THREE[:2], THREE[0]], "two hosts with the name k1"),
+        (
+            [
+                {"name": "s1", "address": "192.0.2.1", "address6": "fd00::1", "group": "servers"},
+                {"name": "w1", "address": "192.0.2.2", "address6": "fd00::1", "group": "workers"},
+            ],
+            "two hosts with the address fd00::1",
+        ),
+        (
+            [{"name": "s1", "address": "10.1.2.3", "group": "servers"}],
+            "the address 10.1.2.3 of s1 is in 10.1.0.0/16, used inside the hosts",
+        ),
+    ],
+)
+def test_machines_of_a_cluster(settings: Make, hosts: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
+        preflight.check(settings("static", topology="cluster", static={"hosts": hosts}))
+    assert "infra/Pulumi.shop.yaml: hostwright:static.hosts" in caught.value.where
+
+
+def test_machines_that_exist_are_counted_once(settings: Make) -> None:
+    made = {"topology": "cluster", "static": {"hosts": THREE}}
+    assert settings("static", **made).counts == {"servers": 3, "workers": 0}
+    assert settings("static", cluster={"podNetwork": "10.2.0.0/16"}, **made).counts["servers"] == 3
+    with pytest.raises(BadInput, match="workers are counted twice") as caught:
+        settings("static", cluster={"workers": 1}, **made)
+    assert caught.value.where.endswith("hostwright:cluster.workers")
 
 
 def test_a_machine_that_does_not_answer(

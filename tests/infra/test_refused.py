@@ -105,6 +105,21 @@ def libvirt(tmp_path: Path, uri: str = TEST, disk: int = 5, sha256: str = "") ->
         ({"hosts": {"memory": 10**8}}, "100000000 MiB of memory, the machine has", "hostwright:hosts.memory"),
         ({"hosts": {"disk": 2}}, "2 GiB of disk is too small", "hostwright:hosts.disk"),
         (
+            {"topology": "cluster", "cluster": {"servers": 2}},
+            "2 servers are worse than 1",
+            "hostwright:cluster.servers",
+        ),
+        (
+            {"topology": "cluster", "cluster": {"podNetwork": "10.98.0.0/16"}},
+            "the hosts' network 10.98.0.0/24 overlaps 10.98.0.0/16",
+            "hostwright:network.cidr",
+        ),
+        (
+            {"topology": "cluster", "cluster": {"workers": 300}},
+            "10.98.0.0/24 ends before number 320",
+            "hostwright:network.cidr",
+        ),
+        (
             {"ssh": {"privateKey": "/nowhere/key"}},
             "the SSH key /nowhere/key does not exist",
             "ssh.privateKey",

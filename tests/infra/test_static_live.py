@@ -86,6 +86,7 @@ def machine(environment: Live, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 "address": ADDRESS,
                 "address6": ADDRESS6,
                 "mac": topology.mac(THEIRS),
+                "mount": "/var/lib/docker",
                 "volume": VOLUME["name"],
                 "memory": 2048,
                 "cpus": 2,

@@ -18,6 +18,7 @@ VERBS = [
     "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "ssh", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
+CLUSTER = ["init", "shop", "--topology", "cluster"]
 
 
 @pytest.fixture
@@ -63,7 +64,23 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> 
         (["up", "--sideways"], "--sideways", ""),
         (["up"], "no hostwright project here", "hostwright init DIR"),
         (["init", "shop", "--driver", "vmware"], "unknown driver 'vmware'", "libvirt, container, static"),
-        (["init", "shop", "--topology", "ring"], "unknown topology 'ring'", "single"),
+        (["init", "shop", "--topology", "ring"], "unknown topology 'ring'", "single, cluster"),
+        ([*CLUSTER, "--servers", "2"], "2 servers are worse than 1", "1 server, or 3"),
+        ([*CLUSTER, "--servers", "0"], "a cluster has 1 or 3 servers, not 0", "3 servers"),
+        ([*CLUSTER, "--workers", "-1"], "'-1' is no number", "--workers 3"),
+        ([*CLUSTER, "--servers", "many"], "'many' is no number", "--servers 3"),
+        (["init", "shop", "--servers", "3"], "topology single has 1 host", "--topology cluster"),
+        (["init", "shop", "--workers", "0"], "topology single has 1 host", "--topology cluster"),
+        (
+            [*STATIC, "--topology", "cluster", "--host", "k1=10.0.0.1", "--host", "k2=10.0.0.2"],
+            "3 servers and 0 workers are 3 hosts, 2 given",
+            "servers first",
+        ),
+        (
+            [*STATIC, "--host", "Web_1=10.0.0.1"],
+            "unfit host 'Web_1=10.0.0.1'",
+            "no capitals and no underscores",
+        ),
         (["init", "shop", "--app", "nosuch"], "nosuch", "warehouse"),
         (["init", "shop", "--components", "nagios"], "has no component 'nagios'", "node-exporter"),
         (["init", "shop", "--driver", "static"], "the static driver needs hosts", "--host NAME=ADDRESS"),
@@ -118,6 +135,43 @@ def test_init_makes_a_project(home: dict[str, str], project: Path, tmp_path: Pat
     key = Path(config["hostwright:ssh"]["privateKey"])
     assert key.stat().st_mode & 0o777 == 0o600
     assert config["hostwright:ssh"]["publicKey"] == key.with_suffix(".pub").read_text().strip()
+
+
+def settings(folder: Path) -> dict[str, object]:
+    """The settings that `init` wrote."""
+    return dict(yaml.safe_load((folder / "shop/infra/Pulumi.prod.yaml").read_text())["config"])
+
+
+@pytest.mark.parametrize(
+    ("options", "cluster"),
+    [
+        ([], {"servers": 3, "workers": 0}),
+        (["--servers", "1", "--workers", "2"], {"servers": 1, "workers": 2}),
+    ],
+)
+def test_init_of_a_cluster(
+    home: dict[str, str], tmp_path: Path, options: list[str], cluster: dict[str, int]
+) -> None:
+    done = run(home, tmp_path, *CLUSTER, "--driver", "container", *options)
+    assert done.returncode == 0, done.stderr
+    made = settings(tmp_path)
+    assert (made["hostwright:topology"], made["hostwright:cluster"]) == ("cluster", cluster)
+    variables = yaml.safe_load((tmp_path / "shop/inventories/prod/group_vars/all/main.yml").read_text())
+    assert variables["base_selinux"] == "permissive"
+
+
+def test_init_of_a_cluster_of_machines_that_exist(home: dict[str, str], tmp_path: Path) -> None:
+    hosts = [f"--host=k{number}=192.0.2.{number}" for number in (1, 2)]
+    done = run(home, tmp_path, *STATIC, "--topology=cluster", "--servers=1", "--workers=1", *hosts)
+    assert done.returncode == 0, done.stderr
+    made = settings(tmp_path)
+    assert made["hostwright:static"] == {
+        "hosts": [
+            {"name": "k1", "address": "192.0.2.1", "user": "opensuse", "group": "servers"},
+            {"name": "k2", "address": "192.0.2.2", "user": "opensuse", "group": "workers"},
+        ]
+    }
+    assert "hostwright:cluster" not in made
 
 
 def test_init_again_overwrites_nothing(home: dict[str, str], project: Path, tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def test_data_of_a_former_driver_is_left() -> None:
     volume = resource("pulumi-python:dynamic/container:Volume", "shop-1-docker", protect=True)
     node = resource("pulumi-python:dynamic/container:Node", "shop-1", needs=[volume["urn"]])
     state = {"resources": [volume, node]}
-    assert recovery._leave_data("container", state) == []
+    assert recovery._leave_data("container", {"shop-1-docker"}, state) == []
     assert len(state["resources"]) == 2
-    assert recovery._leave_data("libvirt", state) == ["shop-1-docker"]
+    assert recovery._leave_data("libvirt", {"shop-1-data.qcow2"}, state) == ["shop-1-docker"]
     (left,) = state["resources"]
     assert (left["urn"], left["dependencies"]) == (node["urn"], [])
 
@@ -156,5 +156,117 @@ def test_a_libvirt_volume_keeps_its_pool() -> None:
     data = resource("libvirt:index/volume:Volume", "shop-1-data.qcow2", protect=True, needs=[pool["urn"]])
     base = resource("libvirt:index/volume:Volume", "base.qcow2", needs=[pool["urn"]])
     state = {"resources": [pool, data, base]}
-    assert recovery._leave_data("container", state) == ["shop-1-data.qcow2"]
+    assert recovery._leave_data("container", {"shop-1-docker"}, state) == ["shop-1-data.qcow2"]
     assert [each["outputs"]["name"] for each in state["resources"]] == ["base.qcow2"]
+
+
+def test_data_of_a_host_that_goes_is_left() -> None:
+    """Only its own: another host's stays protected, and the pool that has both stays in the state."""
+    pool = resource("libvirt:index/pool:Pool", "hostwright-shop")
+    stays = resource("libvirt:index/volume:Volume", "shop-worker-1-data.qcow2", True, [pool["urn"]])
+    goes = resource("libvirt:index/volume:Volume", "shop-worker-2-data.qcow2", True, [pool["urn"]])
+    domain = resource("libvirt:index/domain:Domain", "shop-worker-2", needs=[goes["urn"]])
+    state = {"resources": [pool, stays, goes, domain]}
+    assert recovery._leave_data("libvirt", {"shop-worker-1-data.qcow2"}, state) == [
+        "shop-worker-2-data.qcow2"
+    ]
+    assert state["resources"] == [pool, stays, domain | {"dependencies": []}]
+
+
+def test_data_that_is_not_kept_goes_with_its_host() -> None:
+    volume = resource("pulumi-python:dynamic/container:Volume", "shop-worker-2-microk8s")
+    state = {"resources": [volume]}
+    assert recovery._leave_data("container", set(), state) == []
+    assert state["resources"] == [volume]
+
+
+HYPERVISORS = ["qemu+ssh://kvm1/system", "qemu+ssh://kvm2/system"]
+
+
+@pytest.fixture
+def two() -> dict[str, Any]:
+    """A state with a provider for each of two hypervisors."""
+    providers = [
+        resource("pulumi:providers:libvirt", uri) | {"id": "1", "inputs": {"uri": uri}} for uri in HYPERVISORS
+    ]
+    return {"resources": providers}
+
+
+def on(state: dict[str, Any], number: int, kind: str, name: str) -> dict[str, Any]:
+    """A resource on one of the hypervisors."""
+    return resource(kind, name) | {"provider": f"{state['resources'][number]['urn']}::1"}
+
+
+def test_each_hypervisor_has_its_own_of_a_name(two: dict[str, Any]) -> None:
+    """A volume that the state has on one is an orphan on another."""
+    base = on(two, 0, "libvirt:index/volume:Volume", "base.qcow2")
+    begun = on(two, 0, "libvirt:index/volume:Volume", "") | {"inputs": {"name": "new.qcow2"}}
+    node = resource("pulumi-python:dynamic/container:Node", "shop-1")
+    two["resources"] += [base, node]
+    two["pending_operations"] = [{"resource": begun, "type": "creating"}]
+
+    def things(uri: str) -> tuple[bool, bool, bool]:
+        known, pending = recovery._things(two, uri)
+        wanted = [("volume", "base.qcow2") in known, ("volume", "new.qcow2") in pending]
+        return wanted[0], wanted[1], ("node", "shop-1") in known
+
+    assert [things(uri) for uri in HYPERVISORS] == [(True, True, True), (False, False, True)]
+    assert things("") == (True, True, True)
+
+
+def cluster(folder: Path, driver: str, section: dict[str, Any], **more: Any) -> Environment:
+    """An environment with a server and a worker."""
+    key = folder / "key"
+    key.write_text("private")
+    settings: dict[str, Any] = {
+        "driver": driver,
+        "topology": "cluster",
+        "ssh": {"privateKey": str(key), "publicKey": "ssh-ed25519 AAAA own"},
+        driver: section,
+    }
+    if driver != "static":
+        settings["cluster"] = {"servers": 1, "workers": 1}
+    return Environment("shop", folder, settings | more)
+
+
+IMAGE = {"image": "i", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("uris", "refused"),
+    [
+        (HYPERVISORS, False),
+        (["qemu+ssh://root@kvm1/system?keyfile=/k", HYPERVISORS[1]], False),
+        (HYPERVISORS[::-1], True),
+        (HYPERVISORS[:1], True),
+        ([*HYPERVISORS, "qemu:///system"], True),
+    ],
+)
+def test_a_host_does_not_move(tmp_path: Path, two: dict[str, Any], uris: list[str], refused: bool) -> None:
+    """It would be made anew elsewhere, and its data stay behind."""
+    two["resources"] += [
+        on(two, 0, "libvirt:index/domain:Domain", "shop-server-1"),
+        on(two, 1, "libvirt:index/domain:Domain", "shop-worker-1"),
+        on(two, 1, "libvirt:index/domain:Domain", "shop-worker-9"),  # which goes
+    ]
+    network = {"mode": "bridge", "bridge": "br0", "cidr": "192.168.7.0/24"}
+    made = cluster(tmp_path, "libvirt", IMAGE | {"uri": uris}, network=network)
+    settings = recovery.typed.settings(made)
+    if not refused:
+        recovery._check_moves(settings, two)
+        return
+    with pytest.raises(BadInput, match=r"shop-\w+-1 is on .* and by the settings it belongs on") as caught:
+        recovery._check_moves(settings, two)
+    assert caught.value.where == "infra/Pulumi.shop.yaml: hostwright:libvirt.uri"
+
+
+@pytest.mark.parametrize(
+    ("driver", "section", "names"),
+    [
+        ("container", {"image": "node"}, {"shop-server-1-microk8s", "shop-worker-1-microk8s"}),
+        ("libvirt", IMAGE, {"shop-server-1-data.qcow2", "shop-worker-1-data.qcow2"}),
+        ("static", {}, set()),
+    ],
+)
+def test_which_data_hosts_need(tmp_path: Path, driver: str, section: dict[str, Any], names: set[str]) -> None:
+    assert recovery.data_volumes(cluster(tmp_path, driver, section)) == names

@@ -1,0 +1,77 @@
+"""The long verbs' own decisions: what the lab's environments are, and where a topology ends for now."""
+
+from __future__ import annotations
+
+import importlib
+from ipaddress import ip_network
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from hostwright import deploy, paths
+from hostwright.environments import Environment
+from hostwright.errors import Failure
+from hostwright.hosts import engine, typed
+from hostwright.hosts.record import HostRecord
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A mirror, and a checkout that the lab's settings are written to."""
+    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    (tmp_path / "infra").mkdir()
+    monkeypatch.setattr(paths, "toolkit", lambda: tmp_path)
+    monkeypatch.setattr(importlib.import_module("lab.inventory"), "write", lambda *_: None)
+    return SimpleNamespace(node_image="node", qcow2=tmp_path / "leap.qcow2", qcow2_sha256="0" * 64)
+
+
+@pytest.mark.parametrize("driver", ["container", "libvirt"])
+@pytest.mark.parametrize(
+    ("topology", "counts"), [("single", {"single": 1}), ("cluster", {"servers": 3, "workers": 0})]
+)
+def test_the_labs_settings_are_good(
+    lab: SimpleNamespace, topology: str, driver: str, counts: dict[str, int]
+) -> None:
+    made = deploy.lab_environment(topology, driver, "warehouse", lab)
+    assert made.name == f"lab-{topology}"
+    settings = typed.settings(made)
+    assert (settings.driver, settings.counts) == (driver, counts)
+
+
+def test_labs_stand_beside_each_other() -> None:
+    for first, second in combinations(deploy.LAB_NETWORKS.values(), 2):
+        for key in ("cidr", "cidr6"):
+            assert not ip_network(first[key]).overlaps(ip_network(second[key]))
+
+
+@pytest.mark.parametrize("topology", ["single", "cluster"])
+def test_each_lab_has_an_inventory(topology: str) -> None:
+    folder = paths.toolkit() / f"inventories/lab-{topology}"
+    assert f"environment: lab-{topology}\n" in (folder / "pulumi.yml").read_text()
+    assert (folder / "group_vars/all/main.yml").is_file()
+
+
+def test_a_cluster_has_hosts_and_no_runtime_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = engine.Outcome([HostRecord(name="shop-server-1", address="192.0.2.11")], 1)
+    monkeypatch.setattr(deploy.toolchain, "ensure", lambda: None)
+    monkeypatch.setattr(deploy.engine, "up", lambda *_: outcome)
+    monkeypatch.setattr(deploy.playbook, "run", lambda *_, **__: pytest.fail("no host is touched"))
+    environment = Environment("shop", tmp_path, {"topology": "cluster", "driver": "container"})
+    with pytest.raises(Failure, match="this version does not install MicroK8s") as caught:
+        deploy.up(environment)
+    assert caught.value.fix
+
+
+def test_a_plan_asks_ansible_nothing_about_a_cluster_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deploy.toolchain, "ensure", lambda: None)
+    monkeypatch.setattr(deploy.engine, "preview", lambda _: "one more worker")
+    monkeypatch.setattr(deploy.engine, "outputs", lambda _: [HostRecord(name="a1", address="192.0.2.11")])
+    monkeypatch.setattr(deploy.playbook, "run", lambda *_, **__: pytest.fail("no host is asked"))
+    with pytest.raises(Failure, match="this version does not install MicroK8s"):
+        deploy.plan(Environment("shop", tmp_path, {"topology": "cluster", "driver": "container"}))
+    assert "one more worker" in capsys.readouterr().out
