@@ -111,7 +111,11 @@ def _claim(name: str) -> None:
 
 
 def make(
-    folder: Path, name: str, network: dict[str, str], components: bool = False, application: Path | None = None
+    folder: Path,
+    name: str,
+    network: dict[str, str],
+    components: bool = False,
+    application: Path | None = None,
 ) -> Live:
     """A project with one environment on the container driver, drawing on this machine's mirror; not up.
 
