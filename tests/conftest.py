@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.live import Live, make, purge
 
 NAME = "test-live"
 NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
+UP = ExitStack()  # what takes the live environment away
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,13 +74,22 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """The live environment: up and proven before the first test that asks for it, gone after the last."""
     folder = tmp_path_factory.mktemp("live")
     environment = make(folder, NAME, NETWORK)
-    try:
+
+    def away() -> None:
+        environment.hostwright("down", "--data", "--yes", check=False)
+        purge(NAME)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    UP.callback(away)
+    with UP:
         if pictures := request.config.getoption("--screenshots"):
             recording.up(environment, pictures)
         else:
             environment.hostwright("up")
         yield environment
-    finally:
-        environment.hostwright("down", "--data", "--yes", check=False)
-        purge(NAME)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """A session's end would be late: the environment would run beside all that its worker does then."""
+    if nextitem and not nextitem.nodeid.startswith(LIVE):
+        UP.close()
