@@ -100,7 +100,10 @@ class PointOut(BaseModel):
 
 
 class SeriesOut(BaseModel):
+    """`time_zone` is the shop's, in which days begin and end, by its name in the IANA's database."""
+
     interval: Interval
+    time_zone: str
     points: list[PointOut]
 
 
@@ -179,7 +182,7 @@ async def series(
     figures = await use.series(first, last, interval)
     cut = _cut(use, figures, first if start else None, last if end else None, interval)
     points = [{"start": day, **_sum(each)} for day, each in figures.points(cut)]
-    return _json({"interval": interval, "points": points})
+    return _json({"interval": interval, "time_zone": use.zone.key, "points": points})
 
 
 async def generate(_: Staff, use: UseCases, asked: Asked, body: GenerateIn) -> Response:

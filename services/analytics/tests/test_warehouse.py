@@ -104,6 +104,7 @@ async def test_series(staff: Api) -> None:
     assert '"average_amount":25.25' in answer.text
     assert answer.json() == {
         "interval": "day",
+        "time_zone": "Europe/Warsaw",
         "points": [
             {"start": day, "total_orders": orders, "total_amount": amount, "average_amount": average}
             for day, orders, amount, average in (

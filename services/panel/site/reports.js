@@ -10,7 +10,10 @@ const DAYS = 30;
 const TYPES = ["daily", "weekly", "monthly", "custom"];
 
 export async function reports({ signal }) {
-  const period = { start: day(-DAYS + 1), end: day(0), interval: "day" };
+  const period = { start: day("UTC"), end: day("UTC"), interval: "day" };
+  // Days are the shop's, wherever somebody looks from; where it is, each answer says.
+  const { time_zone: zone } = await api("GET", "/api/reports/series", { query: period, signal });
+  Object.assign(period, { start: day(zone, 1 - DAYS), end: day(zone) });
   const figures = h("div", { class: "stack", "aria-live": "polite" });
   const files = h("div", {});
   const load = async () => {
@@ -103,9 +106,8 @@ async function download(report, { url, format }) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Today and so many days later, as YYYY-MM-DD of who looks. */
-function day(later) {
-  const found = new Date();
-  found.setDate(found.getDate() + later);
-  return [found.getFullYear(), found.getMonth() + 1, found.getDate()].map((each) => String(each).padStart(2, "0")).join("-");
+/** Today there and so many days later, as YYYY-MM-DD. */
+function day(zone, later = 0) {
+  const [year, month, date] = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" }).format().split("-");
+  return new Date(Date.UTC(year, month - 1, Number(date) + later)).toISOString().slice(0, 10);
 }

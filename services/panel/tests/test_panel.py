@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -221,6 +223,17 @@ def test_reports(shop: Shop, told: int, employee: Visitor) -> None:
     assert download.value.suggested_filename.endswith(".csv")
     with download.value.path().open(encoding="utf-8-sig", newline="") as content:
         assert sum(int(each["orders"]) for each in csv.DictReader(content)) == stats["total_orders"]
+
+
+@pytest.mark.parametrize("place", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_days_are_the_shops(shop: Shop, visit: Visit, place: str) -> None:
+    """Of these two places one at least has another date than the shop, at any time."""
+    who = visit(timezone_id=place)
+    log_in(who, shop.admin_email, shop.admin_password)
+    who.page.get_by_role("link", name="Reports").click()
+    today = datetime.now(ZoneInfo("Europe/Warsaw")).date()
+    expect(who.page.get_by_label("To", exact=True)).to_have_value(today.isoformat())
+    expect(who.page.get_by_label("From", exact=True)).to_have_value((today - timedelta(days=29)).isoformat())
 
 
 def test_an_admin_makes_an_employee(shop: Shop, visit: Visit, admin: Visitor) -> None:

@@ -65,7 +65,7 @@ def test_series(employee, period, interval: str) -> None:
     day = period["start"][:10]
     asked = {"start": day, "end": day, "interval": interval}
     found = employee.ask("GET", f"{PATH}/series", params=asked).json()
-    assert found.keys() == {"interval", "points"}
+    assert found.keys() == {"interval", "time_zone", "points"}
     assert found["interval"] == interval
     assert all(each.keys() == SUM | {"start"} for each in found["points"])
 
