@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -136,7 +137,18 @@ def test_a_key_that_is_not_accepted_is_put_there_as_told(environment: Live, mach
         f"-oUserKnownHostsFile={machine.key}.known_hosts",
         "-oStrictHostKeyChecking=accept-new",
     ]
-    subprocess.run([program, *own, *arguments], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    # ssh-copy-id works in ~/.ssh, which those have who have logged in somewhere before.
+    home = machine.key.parent / "home"
+    (home / ".ssh").mkdir(mode=0o700, parents=True)
+    done = subprocess.run(
+        [program, *own, *arguments],
+        env=os.environ | {"HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_user_that_cannot_become_root_is_named(environment: Live, machine: Machine) -> None:
