@@ -125,7 +125,7 @@ class Edge:
     """Service or store; None is outside of the application."""
     port: int
     kind: Literal["serves", "asks", "calls", "tells", "keeps"]
-    """The gateway serves a service, or asks it who somebody is; a service calls another, or keeps its data."""
+    """The gateway serves services and asks one who somebody is; services call others and tell and keep things."""
 
 
 @dataclass(frozen=True)
@@ -295,11 +295,12 @@ class Application:
     def edges(self, settings: Mapping[str, Mapping[str, Setting]] | None = None) -> list[Edge]:
         """Who speaks to whom among gateway, services and stores, each once; nobody else has to.
 
-        `settings`: service -> setting -> value, over the application's own. A pair of settings X_host and X_port
-        is an edge: to the service of that name, else to outside.
+        `settings`: service -> setting -> value, over the application's own. A pair of settings X_host and
+        X_port is an edge: to the service of that name, else to outside.
         """
         gateway, found = self.gateway, []
-        sent = [each.service for each in (*gateway.routes, *gateway.listeners) if each.service]
+        sent = [each.service for each in gateway.routes]
+        sent += [each.service for each in gateway.listeners if each.service]
         found += [Edge("gateway", name, self.services[name].file.port, "serves") for name in sent]
         if gateway.authentication:
             name = gateway.authentication.service

@@ -23,8 +23,47 @@ class GatewayOptions:
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """How much of everything a namespace gets, by what it is for."""
+
+    replicas: int
+    """Instances of a service at least, where the application does not want more."""
+    most: int
+    """At most; where that is more, how many there are follows the use of CPU."""
+    cpu: int
+    """Thousandths of a core that a container asks for; a store asks for twice that. Nobody is held to it."""
+    busy: int
+    """Use of CPU, as percent of what was asked for, above which there come to be more instances."""
+    memory: int
+    """What a container asks for, as percent of its limit."""
+    storage: int
+    """Size of a store's volume in GiB; a folder of a node is as large as its disk, whatever this says."""
+
+
+OVERLAYS: Mapping[str, Overlay] = {
+    "dev": Overlay(replicas=1, most=1, cpu=10, busy=100, memory=25, storage=2),
+    "staging": Overlay(replicas=2, most=3, cpu=25, busy=200, memory=50, storage=8),
+    "prod": Overlay(replicas=2, most=4, cpu=100, busy=150, memory=100, storage=20),
+}
+
+
+@dataclass(frozen=True)
 class Cluster:
-    pass
+    """What a Kubernetes is like, and which part of it is the application's."""
+
+    overlay: str = "prod"
+    """One of OVERLAYS; the namespace is APPLICATION-OVERLAY."""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """Store -> name of the node that has its data."""
+    folder: str = "/var/lib/hostwright/volumes"
+    """Of these nodes; beneath it each store has NAMESPACE/STORE."""
+    ingress_class: str = "public"
+    ingress_namespace: str = "ingress"
+    """Where the pods of the Ingress controller are, which nobody else may be taken for."""
+    ingress_annotations: Mapping[str, str] = field(default_factory=dict)
+    """What one kind of controller has to be told and another overlooks, as the largest body it passes on."""
+    pods: tuple[str, ...] = ("10.1.0.0/16",)
+    """Networks of the pods: from there come the controller's requests, and the gateway's."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +90,8 @@ class Environment:
     network6: IPv6Network | None = None
     ipv6: bool = True
     gateway: GatewayOptions = GatewayOptions()
+    cluster: Cluster = Cluster()
+    """For the topology of that name."""
 
 
 def gateway_options(given: Mapping[str, Any]) -> GatewayOptions:

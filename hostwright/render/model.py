@@ -50,6 +50,7 @@ def gateway_files(
         "pools": pools,
         "proxies": proxies,
         "cluster": environment.topology == "cluster",
+        "scheme": "$public_scheme" if behind else "$scheme",
         "tokens": gateway.authentication.service if gateway.authentication else None,
         "listeners": [
             _listener(application, each, each == behind)
