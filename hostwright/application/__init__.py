@@ -125,7 +125,7 @@ class Edge:
     """Service or store; None is outside of the application."""
     port: int
     kind: Literal["serves", "asks", "calls", "tells", "keeps"]
-    """The gateway serves services and asks one who somebody is; services call others and tell and keep things."""
+    """The gateway serves services and asks one who somebody is; services call, tell and keep."""
 
 
 @dataclass(frozen=True)

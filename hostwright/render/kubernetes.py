@@ -22,7 +22,7 @@ from hostwright.application import Application, Service
 from hostwright.application.file import PROBE
 from hostwright.errors import BadInput
 from hostwright.render import network
-from hostwright.render.environment import Environment
+from hostwright.render.environment import OVERLAYS, Environment
 from hostwright.render.manifests import Body, Manifest, Place, texts
 from hostwright.render.model import gateway_files, reads_secrets, store_facts, variables
 from hostwright.render.network import MIGRATE
@@ -132,6 +132,8 @@ def _check(place: Place) -> None:
     def bad(what: str, fix: str) -> BadInput:
         return BadInput(what, where=environment.name, fix=fix)
 
+    if cluster.overlay not in OVERLAYS:
+        raise bad(f"unknown overlay {cluster.overlay!r}", f"one of: {', '.join(OVERLAYS)}")
     if application.components:
         raise bad(
             f"{', '.join(application.components)}: components are not rendered for a cluster",
