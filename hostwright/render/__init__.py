@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hostwright import secrets
 from hostwright.application import Application
 from hostwright.errors import BadInput
 from hostwright.render import compose, kubernetes
-from hostwright.render.environment import Cluster, Environment, GatewayOptions, gateway_options
+from hostwright.render.environment import OVERLAYS, Cluster, Environment, GatewayOptions, gateway_options
+from hostwright.render.kubernetes import Volume, pinned, secret_files, volumes
+from hostwright.render.manifests import PHASES
 
-__all__ = ["Cluster", "Environment", "GatewayOptions", "gateway_options", "render", "write"]
+__all__ = [
+    "OVERLAYS",
+    "PHASES",
+    "Cluster",
+    "Environment",
+    "GatewayOptions",
+    "Volume",
+    "gateway_options",
+    "pinned",
+    "render",
+    "secret_files",
+    "volumes",
+    "write",
+    "write_manifests",
+]
 
 
 def render(application: Application, environment: Environment) -> dict[str, str]:
@@ -30,8 +47,7 @@ def write(folder: Path, application: Application, images: Mapping[str, str] | No
 
     Secrets that are there stay. Images of ours that are not given are built. Returns the files.
     """
-    held = {path.name: path.read_text() for path in (folder / "secrets" / ".store").glob("*")}
-    values = secrets.complete(application, held, Environment.name, Environment.names)
+    values = _values(folder, application, Environment())
     environment = Environment(
         images=images or {},
         sources={
@@ -41,13 +57,37 @@ def write(folder: Path, application: Application, images: Mapping[str, str] | No
         },
         digests=secrets.digests(application, values),
     )
-    written = []
-    for name, text in render(application, environment).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        written.append(path)
+    written = _written(folder, render(application, environment))
     return written + secrets.write(folder / "secrets", application, values)
+
+
+def write_manifests(folder: Path, application: Application, environment: Environment) -> list[Path]:
+    """What `kubectl apply` takes, phase by phase, and in `secrets` those it names, made on the spot.
+
+    Secrets that are there stay. The environment is of the topology `cluster`. Manifests of what the
+    application no longer has are removed. Returns the files.
+    """
+    values = _values(folder, application, environment)
+    environment = replace(environment, digests=secrets.digests(application, values))
+    texts = render(application, environment)
+    own = {Path(path).name: text for path, text in secret_files(application, environment, values).items()}
+    wanted = {folder / path for path in texts} | {folder / "secrets" / name for name in own}
+    for phase in (*PHASES, "secrets"):
+        for path in set((folder / phase).glob("*.yaml")) - wanted:
+            path.unlink()
+    return _written(folder, texts) + secrets.keep(folder / "secrets", values, own)
+
+
+def _values(folder: Path, application: Application, environment: Environment) -> dict[str, str]:
+    held = {path.name: path.read_text() for path in (folder / "secrets" / ".store").glob("*")}
+    return secrets.complete(application, held, environment.name, environment.names)
+
+
+def _written(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return [folder / name for name in texts]
 
 
 def _check(application: Application, environment: Environment) -> None:

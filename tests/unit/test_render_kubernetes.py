@@ -22,7 +22,7 @@ from hostwright import application, secrets
 from hostwright.application import Application
 from hostwright.application.file import Listener
 from hostwright.errors import BadInput
-from hostwright.render import Cluster, Environment, kubernetes, render
+from hostwright.render import Cluster, Environment, kubernetes, render, write_manifests
 from hostwright.render.environment import OVERLAYS
 from hostwright.render.manifests import PHASES, dump
 
@@ -341,7 +341,7 @@ def test_images_are_those_given_and_none_is_the_latest(case: Case) -> None:
 
 
 def test_pods_are_told_what_compose_tells(case: Case) -> None:
-    """But for whom they believe: there an address, here the pods' network, which policies keep others from."""
+    """But for whom they believe: there an address, here the pods' network, of which policies let few in."""
     app, found = case
     told = environment(app)
     compose = yaml.safe_load(render(app, Environment(name=told.name, names=told.names))["compose.yaml"])[
@@ -703,6 +703,35 @@ def test_text_stays_text_for_every_reader(text: str) -> None:
     written = dump({"key": text})
     assert yaml.safe_load(written) == {"key": text}
     assert re.fullmatch("""key: (".*"|'.*')\n""", written)
+
+
+def test_a_written_folder_is_complete_and_forgets_what_is_gone(tmp_path: Path) -> None:
+    app = loaded()
+    written = write_manifests(tmp_path, app, environment(app))
+    paths = {str(path.relative_to(tmp_path)) for path in written}
+    assert paths >= {"0-namespace/namespace-warehouse-prod.yaml", "secrets/secret-orders.yaml"}
+    before = {path: path.read_text() for path in written}
+    values = [path.read_text().strip() for path in (tmp_path / "secrets/.store").iterdir()]
+    assert len(values) == len(app.secrets())
+    for path, text in before.items():
+        if "secrets" in path.parts:
+            assert path.stat().st_mode & 0o777 == 0o600
+        else:
+            assert not [value for value in values if value in text], path
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    mounted = {path.stem.removeprefix("secret-") for path in tmp_path.glob("secrets/secret-*.yaml")}
+    assert mounted == {"gateway-tls", *(r.owner for s in app.secrets() for r in s.readers)} - {"gateway"}
+    write_manifests(tmp_path, app, environment(app))
+    assert {path: path.read_text() for path in written} == before
+    (gone,) = tmp_path.glob("1-base/configmap-panel.yaml")
+    services = {name: each for name, each in app.services.items() if name != "panel"}
+    routes = tuple(each for each in app.gateway.routes if each.service != "panel")
+    less = dataclasses.replace(
+        app, services=services, gateway=app.gateway.model_copy(update={"routes": routes})
+    )
+    write_manifests(tmp_path, less, environment(less))
+    assert not gone.exists()
+    assert (tmp_path / "1-base/configmap-orders.yaml").exists()
 
 
 # --- What cannot be ---
