@@ -147,7 +147,8 @@ def _check(place: Place) -> None:
             raise bad(
                 f"no Ingress can have the name {name!r}", "lower-case letters, digits, hyphens and dots"
             )
-    for name, reference in place.images.items():
+    for name in application.images():
+        reference = place.images[name]
         tag = reference.rpartition("/")[2]
         if "@" not in tag and tag.partition(":")[2] in ("", "latest"):
             raise bad(f"{reference} may be another {name} tomorrow", "give it a tag, or better a digest")

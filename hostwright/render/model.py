@@ -43,6 +43,11 @@ def gateway_files(
     gateway = application.gateway
     protected = any(each.authentication == "required" for each in gateway.routes)
     identity = gateway.authentication.headers if gateway.authentication else ()
+    listeners = [
+        _listener(application, each, each == behind)
+        for each in gateway.listeners
+        if behind is None or each == behind or not each.ingress
+    ]
     model: dict[str, Any] = {
         "application": application,
         "environment": environment,
@@ -50,13 +55,9 @@ def gateway_files(
         "pools": pools,
         "proxies": proxies,
         "cluster": environment.topology == "cluster",
-        "scheme": "$public_scheme" if behind else "$scheme",
+        "scheme": "$public_scheme" if any(each["ended"] for each in listeners) else "$scheme",
         "tokens": gateway.authentication.service if gateway.authentication else None,
-        "listeners": [
-            _listener(application, each, each == behind)
-            for each in gateway.listeners
-            if behind is None or each == behind or not each.ingress
-        ],
+        "listeners": listeners,
         "probe": PROBE,
         "status": STATUS if application.watchers("gateway") else None,
         "identity": {name: f"$identity_{variable(name)}" if protected else "" for name in identity},

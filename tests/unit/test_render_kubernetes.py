@@ -335,7 +335,7 @@ def test_images_are_those_given_and_none_is_the_latest(case: Case) -> None:
     used = {container["image"] for _, template in pods(found) for container in template["spec"]["containers"]}
     assert used == {*app.images().values()}
     given = "registry.example.com/orders@sha256:" + "a" * 64
-    other = rendered(images={"orders": given})
+    other = rendered(images={"orders": given, "of another application": "untagged"})
     images = {name: template["spec"]["containers"][0]["image"] for name, template in pods(other)}
     assert (images["orders"], images["orders-migrate"]) == (given, given)
 
@@ -697,7 +697,7 @@ def test_a_migration_runs_between_store_and_service() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1e3", "1_0", "0o7", "on", "y", "~", "", "=", "a: b", "10.1.0.0/16", "1:30", "é"]
+    "text", ["1e3", "true", "null", "1_0", "0o7", "on", "y", "~", "", "=", "a: b", "10.1.0.0/16", "1:30", "é"]
 )
 def test_text_stays_text_for_every_reader(text: str) -> None:
     written = dump({"key": text})
