@@ -202,6 +202,8 @@ def render_(
     if format == "compose":
         written = render.write(Path(out or "build/compose"), chosen, images)
     else:
+        if not node:
+            say("volumes are pinned to node-1: give --node NAME")
         pins = render.pinned(chosen, node or ["node-1"])
         written = render.write_manifests(
             Path(out or f"build/kubernetes/{overlay}"),

@@ -399,6 +399,23 @@ def owner_overlay(found: dict[str, Manifest]) -> str:
     return namespace.rpartition("-")[2]
 
 
+def test_who_stops_has_been_left_out_before_and_finishes_what_it_has(case: Case) -> None:
+    _, found = case
+    for name, template in pods(found):
+        spec = template["spec"]
+        (container,) = spec["containers"]
+        if name in of(found, "Deployment"):
+            drain = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+            # What the gateway waits for an answer, after it is asked for nothing new.
+            assert spec["terminationGracePeriodSeconds"] - drain >= 30
+            waits = {each["key"]: each["tolerationSeconds"] for each in spec["tolerations"]}
+            assert waits == {"node.kubernetes.io/not-ready": 30, "node.kubernetes.io/unreachable": 30}
+        else:
+            assert "tolerations" not in spec  # pinned, or a job: nothing is won by moving it
+        temporary = [each["emptyDir"] for each in spec["volumes"] if "emptyDir" in each]
+        assert {each["medium"] for each in temporary} == {"Memory"}
+
+
 def test_replicas_of_the_environment_win() -> None:
     assert (
         of(rendered(overlay="dev", replicas={"orders": 3}), "Deployment")["orders"]["spec"]["replicas"] == 3
@@ -553,6 +570,7 @@ def test_another_public_port_is_a_load_balancer_that_knows_its_sources() -> None
         "ports": [{"port": 8443, "protocol": "TCP"}],
     } in policy
     assert "loadBalancerSourceRanges" not in of(rendered(public()), "Service")["gateway-8443"]["spec"]
+    assert not [each for path in found for each in complaints(found[path], "1.35")]
     # And here the gateway ends TLS itself.
     mounts = dict(pods(found))["gateway"]["spec"]["volumes"]
     assert [each["secret"]["secretName"] for each in mounts if "secret" in each] == ["gateway"]
