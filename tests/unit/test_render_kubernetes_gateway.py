@@ -86,7 +86,7 @@ def gateway() -> Iterator[Gateway]:
     places |= {"analytics:8080": f"127.0.0.1:{free_port()}"}
     places |= {f"listen {port};": f"listen 127.0.0.1:{here};" for port, here in ports.items()}
     # Ports of the container, by which the configuration tells its listeners apart.
-    places |= {f" {port}:https ": f" {here}:https " for port, here in ports.items()}
+    places |= {f"~^{port}:": f"~^{here}:" for port, here in ports.items()}
     for name, text in files.items():
         for there, here_ in places.items():
             text = text.replace(there, here_)
@@ -103,7 +103,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def test_what_came_in_plain_is_sent_to_https(gateway: Gateway) -> None:
-    for proto in ({}, {"X-Forwarded-Proto": "http"}):
+    for proto in ({}, {"X-Forwarded-Proto": "http"}, {"X-Forwarded-Proto": "ws"}):
         status, headers, _ = gateway.ask("/panel/?a=b", Host="shop.example.com", **proto)
         assert (status, headers["location"]) == (308, "https://shop.example.com/panel/?a=b")
         assert "strict-transport-security" not in headers
@@ -119,6 +119,14 @@ def test_what_came_over_tls_is_served_as_on_a_host(gateway: Gateway) -> None:
     assert sent["x-forwarded-host"] == sent["host"] == "shop.example.com"
     assert sent["x-forwarded-for"] == CLIENT
     assert headers["x-request-id"] == sent["x-request-id"]
+
+
+def test_a_websocket_over_tls_is_one_whatever_the_controller_calls_it(gateway: Gateway) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "X-Forwarded-Proto": "wss"}
+    status, _, seen = gateway.ask("/ws", **(INGRESS | upgrade))
+    assert status == 200  # of this service, which knows of no WebSockets
+    assert seen["headers"]["upgrade"] == "websocket"
+    assert seen["headers"]["x-forwarded-proto"] == "https"
 
 
 def test_who_asks_is_known_from_authentication_alone(gateway: Gateway) -> None:
