@@ -174,25 +174,55 @@ def plan(_: Context, environment: str = "") -> None:
     positional=[],
     help={
         "app": "the application: a name or a path",
-        "out": "the folder to write to (secrets for a developer's use are made there, mode 0600)",
+        "format": "compose or kubernetes",
+        "out": "where to (default: build/compose, build/kubernetes/OVERLAY); makes secrets there, mode 0600",
         "image": "NAME=REFERENCE of an image, in place of the default; repeatable",
         "components": "what watches the application: names with commas between, or all",
+        "overlay": "kubernetes: dev, staging or prod",
+        "node": "kubernetes: a node that keeps data; stores are dealt out over all of them; repeatable",
+        "name": "kubernetes: a name or address by which others reach it; repeatable",
+        "ingress-class": "kubernetes: of the Ingress controller",
     },
-    iterable=["image"],
+    iterable=["image", "node", "name"],
 )
 def render_(
     _: Context,
     app: str = "warehouse",
-    out: str = "build/compose",
+    format: str = "compose",
+    out: str = "",
     image: Sequence[str] | None = None,
     components: str = "",
+    overlay: str = "prod",
+    node: Sequence[str] | None = None,
+    name: Sequence[str] | None = None,
+    ingress_class: str = "public",
 ) -> None:
-    """Write what would run, ready for `docker compose up`: hostwright render --out build/compose"""
+    """Write what would run, for Compose or a cluster: hostwright render --format kubernetes --overlay dev"""
+    scaffold.check_choice("format", format, ("compose", "kubernetes"))
+    scaffold.check_choice("overlay", overlay, tuple(render.OVERLAYS))
     given = image or ()
     images = dict(pair.split("=", 1) for pair in given if "=" in pair)
     if len(images) != len(given):
         raise BadInput("an image without a name", where="--image", fix="--image NAME=REFERENCE")
-    for path in render.write(Path(out), application.load(app, components=_listed(components)), images):
+    chosen = application.load(app, components=_listed(components))
+    if format == "compose":
+        written = render.write(Path(out or "build/compose"), chosen, images)
+    else:
+        if not node:
+            say("volumes are pinned to node-1: give --node NAME")
+        pins = render.pinned(chosen, node or ["node-1"])
+        written = render.write_manifests(
+            Path(out or f"build/kubernetes/{overlay}"),
+            chosen,
+            render.Environment(
+                name=overlay,
+                topology="cluster",
+                images=images,
+                names=tuple(name or render.Environment.names),
+                cluster=render.Cluster(overlay=overlay, pins=pins, ingress_class=ingress_class),
+            ),
+        )
+    for path in written:
         print(path)
 
 

@@ -119,14 +119,14 @@ def _svg(application: Application) -> str:
         x = place(index, len(services))
         middles[service.name] = x + CARD / 2
         _service_card(canvas, x, services_y, height, service, said[service.name])
-        if _behind_gateway(application, service):
+        if ("gateway", service.name) in _edges(application, "serves"):
             canvas.arrow(f"M{x + CARD / 2:g} {gateway_y + gateway_height} V{services_y - 6}")
     authentication = application.gateway.authentication
     if authentication:
         x = middles[authentication.service] + CARD / 4
         canvas.arrow(f"M{x:g} {gateway_y + gateway_height} V{services_y - 6}", "ask")
         canvas.text(x + 8, services_y - 30, "who is it?", "note")
-    _calls(canvas, services, middles, services_y, height)
+    _calls(canvas, application, middles, services_y, height)
 
     # Stores.
     stores_y = services_y + height + 96
@@ -199,24 +199,23 @@ def _drop(canvas: Canvas, service: Service, store: str, x: float, y: float, to_x
 
 
 def _calls(
-    canvas: Canvas, services: list[Service], middles: dict[str, float], y: float, height: float
+    canvas: Canvas, application: Application, middles: dict[str, float], y: float, height: float
 ) -> None:
     """Who calls whom: straight between neighbours, else through the space above the row."""
-    order = [service.name for service in services]
-    for service in services:
-        for called in service.file.calls:
-            here, there = order.index(service.name), order.index(called)
-            side = 1 if there > here else -1
-            start, end = middles[service.name] + side * CARD / 2, middles[called] - side * CARD / 2
-            if abs(there - here) == 1:
-                level = y + height - 26
-                canvas.arrow(f"M{start:g} {level:g} H{end - side * 6:g}", "ask")
-                canvas.text((start + end) / 2, level - 8, "asks", "note", "middle")
-            else:
-                start, end = middles[service.name] - side * CARD / 4, middles[called] + side * CARD / 4
-                canvas.arrow(
-                    f"M{start:g} {y:g} C{start:g} {y - 44:g} {end:g} {y - 44:g} {end:g} {y - 6:g}", "ask"
-                )
+    order = list(application.services)
+    for source, target in [*_edges(application, "calls"), *_edges(application, "tells")]:
+        here, there = order.index(source), order.index(target)
+        side = 1 if there > here else -1
+        start, end = middles[source] + side * CARD / 2, middles[target] - side * CARD / 2
+        if abs(there - here) == 1:
+            level = y + height - 26
+            canvas.arrow(f"M{start:g} {level:g} H{end - side * 6:g}", "ask")
+            canvas.text((start + end) / 2, level - 8, "asks", "note", "middle")
+        else:
+            start, end = middles[source] - side * CARD / 4, middles[target] + side * CARD / 4
+            canvas.arrow(
+                f"M{start:g} {y:g} C{start:g} {y - 44:g} {end:g} {y - 44:g} {end:g} {y - 6:g}", "ask"
+            )
 
 
 def _legend(canvas: Canvas, x: float, y: float) -> None:
@@ -272,11 +271,9 @@ def _service_says(application: Application, service: Service) -> list[Line]:
     ]
 
 
-def _behind_gateway(application: Application, service: Service) -> bool:
-    """Whether the gateway sends it anything."""
-    gateway = application.gateway
-    sent = [*(each.service for each in gateway.routes), *(each.service for each in gateway.listeners)]
-    return service.name in sent
+def _edges(application: Application, kind: str) -> list[tuple[str, str]]:
+    """From whom to whom, where both are of the application."""
+    return [(edge.source, edge.target) for edge in application.edges() if edge.target and edge.kind == kind]
 
 
 def _gateway_says(application: Application) -> str:
@@ -322,6 +319,8 @@ def _beneath(application: Application) -> list[str]:
 
 # --- Mermaid ---
 
+LINES = {"serves": "-->", "asks": "-. who is it? .->", "calls": "-. asks .->", "tells": "-. tells .->"}
+
 
 def _mermaid(application: Application) -> str:
     lines = ["flowchart TB"]
@@ -338,12 +337,8 @@ def _mermaid(application: Application) -> str:
             f'  {service.name}["<b>{service.file.title}</b><br/>'
             f'{service.name}:{service.file.port}<br/>{paths}"]'
         )
-        if _behind_gateway(application, service):
-            lines.append(f"  gateway --> {service.name}")
-    if application.gateway.authentication:
-        lines.append(f"  gateway -. who is it? .-> {application.gateway.authentication.service}")
-    for service in application.services.values():
-        lines += [f"  {service.name} -. asks .-> {called}" for called in service.file.calls]
+    for kind, line in LINES.items():
+        lines += [f"  {source} {line} {target}" for source, target in _edges(application, kind)]
     for name, store in application.stores.items():
         databases = "<br/>".join(store.databases)
         port = f"<br/>{store.port} {store.traits.protocol} ({store.scope})" if store.port else ""

@@ -151,10 +151,7 @@ def write(folder: Path, application: Application, values: Mapping[str, str]) -> 
     give files away, so that behind the folder's door they can be read by all.
     """
     root = os.geteuid() == 0
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    written = [_write(folder / ".gitignore", "*\n", 0o600)]
-    written += [_write(folder / ".store" / name, value, 0o600) for name, value in values.items()]
+    written = keep(folder, values)
     for secret in application.secrets():
         for reader in secret.readers:
             mode, uid = (0o400, reader.uid) if root else (0o444, -1)
@@ -163,6 +160,18 @@ def write(folder: Path, application: Application, values: Mapping[str, str]) -> 
             path.parent.chmod(0o500 if root else 0o755)
             os.chown(path.parent, uid, uid)
     return written
+
+
+def keep(folder: Path, values: Mapping[str, str], files: Mapping[str, str] | None = None) -> list[Path]:
+    """FOLDER/.store/NAME for each secret, and `files` of them, all for its owner alone and not for git."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    kept = {
+        ".gitignore": "*\n",
+        **{f".store/{name}": value for name, value in values.items()},
+        **(files or {}),
+    }
+    return [_write(folder / path, text, 0o600) for path, text in kept.items()]
 
 
 # --- Pulumi ---

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from hostwright import __version__, paths
 from hostwright.application.checks import containers, problems
 from hostwright.application.file import (
+    MOST_REPLICAS,
     STATUS,
     WATCHER,
     ApplicationFile,
@@ -36,6 +37,7 @@ from hostwright.errors import BadInput
 __all__ = [
     "Application",
     "Component",
+    "Edge",
     "Gateway",
     "Listener",
     "Port",
@@ -115,6 +117,18 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Edge:
+    """Who speaks to whom in the application, at which port of the container there."""
+
+    source: str
+    target: str | None
+    """Service or store; None is outside of the application."""
+    port: int
+    kind: Literal["serves", "asks", "calls", "tells", "keeps"]
+    """The gateway serves services and asks one who somebody is; services call, tell and keep."""
+
+
+@dataclass(frozen=True)
 class Reader:
     """Who finds a secret as /run/secrets/FILE."""
 
@@ -161,6 +175,11 @@ class Service:
     def image(self) -> str:
         """Name of its image, as in `Application.images()`."""
         return image_name(self.file.image) if self.file.image else self.name
+
+    @property
+    def most(self) -> int:
+        """How many instances of it there may be."""
+        return 1 if self.file.alone else MOST_REPLICAS
 
     @property
     def internals(self) -> tuple[str, ...]:
@@ -268,6 +287,33 @@ class Application:
         if self.watchers("gateway"):
             internal("gateway", STATUS, "http")
         return found
+
+    def behind_gateway(self, name: str) -> bool:
+        """Whether the gateway directs anybody to this service."""
+        return any(edge.source == "gateway" and edge.target == name for edge in self.edges())
+
+    def edges(self, settings: Mapping[str, Mapping[str, Setting]] | None = None) -> list[Edge]:
+        """Who speaks to whom among gateway, services and stores, each once; nobody else has to.
+
+        `settings`: service -> setting -> value, over the application's own. A pair of settings X_host and
+        X_port is an edge: to the service of that name, else to outside.
+        """
+        gateway, found = self.gateway, []
+        sent = [each.service for each in gateway.routes]
+        sent += [each.service for each in gateway.listeners if each.service]
+        found += [Edge("gateway", name, self.services[name].file.port, "serves") for name in sent]
+        if gateway.authentication:
+            name = gateway.authentication.service
+            found.append(Edge("gateway", name, self.services[name].file.port, "asks"))
+        for name, service in self.services.items():
+            for called in service.file.calls:
+                found.append(Edge(name, called, self.services[called].file.port, "calls"))
+            for store in (service.database.store if service.database else None, service.broker):
+                if store:
+                    found.append(Edge(name, store, self.stores[store].traits.port, "keeps"))
+            told = {**service.settings, **(settings or {}).get(name, {})}
+            found += [Edge(name, *place, "tells") for place in _places(told, self.services)]
+        return list(dict.fromkeys(found))
 
     def images(self) -> dict[str, str]:
         """Image name -> the reference that is taken where the environment names none."""
@@ -411,6 +457,15 @@ def _components(file: ApplicationFile, kind: str, definition: ServiceFile) -> li
         Component(name, kind, definition, use.port, scope, use.sources, settings, watched)
         for name, watched in containers(file, kind, definition).items()
     ]
+
+
+def _places(settings: Mapping[str, Setting], services: Collection[str]) -> Iterator[tuple[str | None, int]]:
+    """Service, or None for outside, and port of each pair X_host and X_port."""
+    told = {name.lower(): value for name, value in settings.items()}
+    for name, host in told.items():
+        port = told.get(name.removesuffix("_host") + "_port")
+        if name.endswith("_host") and isinstance(port, int | str) and str(port).isdecimal():
+            yield (host if isinstance(host, str) and host in services else None), int(port)
 
 
 def _sources(scope: Scope, sources: tuple[str, ...]) -> tuple[str, ...]:

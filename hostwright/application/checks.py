@@ -172,6 +172,9 @@ def _service(file: ApplicationFile, services: Services, name: str, use: Use) -> 
         yield Problem((*keys, "contract"), what, _one_of(contracts))
     if use.contract and not contracts:
         yield Problem((*keys, "contract"), f"{name} has no contracts", "take it out")
+    if definition.alone and use.replicas > 1:
+        what = f"{name} is for one instance, and is given {use.replicas}"
+        yield Problem((*keys, "replicas"), what, "take it out: what it knows is in its own memory")
     for called in definition.calls:
         if called not in file.services:
             what = f"{name} calls service {called!r}, which the application lacks"
@@ -216,7 +219,9 @@ def _component(
     definition = components[name].model
     if definition.image is None:
         yield Problem(keys, f"component {name} has no image", "a component is somebody else's container")
-    yield from _only(keys, name, definition, "service", ("migrate", "needs", "publishes", "consumes"))
+    yield from _only(
+        keys, name, definition, "service", ("migrate", "needs", "publishes", "consumes", "alone")
+    )
     for called in definition.calls:
         if called not in file.components:
             what = f"{name} hands on to component {called!r}, which the application does not declare"

@@ -32,6 +32,7 @@ MOST_SERVICES = 22
 MOST_COMPONENTS = 22
 MOST_REPLICAS = 8
 PROBE = 10000  # the gateway's own port, on its container's loopback
+INGRESS = (80, 443)  # ports of an Ingress controller
 STATUS = 10001  # where it counts its connections, for a component that watches it
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")  # in the command of a component: a setting
 WATCHER = "monitor"  # the role by which components look at a PostgreSQL
@@ -106,6 +107,8 @@ class ServiceFile(_File):
     settings: dict[str, Setting] = {}
     memory: Mebibytes = 160
     """Limit in MiB."""
+    alone: bool = False
+    """What it knows is in its own memory, so that there is one instance of it and never more."""
     watches: Literal["gateway", "postgres"] | None = None
     """Of a component: one for each of these, whose name {watched} stands for in command and settings."""
     data: Folder | None = None
@@ -148,6 +151,11 @@ class Listener(_File):
     """Belongs to this service: everything goes there."""
     redirect: bool = False
     """Sends everybody to the https listener."""
+
+    @property
+    def ingress(self) -> bool:
+        """Whether a cluster's Ingress stands on this port, in the gateway's place."""
+        return self.scope == "public" and self.port in INGRESS
 
 
 class Route(_File):

@@ -74,6 +74,36 @@ def test_public_ports_are_for_everybody_unless_sources_are_given(services: Path)
     assert application.load("warehouse", services.parent).ports()[0].sources == ("192.0.2.0/24",)
 
 
+def test_edges_are_who_speaks_to_whom(services: Path) -> None:
+    warehouse = application.load("warehouse")
+    found = {(edge.source, edge.target, edge.port, edge.kind) for edge in warehouse.edges()}
+    assert found >= {
+        ("gateway", "orders", 8080, "serves"),
+        ("gateway", "auth", 8080, "asks"),
+        ("orders", "notification", 8080, "calls"),
+        ("orders", "orders-db", 5432, "keeps"),
+        ("orders", "rabbitmq", 5672, "keeps"),
+        ("mail", "mailsink", 2525, "tells"),
+    }
+    assert {each for each in found if "mailsink" in each} == {
+        ("gateway", "mailsink", 8080, "serves"),
+        ("mail", "mailsink", 2525, "tells"),
+    }
+    assert len(found) == len(warehouse.edges())
+    away = warehouse.edges({"mail": {"smtp_host": "smtp.example.com", "SMTP_PORT": "587"}})
+    assert [(edge.target, edge.port) for edge in away if edge.kind == "tells"] == [(None, 587)]
+    assert warehouse.behind_gateway("panel")
+    assert not warehouse.behind_gateway("fax")
+
+
+def test_who_is_alone_is_given_no_second(services: Path) -> None:
+    shutil.copytree(ROOT / "services" / "mailsink", services / "mailsink")
+    edit(services, ("services", "mailsink", "replicas"), 2)
+    with pytest.raises(BadInput, match="mailsink is for one instance, and is given 2") as error:
+        application.load("warehouse", services.parent)
+    assert "services.mailsink.replicas" in str(error.value)
+
+
 def test_every_secret_has_a_kind_and_reaches_only_who_needs_it() -> None:
     found = {secret.name: secret for secret in application.load("warehouse").secrets()}
     readers = {

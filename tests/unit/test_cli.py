@@ -108,6 +108,10 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> 
         (["graph", "--format", "gif"], "unknown format 'gif'", "svg, mermaid"),
         (["graph", "--app", "nosuch"], "nosuch", "warehouse"),
         (["render", "--image", "auth"], "image without a name", "NAME=REFERENCE"),
+        (["render", "--format", "helm"], "unknown format 'helm'", "compose, kubernetes"),
+        (["render", "--format", "kubernetes", "--overlay", "qa"], "unknown overlay 'qa'", "dev, staging"),
+        (["render", "--format", "kubernetes", "--name", "A_b"], "no Ingress can have", "lower-case"),
+        (["render", "--format", "kubernetes", "--components", "all"], "not rendered for a cluster", "take"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -118,6 +122,18 @@ def test_bad_input(home: dict[str, str], tmp_path: Path, arguments: list[str], w
     assert fix in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "shop").exists()
+
+
+def test_render_writes_a_cluster_of_an_overlay(home: dict[str, str], tmp_path: Path) -> None:
+    options = ["--overlay", "dev", "--name", "shop.example.com", "--node", "one", "--ingress-class", "nginx"]
+    done = run(home, tmp_path, "render", "--format", "kubernetes", *options)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "build/kubernetes/dev"
+    assert str(Path("build/kubernetes/dev/0-namespace/namespace-warehouse-dev.yaml")) in done.stdout.split()
+    ingress = yaml.safe_load((folder / "4-workloads/ingress-gateway.yaml").read_text())["spec"]
+    assert [rule["host"] for rule in ingress["rules"]] == ["shop.example.com"]
+    assert ingress["ingressClassName"] == "nginx"
+    assert "- one" in (folder / "1-base/persistentvolume-auth-db.yaml").read_text()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as xml
 
 import pytest
@@ -24,6 +25,9 @@ def test_shows_every_service_store_and_published_port(format: str) -> None:
     for route in warehouse.gateway.routes:
         assert route.path in picture
     assert "order_notifications" in picture
+    if format == "mermaid":
+        for edge in warehouse.edges():
+            assert re.search(rf"^  {edge.source} -.*[>|] {edge.target}$", picture, re.MULTILINE), edge
     assert graph(application.load("warehouse"), format) == picture
 
 

@@ -1,0 +1,235 @@
+"""Compose: one project for one host."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from hostwright import paths
+from hostwright.application import Application, Component, Service
+from hostwright.application.file import DOCKERFILES, MOST_REPLICAS, PLACEHOLDER, PROBE
+from hostwright.render.environment import Environment
+from hostwright.render.model import gateway_files, reads_secrets, store_facts, variables
+from hostwright.render.templates import digest, fill, fill_all, names, worded
+
+PUBLISH = {"public": ("0.0.0.0", "[::]"), "host": ("127.0.0.1", "[::1]")}  # noqa: S104  (what public means)
+EACH = "{service}"  # in the name of a component's file: there is one for each
+CONNECTIONS = 60  # of a PostgreSQL
+
+
+def files(application: Application, environment: Environment) -> dict[str, str]:
+    """compose.yaml, and for each container that is configured by files a folder of its own name."""
+    model = _model(application, environment)
+    found: dict[str, str] = {}
+    for store in model["stores"]:
+        own = fill_all(f"stores/{store['kind']}/files", **model, store=store)
+        store["digest"] = digest(*own.values(), environment.digests.get(store["name"], ""))
+        found |= {f"{store['name']}/{name}": text for name, text in own.items()}
+    for component in model["components"]:
+        own = _configuration(component, model)
+        component["configured"] = bool(own)
+        component["digest"] = digest(*own.values(), environment.digests.get(component["name"], ""))
+        found |= {f"{component['name']}/{name}": text for name, text in own.items()}
+    pools = {each["name"]: each["pools"] for each in model["services"]}
+    gateway = gateway_files(application, environment, pools, environment.trusted_proxies)
+    found |= {f"gateway/{name}": text for name, text in gateway.items()}
+    volumes = [each["name"] for each in (*model["stores"], *model["components"]) if each.get("data", True)]
+    return {"compose.yaml": fill("compose/compose.yaml.j2", **model, volumes=volumes), **found}
+
+
+def _model(application: Application, environment: Environment) -> dict[str, Any]:
+    """What templates see: the application with the environment laid over it, everything worked out."""
+    images = {**application.images(), **environment.images}
+    network = _network(application, environment)
+    gateway = application.gateway
+    return {
+        "application": application,
+        "environment": environment,
+        "network": network,
+        "services": [
+            _service(application, environment, images, network, each)
+            for each in application.services.values()
+        ],
+        "stores": [
+            store_facts(application, name, images, CONNECTIONS)
+            | {"ports": _published(environment, store.scope, store.port, store.traits.port)}
+            for name, store in application.stores.items()
+        ],
+        "components": [
+            _component(application, environment, images, each) for each in application.components.values()
+        ],
+        "gateway": {
+            "image": images[gateway.image_name],
+            "uid": gateway.uid,
+            "memory": gateway.memory,
+            "address": network["gateway"],
+            "probe": PROBE,
+            "ports": [
+                port
+                for each in gateway.listeners
+                for port in _published(environment, each.scope, each.port, gateway.container_port(each))
+            ],
+        },
+    }
+
+
+def _service(
+    application: Application,
+    environment: Environment,
+    images: Mapping[str, str],
+    network: Mapping[str, Any],
+    service: Service,
+) -> dict[str, Any]:
+    balanced = application.behind_gateway(service.name)
+    instances, spares = _instances(environment, network, service, balanced)
+    return {
+        "name": service.name,
+        "title": service.file.title,
+        "image": images[service.image],
+        "source": environment.sources.get(service.name),
+        "uid": service.file.uid,
+        "port": service.file.port,
+        "health": service.file.health,
+        "metrics": service.file.metrics,
+        "publishes": service.file.publishes,
+        "consumes": service.file.consumes,
+        "memory": service.file.memory,
+        "command": service.file.command,
+        "migrate": service.file.migrate,
+        "dockerfile": DOCKERFILES.get(service.file.build or ""),
+        "probe": _probe(service),
+        "database": service.database.store if service.database else None,
+        "broker": service.broker,
+        "secrets": reads_secrets(application, service.name),
+        "digest": digest(environment.digests.get(service.name, "")),
+        "environment": variables(application, environment, service, [f"{network['gateway']}/32"]),
+        "instances": instances,
+        "spares": spares,
+        "balanced": balanced,
+        "pools": _pools(service, instances, spares if balanced else None),
+    }
+
+
+def _component(
+    application: Application, environment: Environment, images: Mapping[str, str], component: Component
+) -> dict[str, Any]:
+    file = component.file
+    settings = {**component.settings, **environment.settings.get(component.kind, {})}
+    words = {name: worded(value) for name, value in settings.items()} | {"watched": component.watched or ""}
+
+    def filled(text: str) -> str:
+        return PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), text)
+
+    return {
+        "name": component.name,
+        "kind": component.kind,
+        "title": file.title,
+        "image": images[component.image],
+        "uid": file.uid,
+        "port": file.port,
+        "metrics": file.metrics,
+        "memory": file.memory,
+        "command": [filled(word) for word in file.command] if file.command else None,
+        "settings": settings,
+        "environment": {name: filled(text) for name, text in words.items() if name.isupper()},
+        "probe": ["CMD", *file.health.command] if file.health.command else None,
+        "ports": _published(environment, component.scope, component.port, file.port),
+        "data": file.data,
+        "sees": file.sees,
+        "watched": component.watched,
+        "secrets": reads_secrets(application, component.name),
+    }
+
+
+def _configuration(component: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
+    """Path -> text of a component's files, of which one with {service} in its name is there for each."""
+    folder = f"monitoring/{component['kind']}"
+    if not (paths.toolkit() / "templates" / folder).is_dir():
+        return {}
+    found: dict[str, str] = {}
+    for name in names(folder):
+        each = model["services"] if EACH in name else [None]
+        for service in each:
+            path = name.replace(EACH, service["name"]) if service else name
+            text = fill(f"{folder}/{name}", **model, component=component, service=service)
+            found[path.removesuffix(".j2")] = text
+    return found
+
+
+Instances = list[dict[str, str]]
+
+
+def _instances(
+    environment: Environment, network: Mapping[str, Any], service: Service, balanced: bool
+) -> tuple[Instances, Instances]:
+    """Those that run all the time, and what takes the place of the only one while that is made anew."""
+    replicas = environment.replicas.get(service.name, service.replicas)
+    instances = [
+        {
+            "name": service.name if number == 0 else f"{service.name}-{number + 1}",
+            "address": network["service"](service.place, number),
+        }
+        for number in range(replicas)
+    ]
+    if replicas > 1 or not balanced:
+        return instances, []
+    # Where the last instance of all would be: who has one only has not that one.
+    address = network["service"](service.place, MOST_REPLICAS - 1)
+    return instances, [{"name": f"{service.name}-spare", "address": address}]
+
+
+def _pools(service: Service, instances: Instances, spares: Instances | None) -> list[dict[str, Any]]:
+    """Whom the gateway may ask: all; and for each instance, while it is set aside, it after all others."""
+
+    def pool(name: str, members: Instances, aside: str = "") -> dict[str, Any]:
+        # Who is alone is asked whatever happened to the request before.
+        passive = "max_fails=2 fail_timeout=5s" if len(instances) > 1 else "max_fails=0"
+        servers = [
+            (f"{each['address']}:{service.file.port}", "backup" if each["name"] == aside else passive)
+            for each in members
+        ]
+        return {"name": name, "aside": aside, "servers": servers}
+
+    found = [pool(service.name, instances)]
+    if spares is not None:
+        found += [pool(f"{each['name']}.aside", [*instances, *spares], each["name"]) for each in instances]
+    return found
+
+
+def _probe(service: Service) -> list[str]:
+    """Command by which the container asks itself whether it is ready."""
+    file = service.file
+    if file.health.command:
+        return ["CMD", *file.health.command]
+    if file.build == "python":
+        url = f"http://127.0.0.1:{file.port}{file.health.ready}"
+        return ["CMD", "python", "-m", "kit.health", url]
+    ask = (
+        f"exec 3<>/dev/tcp/127.0.0.1/{file.port} && printf 'GET {file.health.ready} HTTP/1.0\\r\\n\\r\\n' >&3"
+    )
+    return ["CMD", "bash", "-c", f"{ask} && grep -q '^HTTP/1.. 200 ' <&3"]
+
+
+def _published(environment: Environment, scope: str, port: int | None, container_port: int) -> list[str]:
+    """`127.0.0.1:5432:5432` and its IPv6 twin: exactly where the scope allows."""
+    addresses = PUBLISH.get(scope, ())[: 2 if environment.ipv6 else 1]
+    return [f"{address}:{port}:{container_port}" for address in addresses] if port else []
+
+
+def _network(application: Application, environment: Environment) -> dict[str, Any]:
+    """Addresses of the application's network: router .1, gateway .2, services from .16, others from .192.
+
+    The n-th instance of every service comes after the (n-1)-th of all, so that scaling moves nobody.
+    """
+    own = zlib.crc32(application.name.encode()) % 256
+    cidr = environment.network or IPv4Network(f"10.89.{own}.0/24")
+    return {
+        "cidr": str(cidr),
+        "range": str(list(cidr.subnets(new_prefix=26))[3]),
+        "cidr6": str(environment.network6 or IPv6Network(f"fd00:89:{own:x}::/64")),
+        "router": str(cidr[1]),
+        "gateway": str(cidr[2]),
+        "service": lambda place, number: str(cidr[16 + number * 22 + place]),
+    }

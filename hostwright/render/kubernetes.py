@@ -1,0 +1,489 @@
+"""Kubernetes: a namespace with everything the application is made of, in the order in which it is applied.
+
+The gateway is here what it is on a host, nginx with the same configuration, and not rules of an Ingress.
+That `auth` is asked about each request, which headers are dropped and added, what is compressed, how errors
+read and the listeners of single services are the published contract, and no controller's annotations say all
+of that. So an Ingress ends TLS and hands everything to the gateway, whichever controller it belongs to.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from hostwright import secrets
+from hostwright.application import Application, Service
+from hostwright.application.file import PROBE
+from hostwright.errors import BadInput
+from hostwright.render import network
+from hostwright.render.environment import OVERLAYS, Environment
+from hostwright.render.manifests import Body, Manifest, Place, texts
+from hostwright.render.model import gateway_files, reads_secrets, store_facts, variables
+from hostwright.render.network import MIGRATE
+from hostwright.render.templates import digest, fill, fill_all
+
+DRAIN = 5  # seconds from "asked for nothing new" to the signal to stop: by then every node has heard of it
+GRACE = 45  # seconds until a kill, DRAIN among them
+STORE_GRACE = 60
+AWAY = 30  # seconds without a node until its pods are made elsewhere; Kubernetes waits for 300
+JOB_TIME = 900  # seconds for a migration, its tries together
+CONNECTIONS = 60  # that a PostgreSQL takes at least
+POOL = 12  # of an instance, with those beside its pool
+CONNECTION = 3  # MiB
+TEMPORARY = "32Mi"
+HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+def files(application: Application, environment: Environment) -> dict[str, str]:
+    """Path -> manifest: a folder for each of PHASES, a file for each object.
+
+    What is configured by files or variables has their digest in a name, so that a change of them rolls out by
+    itself and the way back finds what was. Secrets are named likewise and not among these: `secret_files`.
+    """
+    place = Place(application, environment)
+    _check(place)
+    return texts(place, _manifests(place))
+
+
+def secret_files(
+    application: Application, environment: Environment, values: Mapping[str, str]
+) -> dict[str, str]:
+    """Path -> manifest of every Secret that `files` names, with the values: for no log and no disk.
+
+    `values`: every secret by name, as `secrets.ensure` gives them. `environment.digests` must be those of the
+    values (`secrets.digests`), in `files` too: names have them. Raises BadInput where they are not.
+    """
+    if environment.digests != secrets.digests(application, values):
+        raise BadInput(
+            "the digests are not those of the secrets",
+            where=environment.name,
+            fix="digests=secrets.digests()",
+        )
+    place = Place(application, environment)
+    owners = secrets.files_of(application, values)
+    found = [
+        _secret(place, owner, place.secret(owner), owner, "Opaque", own)
+        for owner, own in owners.items()
+        if owner != "gateway" or _gateway_ends_tls(place)
+    ]
+    if network.behind_ingress(place) and "gateway" in owners:
+        own = {"tls.crt": owners["gateway"]["certificate"], "tls.key": owners["gateway"]["private_key"]}
+        name = place.secret("gateway", "-tls")
+        found.append(_secret(place, "gateway", name, "gateway-tls", "kubernetes.io/tls", own))
+    return texts(place, found)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A folder of a node that must be there before a store can start, for this user alone."""
+
+    store: str
+    node: str
+    path: str
+    uid: int
+
+
+def volumes(application: Application, environment: Environment) -> list[Volume]:
+    """The folder of each store, in the application's order. Raises BadInput for one without a node."""
+    place = Place(application, environment)
+    cluster = environment.cluster
+    found = []
+    for name, store in application.stores.items():
+        if name not in cluster.pins:
+            fix = "name the node that keeps it: pins={STORE: NODE}"
+            raise BadInput(f"no node for the data of {name}", where=environment.name, fix=fix)
+        path = f"{cluster.folder}/{place.namespace}/{name}"
+        found.append(Volume(name, cluster.pins[name], path, store.traits.uid))
+    return found
+
+
+def pinned(
+    application: Application, nodes: Sequence[str], held: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Store -> node: those that have one stay, others go where there are fewest, nodes in the order given.
+
+    Raises BadInput when a store's node is not among them: its data is nowhere else.
+    """
+    found = {store: node for store, node in (held or {}).items() if store in application.stores}
+    for store, node in found.items():
+        if node not in nodes:
+            fix = "bring the node back, or move the data first"
+            raise BadInput(f"the data of {store} is on {node} alone", where=node, fix=fix)
+    if not nodes:
+        raise BadInput("no node to keep data on", where=application.name, fix="name one")
+    for store in application.stores:
+        if store not in found:
+            found[store] = min(nodes, key=lambda node: list(found.values()).count(node))
+    return found
+
+
+def _check(place: Place) -> None:
+    application, environment = place.application, place.environment
+    cluster = environment.cluster
+
+    def bad(what: str, fix: str) -> BadInput:
+        return BadInput(what, where=environment.name, fix=fix)
+
+    if cluster.overlay not in OVERLAYS:
+        raise bad(f"unknown overlay {cluster.overlay!r}", f"one of: {', '.join(OVERLAYS)}")
+    if application.components:
+        raise bad(
+            f"{', '.join(application.components)}: components are not rendered for a cluster",
+            "take them out of hostwright:components",
+        )
+    for name in cluster.pins:
+        if name not in application.stores:
+            raise bad(f"a node for unknown store {name!r}", f"one of: {', '.join(application.stores)}")
+    for name in environment.names:
+        if ":" not in name and not HOST.fullmatch(name):
+            raise bad(
+                f"no Ingress can have the name {name!r}", "lower-case letters, digits, hyphens and dots"
+            )
+    for name in application.images():
+        reference = place.images[name]
+        tag = reference.rpartition("/")[2]
+        if "@" not in tag and tag.partition(":")[2] in ("", "latest"):
+            raise bad(f"{reference} may be another {name} tomorrow", "give it a tag, or better a digest")
+
+
+# --- What there is ---
+
+
+def _manifests(place: Place) -> Iterator[Manifest]:
+    enforced = {f"pod-security.kubernetes.io/{each}": "restricted" for each in ("audit", "enforce", "warn")}
+    yield Manifest(
+        "0-namespace", "Namespace", place.namespace, place.application.name, "namespace", {}, labels=enforced
+    )
+    yield from network.services(place)
+    yield from network.policies(place)
+    yield from network.ingress(place)
+    yield from _gateway(place)
+    for service in place.application.services.values():
+        yield from _service(place, service)
+    for volume in volumes(place.application, place.environment):
+        yield from _store(place, volume)
+
+
+def _gateway(place: Place) -> Iterator[Manifest]:
+    gateway = place.application.gateway
+    # Twice the same Service: to the second what the first refused is sent again, and reaches another pod.
+    pools = {
+        name: [{"name": name, "aside": "", "servers": [(f"{name}:{service.file.port}", "max_fails=0")] * 2}]
+        for name, service in place.application.services.items()
+    }
+    proxies = [*place.environment.trusted_proxies, *place.environment.cluster.pods]
+    behind = network.behind_ingress(place)
+    config = _config(
+        place, "gateway", gateway_files(place.application, place.environment, pools, proxies, behind)
+    )
+    yield config
+    pod = _Pod(place, "gateway", place.images[gateway.image_name], gateway.uid, gateway.memory)
+    pod.files(config.name)
+    if _gateway_ends_tls(place):
+        pod.secrets(place.secret("gateway"))
+    pod.container["command"] = [
+        "nginx", "-e", "/dev/stderr", "-c", "/etc/hostwright/nginx.conf", "-g", "daemon off;",
+    ]  # fmt: skip
+    up = _http("/", PROBE)
+    pod.probes(up, up)
+    least = max(2, place.overlay.replicas)  # it is everybody's way in, in every overlay
+    yield from _rolling(pod, least, max(least, place.overlay.most))
+
+
+def _gateway_ends_tls(place: Place) -> bool:
+    """Whether it has a listener of its own for https, beside the one behind the Ingress."""
+    behind = network.behind_ingress(place)
+    return any(each.protocol == "https" and each != behind for each in place.application.gateway.listeners)
+
+
+def _service(place: Place, service: Service) -> Iterator[Manifest]:
+    file = service.file
+    told = variables(place.application, place.environment, service, place.environment.cluster.pods)
+    config = _config(place, service.name, told)
+    yield config
+
+    def pod(name: str, arguments: Sequence[str] | None) -> _Pod:
+        found = _Pod(place, name, place.images[service.image], file.uid, file.memory)
+        found.container["envFrom"] = [{"configMapRef": {"name": config.name}}]
+        if reads_secrets(place.application, service.name):
+            found.secrets(place.secret(service.name))
+        if arguments:
+            found.container["args"] = list(arguments)
+        return found
+
+    if file.migrate:
+        yield from _job(pod(f"{service.name}{MIGRATE}", file.migrate))
+    serving = pod(service.name, file.command)
+    serving.probes(_http(file.health.live, file.port), _http(file.health.ready, file.port))
+    yield from _rolling(serving, *_instances(place, service))
+
+
+def _instances(place: Place, service: Service) -> tuple[int, int]:
+    """How many at least and at most."""
+    wanted = max(service.replicas, place.overlay.replicas)
+    least = min(service.most, place.environment.replicas.get(service.name, wanted))
+    return least, min(service.most, max(least, place.overlay.most))
+
+
+def _store(place: Place, volume: Volume) -> Iterator[Manifest]:
+    name = volume.store
+    kind = place.application.stores[name].kind
+    most = _connections(place, name)
+    facts = store_facts(place.application, name, place.images, most)
+    facts["memory"] += CONNECTION * (most - CONNECTIONS)
+    own = fill_all(f"stores/{kind}/files", store=facts)
+    shared: Body = {}
+    for part in ("command", "environment", "probe"):
+        shared |= yaml.safe_load(fill(f"stores/{kind}/{part}.yaml.j2", store=facts))
+    told = shared["environment"] | MOVED[kind]
+    config = _config(place, name, own)
+    yield config
+    pod = _Pod(place, name, facts["image"], volume.uid, facts["memory"], cores=2, grace=STORE_GRACE)
+    pod.files(config.name)
+    pod.secrets(place.secret(name))
+    pod.container |= {
+        "command": ["bash", "/etc/hostwright/start.sh"],
+        "args": shared["command"],
+        "env": [{"name": each, "value": text} for each, text in sorted(told.items())],
+    }
+    for path in WRITABLE[kind]:
+        pod.temporary(path)
+    pod.volume("data", HOMES[kind], {"persistentVolumeClaim": {"claimName": f"{name}-data"}})
+    port = place.application.stores[name].traits.port
+    alive = {"tcpSocket": {"port": port}}
+    pod.probes(alive, {"exec": {"command": _command(shared["test"])}})
+    yield from _pinned_data(place, volume)
+    spec = {
+        "replicas": 1,
+        "serviceName": name,
+        "selector": {"matchLabels": place.selector(name)},
+        "template": pod.template(),
+    }
+    yield pod.account()
+    yield Manifest("2-stores", "StatefulSet", name, name, "store", {"spec": spec})
+
+
+# Exactly where the image declares a volume: were this a folder above it, the engine would lay a volume of its
+# own over the data, which goes with the container.
+HOMES = {"postgres": "/var/lib/postgresql/data", "rabbitmq": "/var/lib/rabbitmq"}
+# The kubelet gives a volume's own folder to the group. PostgreSQL wants one that is its user's alone.
+MOVED = {"postgres": {"PGDATA": "/var/lib/postgresql/data/pgdata"}, "rabbitmq": {}}
+WRITABLE = {"postgres": ("/run/postgresql",), "rabbitmq": ()}
+
+
+def _connections(place: Place, store: str) -> int:
+    """For all instances that there may be of who uses it, and one more of each while they roll."""
+    users = [
+        _instances(place, service)[1] + 1
+        for service in place.application.services.values()
+        if service.database and service.database.store == store
+    ]
+    return max(CONNECTIONS, 20 + POOL * sum(users))
+
+
+def _command(test: Sequence[str]) -> list[str]:
+    """A health check as Compose spells it, as a command."""
+    return ["sh", "-c", test[1]] if test[0] == "CMD-SHELL" else list(test[1:])
+
+
+def _pinned_data(place: Place, volume: Volume) -> Iterator[Manifest]:
+    """A volume for one claim and a claim for one volume: a name that is free is taken by nobody else."""
+    claim, name = f"{volume.store}-data", f"{place.namespace}-{volume.store}"
+    size = {"storage": f"{place.overlay.storage}Gi"}
+    node = {"key": "kubernetes.io/hostname", "operator": "In", "values": [volume.node]}
+    common = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeMode": "Filesystem"}
+    body = {
+        **common,
+        "capacity": size,
+        "claimRef": {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": claim, "namespace": place.namespace,
+        },
+        "local": {"path": volume.path},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [node]}]}},
+        "persistentVolumeReclaimPolicy": "Retain",
+    }  # fmt: skip
+    yield Manifest(
+        "1-base", "PersistentVolume", name, volume.store, "store", {"spec": body}, key=volume.store
+    )
+    body = {**common, "resources": {"requests": size}, "volumeName": name}
+    yield Manifest("1-base", "PersistentVolumeClaim", claim, volume.store, "store", {"spec": body})
+
+
+def _rolling(pod: _Pod, least: int, most: int) -> Iterator[Manifest]:
+    """A Deployment that always has as many as it had, and what keeps up how many there are."""
+    place, owner = pod.place, pod.owner
+    component = network.component(place, owner)
+    pod.container["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN}}}
+    spec: Body = {
+        "minReadySeconds": 2,
+        "progressDeadlineSeconds": 600,
+        "revisionHistoryLimit": 3,
+        "selector": {"matchLabels": place.selector(owner)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": pod.template(moves=True),
+    }
+    if most == least:
+        spec["replicas"] = least  # else it is the autoscaler's to say, and each apply would say otherwise
+    yield pod.account()
+    yield Manifest("4-workloads", "Deployment", owner, owner, component, {"spec": spec})
+    if least > 1:
+        # Who is not ready anyway does not keep a node from being drained.
+        budget: Body = {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": place.selector(owner)},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        }
+        yield Manifest("4-workloads", "PodDisruptionBudget", owner, owner, component, {"spec": budget})
+    if most > least:
+        target = {"type": "Utilization", "averageUtilization": place.overlay.busy}
+        scaler: Body = {
+            "minReplicas": least,
+            "maxReplicas": most,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": owner},
+        }
+        yield Manifest("4-workloads", "HorizontalPodAutoscaler", owner, owner, component, {"spec": scaler})
+
+
+def _job(pod: _Pod) -> Iterator[Manifest]:
+    """A migration. A job never changes: one of another content is another job, one of the same is done."""
+    template = pod.template(restart="Never")
+    spec = {"activeDeadlineSeconds": JOB_TIME, "backoffLimit": 3, "template": template}
+    name = f"{pod.owner}-{digest(json.dumps(spec, sort_keys=True))}"
+    yield pod.account()
+    yield Manifest("3-jobs", "Job", name, pod.owner, "migration", {"spec": spec}, key=pod.owner)
+
+
+def _config(place: Place, owner: str, data: Mapping[str, str]) -> Manifest:
+    """Named by content, and so never changed: a pod that is made again finds what it began with."""
+    name = f"{owner}-{digest(json.dumps(data, sort_keys=True))}"
+    body: Body = {"data": dict(data), "immutable": True}
+    return Manifest("1-base", "ConfigMap", name, owner, network.component(place, owner), body, key=owner)
+
+
+def _secret(place: Place, owner: str, name: str, key: str, type_: str, own: Mapping[str, str]) -> Manifest:
+    data = {file: base64.b64encode(text.encode()).decode() for file, text in own.items()}
+    body: Body = {"data": data, "immutable": True, "type": type_}
+    return Manifest("1-base", "Secret", name, owner, network.component(place, owner), body, key=key)
+
+
+# --- Pods ---
+
+
+class _Pod:
+    """One container, confined as the profile `restricted` asks and beyond: its root is read-only."""
+
+    def __init__(
+        self, place: Place, owner: str, image: str, uid: int, memory: int, cores: int = 1, grace: int = GRACE
+    ) -> None:
+        self.place, self.owner, self.uid, self.grace = place, owner, uid, grace
+        self.component = network.component(place, owner)
+        asked = max(16, memory * place.overlay.memory // 100)
+        self.container: dict[str, Any] = {
+            "name": owner,
+            "image": image,
+            "imagePullPolicy": "IfNotPresent",
+            "resources": {
+                "requests": {"cpu": f"{place.overlay.cpu * cores}m", "memory": f"{asked}Mi"},
+                "limits": {"memory": f"{memory}Mi"},
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            },
+            "volumeMounts": [],
+        }
+        self._volumes: list[Body] = []
+        self.temporary("/tmp")  # noqa: S108  (of the container)
+
+    def volume(self, name: str, path: str, source: Body, read_only: bool = False) -> None:
+        mount: Body = {"name": name, "mountPath": path} | ({"readOnly": True} if read_only else {})
+        self.container["volumeMounts"].append(mount)
+        self._volumes.append({"name": name, **source})
+
+    def temporary(self, path: str) -> None:
+        """A folder in memory: full, it refuses a write, where one on disk would have the pod evicted."""
+        source = {"emptyDir": {"medium": "Memory", "sizeLimit": TEMPORARY}}
+        self.volume(path.strip("/").replace("/", "-"), path, source)
+
+    def files(self, config: str) -> None:
+        self.volume("files", "/etc/hostwright", {"configMap": {"name": config}}, read_only=True)
+
+    def secrets(self, name: str) -> None:
+        # Of root and the pod's own group, which alone may read.
+        source = {"secret": {"secretName": name, "defaultMode": 0o440}}
+        self.volume("secrets", "/run/secrets", source, read_only=True)
+
+    def probes(self, alive: Body, ready: Body) -> None:
+        """`alive` asks the process alone: who restarts it because a database is away makes matters worse."""
+        self.container["startupProbe"] = alive | {
+            "periodSeconds": 2,
+            "timeoutSeconds": 5,
+            "failureThreshold": 150,
+        }
+        self.container["livenessProbe"] = alive | {
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        }
+        self.container["readinessProbe"] = ready | {
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 2,
+        }
+
+    def account(self) -> Manifest:
+        """Who it is to the API, where it has nothing to do: it gets no token."""
+        body: Body = {"automountServiceAccountToken": False}
+        return Manifest("1-base", "ServiceAccount", self.owner, self.owner, self.component, body)
+
+    def template(self, moves: bool = False, restart: str = "Always") -> Body:
+        """`moves`: whether any node will do."""
+        spec: Body = {
+            "automountServiceAccountToken": False,
+            "containers": [self.container],
+            "enableServiceLinks": False,  # variables like MAIL_PORT would be taken for settings
+            "restartPolicy": restart,
+            "securityContext": {
+                "fsGroup": self.uid,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "runAsGroup": self.uid,
+                "runAsNonRoot": True,
+                "runAsUser": self.uid,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "serviceAccountName": self.owner,
+            "terminationGracePeriodSeconds": self.grace,
+            "volumes": self._volumes,
+        }
+        if moves:
+            spec["tolerations"] = [
+                {
+                    "key": f"node.kubernetes.io/{what}",
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": AWAY,
+                }
+                for what in ("not-ready", "unreachable")
+            ]
+            spec["topologySpreadConstraints"] = [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",  # rather two on one node than one that waits
+                    "labelSelector": {"matchLabels": self.place.selector(self.owner)},
+                    "matchLabelKeys": ["pod-template-hash"],
+                }
+            ]
+        return {"metadata": {"labels": self.place.labels(self.owner, self.component)}, "spec": spec}
+
+
+def _http(path: str, port: int) -> Body:
+    return {"httpGet": {"path": path, "port": port}}

@@ -1,0 +1,162 @@
+"""What a service is told and how the gateway is configured, wherever the two run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostwright.application import Application, Listener, Route, Service, Setting
+from hostwright.application.file import PROBE, STATUS
+from hostwright.render.environment import Environment
+from hostwright.render.templates import digest, fill_all, variable, worded
+
+# Answers of the gateway's own, in the form of the services' errors.
+ERRORS = {
+    400: "Bad request",
+    401: "Authentication required",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    413: "Request body too large",
+    414: "URI too long",
+    494: "Request header too large",
+    502: "Bad gateway",
+    503: "Service unavailable",
+    504: "Gateway timeout",
+}
+
+
+def gateway_files(
+    application: Application,
+    environment: Environment,
+    pools: Mapping[str, Sequence[Mapping[str, Any]]],
+    proxies: Sequence[str],
+    behind: Listener | None = None,
+) -> dict[str, str]:
+    """File name -> text of the gateway's configuration.
+
+    `pools`: service -> pools of instances, each with name, servers (address, options) and whom it sets aside.
+    `proxies`: networks that are believed about clients' addresses. `behind`: on a cluster, the listener that
+    stands behind the Ingress, which ends TLS in its place.
+    """
+    gateway = application.gateway
+    protected = any(each.authentication == "required" for each in gateway.routes)
+    identity = gateway.authentication.headers if gateway.authentication else ()
+    listeners = [
+        _listener(application, each, each == behind)
+        for each in gateway.listeners
+        if behind is None or each == behind or not each.ingress
+    ]
+    model: dict[str, Any] = {
+        "application": application,
+        "environment": environment,
+        "options": environment.gateway,
+        "pools": pools,
+        "proxies": proxies,
+        "cluster": environment.topology == "cluster",
+        "scheme": "$public_scheme" if any(each["ended"] for each in listeners) else "$scheme",
+        "tokens": gateway.authentication.service if gateway.authentication else None,
+        "listeners": listeners,
+        "probe": PROBE,
+        "status": STATUS if application.watchers("gateway") else None,
+        "identity": {name: f"$identity_{variable(name)}" if protected else "" for name in identity},
+        "internals": sorted({path for each in application.services.values() for path in each.internals}),
+        "errors": ERRORS,
+    }
+    folder = f"gateway/{gateway.kind}"
+    unmarked = fill_all(folder, **model, digest="")
+    mark = digest(*unmarked.values(), environment.digests.get("gateway", ""))
+    return fill_all(folder, **model, digest=mark)
+
+
+def _listener(application: Application, listener: Listener, behind: bool) -> dict[str, Any]:
+    """A listener with the routes it serves: all, or those of the service it belongs to."""
+    routes: tuple[Route, ...] = application.gateway.routes
+    if listener.service:
+        # Everything goes to the service; these need more than that.
+        routes = tuple(
+            each
+            for each in routes
+            if each.service == listener.service and (each.authentication == "required" or each.websocket)
+        )
+    https = listener.protocol == "https"
+    return {
+        **listener.model_dump(),
+        "container_port": application.gateway.container_port(listener),
+        "routes": routes,
+        "tls": https and not behind,
+        "ended": https and behind,
+    }
+
+
+def variables(
+    application: Application, environment: Environment, service: Service, proxies: Sequence[str]
+) -> dict[str, str]:
+    """Environment variables of a service's containers; `proxies` are the networks of the gateway."""
+    found: dict[str, Setting] = {
+        "SERVICE_NAME": service.name,
+        "APPLICATION": application.name,
+        "ENVIRONMENT": environment.name,
+        "PORT": service.file.port,
+        "LOG_LEVEL": "info",
+    }
+    if service.contract:
+        found["CONTRACT"] = service.contract
+    if service.database:
+        found |= {
+            "DATABASE_HOST": service.database.store,
+            "DATABASE_PORT": application.stores[service.database.store].traits.port,
+            "DATABASE_NAME": service.database.name,
+            "DATABASE_USER": service.database.role,
+        }
+    if service.broker:
+        found |= {
+            "BROKER_HOST": service.broker,
+            "BROKER_PORT": application.stores[service.broker].traits.port,
+            "BROKER_USER": application.name,
+            "BROKER_VHOST": "/",
+        }
+    for name in service.file.calls:
+        found[f"{name.upper().replace('-', '_')}_URL"] = (
+            f"http://{name}:{application.services[name].file.port}"
+        )
+    found["CORS_ORIGINS"] = origins = (
+        [_origin(application.https, name) for name in environment.names] if application.https else []
+    )
+    if origins:
+        found["PUBLIC_URL"] = origins[0]
+    found["TRUSTED_PROXIES"] = list(proxies)
+    for component in application.components.values():
+        if service.file.build == "python":
+            found |= component.file.tells
+    found |= service.settings | dict(environment.settings.get(service.name, {}))
+    return {name: worded(value) for name, value in found.items()}
+
+
+def _origin(https: Listener, name: str) -> str:
+    host = f"[{name}]" if ":" in name else name
+    return f"https://{host}" + ("" if https.port == 443 else f":{https.port}")
+
+
+def reads_secrets(application: Application, owner: str) -> bool:
+    """Whether the owner finds anything in /run/secrets."""
+    return any(each.owner == owner for secret in application.secrets() for each in secret.readers)
+
+
+def store_facts(
+    application: Application, name: str, images: Mapping[str, str], connections: int
+) -> dict[str, Any]:
+    """A store as templates see it; `connections` is the most that a PostgreSQL takes at once."""
+    store = application.stores[name]
+    return {
+        "name": name,
+        "kind": store.kind,
+        "image": images[store.image_name],
+        "uid": store.traits.uid,
+        "memory": store.memory or store.traits.memory,
+        "connections": connections,
+        "databases": store.databases,
+        "user": application.name,
+        "metrics": store.traits.metrics if application.scraped else None,
+    }

@@ -1,0 +1,199 @@
+"""Who reaches whom on a cluster: Services, Ingress and policies, from the application's ports and edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+from hostwright.application import ANYWHERE, Edge, Listener, Port
+from hostwright.application.file import INGRESS
+from hostwright.errors import BadInput
+from hostwright.render.manifests import Body, Manifest, Place
+
+MIGRATE = "-migrate"  # of a service: its job, which reaches the database and nobody else
+DNS = 53
+
+
+def behind_ingress(place: Place) -> Listener | None:
+    """The gateway's listener that an Ingress sends everything to: https, else http.
+
+    An Ingress has one place to send to for both of its ports. Raises BadInput where the application has two.
+    """
+    found = [each for each in place.application.gateway.listeners if each.ingress]
+    https = next((each for each in found if each.protocol == "https"), None)
+    serving = [each for each in found if not each.redirect]
+    if len(serving) > 1 or (https and https.port != INGRESS[1]):
+        raise BadInput(
+            "an Ingress serves the same on 80 and 443, over TLS on 443",
+            where=place.application.name,
+            fix="let 80 redirect to https on 443, or give one of them another port",
+        )
+    return https or next(iter(serving), None)
+
+
+def services(place: Place) -> Iterator[Manifest]:
+    """For each owner one of type ClusterIP with all of its ports but those that others serve for it.
+
+    A port of scope `host` has its number here too: `kubectl port-forward` is what loopback is on a host.
+    Public ports are an Ingress, or a load balancer for each, as sources are given for each.
+    """
+    behind = behind_ingress(place)
+    owners: dict[str, dict[str, Body]] = {}
+    for port in place.application.ports():
+        if _of_ingress(port):
+            continue
+        entry = {"port": port.number, "targetPort": port.container_port, "protocol": "TCP"}
+        name = f"{port.protocol}-{port.number}"
+        if port.scope == "public":
+            yield _balancer(place, port, {**entry, "name": name})
+        else:
+            owners.setdefault(port.owner, {})[name] = {**entry, "name": name}
+    if behind:
+        # Plain HTTP, and called neither https nor 443, from which controllers conclude that it is not.
+        target = place.application.gateway.container_port(behind)
+        entry = {"name": "ingress", "port": INGRESS[0], "targetPort": target, "protocol": "TCP"}
+        owners.setdefault("gateway", {})["ingress"] = entry
+    for owner, entries in owners.items():
+        spec = {
+            "type": "ClusterIP",
+            "selector": place.selector(owner),
+            "ports": [entries[name] for name in sorted(entries)],
+        }
+        yield Manifest("1-base", "Service", owner, owner, component(place, owner), {"spec": spec})
+
+
+def _of_ingress(port: Port) -> bool:
+    return port.scope == "public" and port.owner == "gateway" and port.number in INGRESS
+
+
+def _balancer(place: Place, port: Port, entry: Body) -> Manifest:
+    name = f"{port.owner}-{port.number}"
+    spec: Body = {
+        "type": "LoadBalancer",
+        "selector": place.selector(port.owner),
+        "ports": [entry],
+        # Who asks stays known: sources are looked at, by the policy too. And no second port on each node.
+        "externalTrafficPolicy": "Local",
+        "allocateLoadBalancerNodePorts": False,
+    }
+    if port.sources != ANYWHERE:
+        spec["loadBalancerSourceRanges"] = list(port.sources)
+    return Manifest("1-base", "Service", name, port.owner, component(place, port.owner), {"spec": spec})
+
+
+def ingress(place: Place) -> Iterator[Manifest]:
+    """Every path to the gateway, which knows routes and rules: the same is published by any controller.
+
+    A rule for each name. Who comes by an address names no host: where the environment has an address, there
+    is a rule without one, which a cluster can have once.
+    """
+    behind = behind_ingress(place)
+    if behind is None:
+        return
+    names = [name for name in place.environment.names if not _is_address(name)]
+    hosts: list[Body] = [{"host": name} for name in names]
+    if len(names) < len(place.environment.names) or not names:
+        hosts.append({})
+    backend = {"service": {"name": "gateway", "port": {"name": "ingress"}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    spec: Body = {
+        "ingressClassName": place.environment.cluster.ingress_class,
+        "rules": [{**host, "http": {"paths": [path]}} for host in hosts],
+    }
+    if behind.protocol == "https":
+        spec["tls"] = [{**({"hosts": names} if names else {}), "secretName": place.secret("gateway", "-tls")}]
+    annotations = place.environment.cluster.ingress_annotations
+    yield Manifest(
+        "4-workloads", "Ingress", "gateway", "gateway", "gateway", {"spec": spec}, annotations=annotations
+    )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+# --- Policies ---
+
+
+def edges(place: Place) -> list[Edge]:
+    """The application's, and those of its jobs, which need their service's database."""
+    found = place.application.edges(place.environment.settings)
+    for name, service in place.application.services.items():
+        if service.file.migrate and service.database:
+            store = service.database.store
+            port = place.application.stores[store].traits.port
+            found.append(Edge(f"{name}{MIGRATE}", store, port, "keeps"))
+    return found
+
+
+def policies(place: Place) -> Iterator[Manifest]:
+    """Nothing to nobody; then for each owner exactly its edges, at both of their ends.
+
+    The kubelet's probes and `kubectl port-forward` come from the node, which no policy stops.
+    """
+    every: Body = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    yield Manifest("1-base", "NetworkPolicy", "default-deny", "default-deny", "network", {"spec": every})
+    known = edges(place)
+    owners = {"gateway", *place.application.services, *place.application.stores}
+    owners |= {edge.source for edge in known}
+    for owner in sorted(owners):
+        into = [_rule("from", _pods(place, edge.source), edge.port) for edge in known if edge.target == owner]
+        out = [
+            _rule("to", _pods(place, edge.target) if edge.target else ANYBODY, edge.port)
+            for edge in known
+            if edge.source == owner
+        ]
+        spec = {
+            "podSelector": {"matchLabels": place.selector(owner)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [*into, *_from_outside(place, owner)],
+            "egress": [*out, *([RESOLVE] if out else [])],
+        }
+        yield Manifest("1-base", "NetworkPolicy", owner, owner, component(place, owner), {"spec": spec})
+
+
+def _from_outside(place: Place, owner: str) -> Iterator[Body]:
+    """The Ingress controller to the gateway, and whoever may reach its other public ports."""
+    behind = behind_ingress(place)
+    if owner == "gateway" and behind:
+        name = {"kubernetes.io/metadata.name": place.environment.cluster.ingress_namespace}
+        port = place.application.gateway.container_port(behind)
+        yield _rule("from", [{"namespaceSelector": {"matchLabels": name}}], port)
+    for port_ in place.application.ports():
+        if port_.owner == owner and port_.scope == "public" and not _of_ingress(port_):
+            sources = [{"ipBlock": {"cidr": source}} for source in port_.sources]
+            yield _rule("from", sources, port_.container_port)
+
+
+def _pods(place: Place, owner: str) -> list[Body]:
+    return [{"podSelector": {"matchLabels": place.selector(owner)}}]
+
+
+def _rule(direction: str, peers: list[Body], port: int) -> Body:
+    return {direction: peers, "ports": [{"port": port, "protocol": "TCP"}]}
+
+
+ANYBODY: list[Body] = [{"ipBlock": {"cidr": each}} for each in ANYWHERE]
+RESOLVE: dict[str, Any] = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ],
+    "ports": [{"port": DNS, "protocol": "TCP"}, {"port": DNS, "protocol": "UDP"}],
+}
+
+
+def component(place: Place, owner: str) -> str:
+    """What the owner is, as a label."""
+    if owner in place.application.stores:
+        return "store"
+    if owner in place.application.services:
+        return "service"
+    return "gateway" if owner == "gateway" else "migration"

@@ -1,0 +1,806 @@
+"""Manifests: the golden folder, their schema, and what must hold whatever they look like."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import os
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from referencing import Registry, Resource
+
+from hostwright import application, secrets
+from hostwright.application import Application
+from hostwright.application.file import Listener
+from hostwright.errors import BadInput
+from hostwright.render import Cluster, Environment, kubernetes, render, write_manifests
+from hostwright.render.environment import OVERLAYS
+from hostwright.render.manifests import PHASES, dump
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"  # UPDATE_GOLDEN=1 pytest tests/unit/test_render_kubernetes.py
+NODES = ("node-1", "node-2", "node-3")
+VERSIONS = ("1.34", "1.35", "1.36")  # nginx was the Ingress up to the first, Traefik is since
+APPLICATIONS = application.names()
+
+Manifest = dict[str, Any]
+Case = tuple[Application, dict[str, Manifest]]
+
+
+@functools.cache
+def loaded(name: str = "warehouse") -> Application:
+    found = application.load(name)
+    # The golden files are the same wherever the checkout is.
+    return dataclasses.replace(found, source=Path(f"services/apps/{name}.yml"))
+
+
+def environment(app: Application, overlay: str = "prod", **more: Any) -> Environment:
+    given: dict[str, Any] = {"name": "shop", "names": ("shop.example.com", "192.0.2.10"), **more}
+    cluster = given.pop("cluster", Cluster(overlay=overlay, pins=kubernetes.pinned(app, NODES)))
+    return Environment(topology="cluster", cluster=cluster, **given)
+
+
+def read(texts: dict[str, str]) -> dict[str, Manifest]:
+    """Path -> object."""
+    return {path: yaml.load(text, yaml.CSafeLoader) for path, text in texts.items()}
+
+
+def rendered(app: Application | None = None, overlay: str = "prod", **more: Any) -> dict[str, Manifest]:
+    app = app or loaded()
+    return read(render(app, environment(app, overlay, **more)))
+
+
+@functools.cache
+def known(name: str, overlay: str) -> dict[str, Manifest]:
+    """For who changes nothing in it."""
+    return rendered(loaded(name), overlay)
+
+
+@pytest.fixture(params=[(name, overlay) for name in APPLICATIONS for overlay in OVERLAYS], ids="-".join)
+def case(request: pytest.FixtureRequest) -> Case:
+    name, overlay = request.param
+    return loaded(name), known(name, overlay)
+
+
+def of(found: dict[str, Manifest], kind: str) -> dict[str, Manifest]:
+    """Name -> object of one kind."""
+    return {each["metadata"]["name"]: each for each in found.values() if each["kind"] == kind}
+
+
+def pods(found: dict[str, Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Owner and template of everything that runs."""
+    for each in found.values():
+        if each["kind"] in ("Deployment", "StatefulSet", "Job"):
+            yield each["metadata"]["labels"]["app.kubernetes.io/name"], each["spec"]["template"]
+
+
+def owner(labels: dict[str, str]) -> str:
+    return labels["app.kubernetes.io/name"]
+
+
+# --- Golden files ---
+
+
+def test_golden() -> None:
+    """`prod` in full; of the other overlays what differs, whose digests follow from the rest."""
+    app = loaded()
+    prod = render(app, environment(app))
+    wanted = {f"cluster/{path}": text for path, text in prod.items()}
+    for overlay in set(OVERLAYS) - {"prod"}:
+        other = {
+            path.replace(overlay, "prod"): text.replace(f"warehouse-{overlay}", "warehouse-prod")
+            for path, text in render(app, environment(app, overlay)).items()
+        }
+        lines: list[str] = []
+        for path in sorted({*prod, *other}):
+            before, after = (each.get(path, "").splitlines(keepends=True) for each in (prod, other))
+            if not after:
+                lines.append(f"no {path}\n")
+            else:
+                lines += difflib.unified_diff(before, after, path, path, n=2)
+        wanted[f"cluster-{overlay}.diff"] = "".join(lines)
+    folder = GOLDEN / "warehouse"
+    held_now = [*folder.glob("cluster/**/*.yaml"), *folder.glob("cluster-*.diff")]
+    if UPDATE:
+        for path_ in held_now:
+            path_.unlink()
+        for path, text in wanted.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        held_now = [folder / path for path in wanted]
+    held = {str(path_.relative_to(folder)): path_.read_text() for path_ in held_now}
+    assert wanted == held, "if that is meant: UPDATE_GOLDEN=1 pytest tests/unit/test_render_kubernetes.py"
+
+
+def test_the_same_twice() -> None:
+    app, again = loaded(), application.load("warehouse")
+    assert render(app, environment(app)) == render(again, environment(again))
+    assert list(render(app, environment(app))) == sorted(render(app, environment(app)))
+
+
+# --- What the API server would say ---
+
+
+@functools.cache
+def schema(version: str, name: str) -> Any:
+    folder = files("kubernetes_validate") / "kubernetes-json-schema" / f"v{version}.0-local-strict"
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+@functools.cache
+def validator(version: str, kind: str, api: str) -> Any:
+    """Refuses unknown fields at every depth."""
+    group, _, number = api.rpartition("/")
+    name = "-".join(part for part in (kind.lower(), group.partition(".")[0], number) if part)
+    own = Resource.from_contents(schema(version, name))
+    registry: Any = [own, Resource.from_contents(schema(version, "_definitions"))] @ Registry()
+    return jsonschema.Draft202012Validator(own.contents, registry=registry)
+
+
+def complaints(manifest: Manifest, version: str) -> list[str]:
+    check = validator(version, manifest["kind"], manifest["apiVersion"])
+    return [f"{error.json_path}: {error.message}" for error in check.iter_errors(manifest)]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_manifest_is_of_the_schema(case: Case, version: str) -> None:
+    app, found = case
+    values = secrets.complete(app, {}, "trial")
+    told = environment(app, digests=secrets.digests(app, values))
+    secret = {path: yaml.safe_load(text) for path, text in kubernetes.secret_files(app, told, values).items()}
+    for path, manifest in (found | secret).items():
+        assert complaints(manifest, version) == [], path
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("spec", "replicas"), "two"),
+        (("spec", "replica"), 2),
+        (("spec", "template", "spec", "hostNetworks"), True),
+        (("spec", "template", "spec", "containers", 0, "livenessProbe", "httpGet", "pathh"), "/"),
+        (("spec", "template", "spec", "containers", 0, "lifecycle", "preStop", "sleep", "minutes"), 1),
+    ],
+)
+def test_the_schema_refuses_what_is_unknown(keys: tuple[Any, ...], value: Any) -> None:
+    inner = manifest = rendered()["4-workloads/deployment-orders.yaml"]
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    assert complaints(manifest, "1.35")
+
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def test_names_are_those_of_hosts(case: Case) -> None:
+    for path, each in case[1].items():
+        assert LABEL.fullmatch(each["metadata"]["name"]), path
+        for text in each["metadata"]["labels"].values():
+            assert LABEL.fullmatch(text), path
+        for port in each["spec"].get("ports", []) if each["kind"] == "Service" else []:
+            assert re.fullmatch(r"[a-z0-9-]{1,15}", port["name"]), path
+
+
+def test_everything_is_the_applications_and_in_its_namespace(
+    case: Case,
+) -> None:
+    app, found = case
+    (namespace,) = of(found, "Namespace")
+    assert of(found, "Namespace")[namespace]["metadata"]["labels"].items() >= {
+        ("pod-security.kubernetes.io/enforce", "restricted")
+    }
+    for path, each in found.items():
+        assert path.partition("/")[0] in PHASES
+        assert path.startswith("0-") == (each["kind"] == "Namespace")
+        labels = each["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == app.name, path
+        assert labels["app.kubernetes.io/instance"] == namespace, path
+        assert labels["app.kubernetes.io/managed-by"] == "hostwright", path
+        inside = each["kind"] not in ("Namespace", "PersistentVolume")
+        assert each["metadata"].get("namespace") == (namespace if inside else None), path
+        assert inside or each["metadata"]["name"].startswith(namespace), path
+
+
+# --- Pods ---
+
+
+def violations(spec: Manifest) -> list[str]:
+    """What the Pod Security profile `restricted` has against a pod, and what we have beyond it.
+
+    https://kubernetes.io/docs/concepts/security/pod-security-standards/
+    """
+    found = []
+    pod = spec.get("securityContext", {})
+    for name in ("hostNetwork", "hostPID", "hostIPC", "hostUsers"):
+        if spec.get(name):
+            found.append(name)
+    known = {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+    found += [f"volume {each['name']}" for each in spec.get("volumes", []) if not known & {*each}]
+    if pod.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
+        found.append("seccomp")
+    if pod.get("runAsNonRoot") is not True or not pod.get("runAsUser"):
+        found.append("root")
+    for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        own = container.get("securityContext", {})
+        if own.get("privileged") or own.get("runAsUser") == 0 or own.get("runAsNonRoot") is False:
+            found.append("privileged")
+        if own.get("allowPrivilegeEscalation") is not False:
+            found.append("escalation")
+        if own.get("capabilities") != {"drop": ["ALL"]}:
+            found.append("capabilities")
+        if own.get("readOnlyRootFilesystem") is not True:
+            found.append("root is writable")
+        if any("hostPort" in port for port in container.get("ports", [])):
+            found.append("hostPort")
+    return found
+
+
+def test_every_pod_is_restricted(case: Case) -> None:
+    app, found = case
+    uids = {name: each.file.uid for name, each in app.services.items()}
+    uids |= {name: each.traits.uid for name, each in app.stores.items()} | {"gateway": app.gateway.uid}
+    for name, template in pods(found):
+        spec = template["spec"]
+        assert violations(spec) == [], name
+        context, uid = spec["securityContext"], uids[name.removesuffix("-migrate")]
+        assert [context[key] for key in ("runAsUser", "runAsGroup", "fsGroup")] == [uid] * 3
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        account = of(found, "ServiceAccount")[spec["serviceAccountName"]]
+        assert account["automountServiceAccountToken"] is False
+        for container in spec["containers"]:
+            assert {*container["resources"]} == {"requests", "limits"}
+            mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+            assert "/tmp" in mounted  # noqa: S108
+            assert {mount["name"] for mount in container["volumeMounts"]} == {
+                v["name"] for v in spec["volumes"]
+            }
+        for volume in spec["volumes"]:
+            assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"]
+    assert {name for name, _ in pods(found)} >= {"gateway", *app.services, *app.stores}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "what"),
+    [
+        (("hostNetwork",), True, "hostNetwork"),
+        (("volumes", 0), {"name": "x", "hostPath": {"path": "/"}}, "volume x"),
+        (("securityContext", "seccompProfile"), {"type": "Unconfined"}, "seccomp"),
+        (("securityContext", "runAsUser"), 0, "root"),
+        (("containers", 0, "securityContext", "privileged"), True, "privileged"),
+        (("containers", 0, "securityContext", "allowPrivilegeEscalation"), True, "escalation"),
+        (
+            ("containers", 0, "securityContext", "capabilities"),
+            {"drop": ["ALL"], "add": ["CHOWN"]},
+            "capabilities",
+        ),
+        (("containers", 0, "securityContext", "readOnlyRootFilesystem"), False, "root is writable"),
+        (("containers", 0, "ports"), [{"containerPort": 80, "hostPort": 80}], "hostPort"),
+    ],
+)
+def test_what_is_not_restricted_is_seen(keys: tuple[Any, ...], value: Any, what: str) -> None:
+    inner = spec = rendered()["4-workloads/deployment-orders.yaml"]["spec"]["template"]["spec"]
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    assert violations(spec) == [what]
+
+
+def test_liveness_touches_no_dependency_and_readiness_does(
+    case: Case,
+) -> None:
+    app, found = case
+    for name, template in pods(found):
+        (container,) = template["spec"]["containers"]
+        if name.endswith("-migrate"):
+            assert not [key for key in container if key.endswith("Probe")]
+            continue
+        asked = {
+            kind: container[f"{kind}Probe"].get("httpGet", {}).get("path")
+            for kind in ("startup", "liveness", "readiness")
+        }
+        if name in app.services:
+            health = app.services[name].file.health
+            assert asked == {"startup": health.live, "liveness": health.live, "readiness": health.ready}
+        elif name in app.stores:
+            assert container["livenessProbe"]["tcpSocket"] == {"port": app.stores[name].traits.port}
+            assert container["readinessProbe"]["exec"]["command"]
+        startup = container["startupProbe"]
+        assert (
+            startup["periodSeconds"] * startup["failureThreshold"] >= 300
+        )  # an emulated guest takes minutes
+
+
+def test_images_are_those_given_and_none_is_the_latest(case: Case) -> None:
+    app, found = case
+    used = {container["image"] for _, template in pods(found) for container in template["spec"]["containers"]}
+    assert used == {*app.images().values()}
+    given = "registry.example.com/orders@sha256:" + "a" * 64
+    other = rendered(images={"orders": given, "of another application": "untagged"})
+    images = {name: template["spec"]["containers"][0]["image"] for name, template in pods(other)}
+    assert (images["orders"], images["orders-migrate"]) == (given, given)
+
+
+def test_pods_are_told_what_compose_tells(case: Case) -> None:
+    """But for whom they believe: there an address, here the pods' network, of which policies let few in."""
+    app, found = case
+    told = environment(app)
+    compose = yaml.safe_load(render(app, Environment(name=told.name, names=told.names))["compose.yaml"])[
+        "services"
+    ]
+    for name in app.services:
+        (config,) = [each for path, each in found.items() if path == f"1-base/configmap-{name}.yaml"]
+        mine, theirs = dict(config["data"]), dict(compose[name]["environment"])
+        assert mine.pop("TRUSTED_PROXIES") == '["10.1.0.0/16"]'
+        theirs.pop("TRUSTED_PROXIES")
+        assert mine == {key: text.replace("$$", "$") for key, text in theirs.items()}
+        for other in (name, f"{name}-migrate"):
+            for owner_, template in pods(found):
+                if owner_ == other:
+                    source = template["spec"]["containers"][0]["envFrom"]
+                    assert source == [{"configMapRef": {"name": config["metadata"]["name"]}}]
+
+
+# --- How many, and where ---
+
+
+def test_an_overlay_says_how_many(case: Case) -> None:
+    app, found = case
+    overlay = OVERLAYS[owner_overlay(found)]
+    scalers, budgets, deployments = (
+        of(found, kind) for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment")
+    )
+    assert {*deployments} == {"gateway", *app.services}
+    for name, deployment in deployments.items():
+        alone = name in app.services and app.services[name].file.alone
+        floor = 2 if name == "gateway" else max(overlay.replicas, app.services[name].replicas)
+        least = 1 if alone else floor
+        most = 1 if alone else max(least, overlay.most)
+        assert (name in budgets) == (least > 1)
+        assert (name in scalers) == (most > least)
+        if name in scalers:
+            spec = scalers[name]["spec"]
+            assert (spec["minReplicas"], spec["maxReplicas"]) == (least, most)
+            assert spec["scaleTargetRef"]["name"] == name
+            assert "replicas" not in deployment["spec"]  # each apply would undo what the autoscaler did
+        else:
+            assert deployment["spec"]["replicas"] == least
+        chosen = deployment["spec"]["selector"]["matchLabels"]
+        assert chosen.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+        if name in budgets:
+            assert budgets[name]["spec"]["selector"]["matchLabels"] == chosen
+        (spread,) = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert spread["topologyKey"] == "kubernetes.io/hostname"
+        assert spread["labelSelector"]["matchLabels"] == chosen
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def owner_overlay(found: dict[str, Manifest]) -> str:
+    (namespace,) = of(found, "Namespace")
+    return namespace.rpartition("-")[2]
+
+
+def test_who_stops_has_been_left_out_before_and_finishes_what_it_has(case: Case) -> None:
+    _, found = case
+    for name, template in pods(found):
+        spec = template["spec"]
+        (container,) = spec["containers"]
+        if name in of(found, "Deployment"):
+            drain = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+            # What the gateway waits for an answer, after it is asked for nothing new.
+            assert spec["terminationGracePeriodSeconds"] - drain >= 30
+            waits = {each["key"]: each["tolerationSeconds"] for each in spec["tolerations"]}
+            assert waits == {"node.kubernetes.io/not-ready": 30, "node.kubernetes.io/unreachable": 30}
+        else:
+            assert "tolerations" not in spec  # pinned, or a job: nothing is won by moving it
+        temporary = [each["emptyDir"] for each in spec["volumes"] if "emptyDir" in each]
+        assert {each["medium"] for each in temporary} == {"Memory"}
+
+
+def test_replicas_of_the_environment_win() -> None:
+    assert (
+        of(rendered(overlay="dev", replicas={"orders": 3}), "Deployment")["orders"]["spec"]["replicas"] == 3
+    )
+    scaler = of(rendered(replicas={"orders": 6}), "HorizontalPodAutoscaler")
+    assert "orders" not in scaler
+    scaler = of(rendered(replicas={"orders": 1}), "HorizontalPodAutoscaler")["orders"]["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (1, 4)
+
+
+def test_a_database_takes_all_instances_there_may_be(case: Case) -> None:
+    app, found = case
+    overlay = OVERLAYS[owner_overlay(found)]
+    for name, store in app.stores.items():
+        if store.traits.need != "database":
+            continue
+        (container,) = of(found, "StatefulSet")[name]["spec"]["template"]["spec"]["containers"]
+        (most,) = [int(word.split("=")[1]) for word in container["args"] if "max_connections" in word]
+        users = sum(
+            each.database is not None and each.database.store == name for each in app.services.values()
+        )
+        assert most >= users * (overlay.most + 1) * 10
+        limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+        assert limit >= (store.memory or store.traits.memory) + 3 * (most - 60)
+
+
+def test_data_is_on_a_named_node_and_stays(case: Case) -> None:
+    app, found = case
+    told = environment(app, owner_overlay(found))
+    assert [each.store for each in kubernetes.volumes(app, told)] == list(app.stores)
+    for volume in kubernetes.volumes(app, told):
+        kept = found[f"1-base/persistentvolume-{volume.store}.yaml"]
+        spec = kept["spec"]
+        assert spec["local"] == {"path": volume.path}
+        assert spec["persistentVolumeReclaimPolicy"] == "Retain"
+        (term,) = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        assert [(each["key"], each["values"]) for each in term["matchExpressions"]] == [
+            ("kubernetes.io/hostname", [volume.node])
+        ]
+        claim = of(found, "PersistentVolumeClaim")[spec["claimRef"]["name"]]
+        assert claim["spec"]["volumeName"] == kept["metadata"]["name"]
+        assert claim["metadata"]["namespace"] == spec["claimRef"]["namespace"]
+        pod = of(found, "StatefulSet")[volume.store]["spec"]["template"]["spec"]
+        claims = [
+            each["persistentVolumeClaim"]["claimName"]
+            for each in pod["volumes"]
+            if "persistentVolumeClaim" in each
+        ]
+        assert claims == [claim["metadata"]["name"]]
+        assert pod["securityContext"]["runAsUser"] == volume.uid
+
+
+def test_postgres_keeps_its_data_in_the_volume() -> None:
+    (container,) = of(rendered(), "StatefulSet")["orders-db"]["spec"]["template"]["spec"]["containers"]
+    (data,) = [each["value"] for each in container["env"] if each["name"] == "PGDATA"]
+    (place,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "data"]
+    assert data.startswith(f"{place}/")
+    assert place == "/var/lib/postgresql/data"  # what the image declares, and nothing above it
+
+
+def test_who_has_a_node_stays_there() -> None:
+    app = loaded()
+    first = kubernetes.pinned(app, NODES)
+    assert sorted(first.values()) == sorted(NODES)
+    assert kubernetes.pinned(app, ["new", *NODES], first) == first
+    assert set(kubernetes.pinned(app, ["one"]).values()) == {"one"}
+    with pytest.raises(BadInput, match=r"the data of \S+ is on node-3 alone"):
+        kubernetes.pinned(app, NODES[:2], first)
+    with pytest.raises(BadInput, match="no node"):
+        kubernetes.pinned(app, [])
+
+
+# --- Who reaches whom ---
+
+
+def test_every_port_has_exactly_its_service_or_ingress(case: Case) -> None:
+    app, found = case
+    declared = {(port.scope, port.owner, port.number, port.container_port) for port in app.ports()}
+    services = of(found, "Service")
+    served = set()
+    for service in services.values():
+        spec = service["spec"]
+        name = owner(spec["selector"])
+        scopes = {"ClusterIP": ("host", "internal"), "LoadBalancer": ("public",)}[spec["type"]]
+        for port in spec["ports"]:
+            if port["name"] == "ingress":
+                continue
+            known = {(scope, name, port["port"], port["targetPort"]) for scope in scopes} & declared
+            assert known, (name, port)
+            served |= known
+    left = declared - served
+    assert {(scope, who, number) for scope, who, number, _ in left} == {
+        ("public", "gateway", number) for number in (80, 443) if of(found, "Ingress")
+    }
+    (ingress,) = of(found, "Ingress").values()
+    for rule in ingress["spec"]["rules"]:
+        (path,) = rule["http"]["paths"]
+        assert path["path"] == "/"
+        assert path["backend"] == {"service": {"name": "gateway", "port": {"name": "ingress"}}}
+    (target,) = [
+        port["targetPort"] for port in services["gateway"]["spec"]["ports"] if port["name"] == "ingress"
+    ]
+    assert target in {container for scope, _, _, container in left if scope == "public"}
+
+
+def test_an_ingress_has_a_rule_for_each_name_and_one_for_addresses() -> None:
+    def rules(*names: str) -> tuple[list[str | None], Any]:
+        (ingress,) = of(rendered(names=names), "Ingress").values()
+        return [rule.get("host") for rule in ingress["spec"]["rules"]], ingress["spec"]["tls"]
+
+    assert rules("a.example.com", "192.0.2.10", "b.example.com", "2001:db8::1") == (
+        ["a.example.com", "b.example.com", None],
+        [{"hosts": ["a.example.com", "b.example.com"], "secretName": "gateway-tls"}],
+    )
+    assert rules("a.example.com")[0] == ["a.example.com"]
+    assert rules("192.0.2.10") == ([None], [{"secretName": "gateway-tls"}])
+
+
+def test_an_ingress_says_what_the_environment_says_of_controllers() -> None:
+    cluster = Cluster(
+        pins=kubernetes.pinned(loaded(), NODES),
+        ingress_class="nginx",
+        ingress_namespace="edge",
+        ingress_annotations={"nginx.ingress.kubernetes.io/proxy-body-size": "0"},
+    )
+    found, usual = rendered(cluster=cluster), rendered()
+    (ingress,) = of(found, "Ingress").values()
+    assert ingress["spec"]["ingressClassName"] == "nginx"
+    assert ingress["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/proxy-body-size": "0"}
+    differing = {path for path in usual if found[path] != usual[path]}
+    assert differing == {"4-workloads/ingress-gateway.yaml", "1-base/networkpolicy-gateway.yaml"}
+
+
+def public(**more: Any) -> Application:
+    """A warehouse with one more public port, which no Ingress has."""
+    app = loaded()
+    listener = Listener(port=8443, protocol="https", scope="public", **more)
+    gateway = app.gateway.model_copy(update={"listeners": (*app.gateway.listeners, listener)})
+    return dataclasses.replace(app, gateway=gateway)
+
+
+def test_another_public_port_is_a_load_balancer_that_knows_its_sources() -> None:
+    app = public(sources=("192.0.2.0/24",))
+    found = rendered(app)
+    spec = of(found, "Service")["gateway-8443"]["spec"]
+    assert (spec["type"], spec["loadBalancerSourceRanges"]) == ("LoadBalancer", ["192.0.2.0/24"])
+    assert spec["ports"] == [{"name": "https-8443", "port": 8443, "protocol": "TCP", "targetPort": 8443}]
+    assert spec["allocateLoadBalancerNodePorts"] is False
+    policy = of(found, "NetworkPolicy")["gateway"]["spec"]["ingress"]
+    assert {
+        "from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+        "ports": [{"port": 8443, "protocol": "TCP"}],
+    } in policy
+    assert "loadBalancerSourceRanges" not in of(rendered(public()), "Service")["gateway-8443"]["spec"]
+    assert not [each for path in found for each in complaints(found[path], "1.35")]
+    # And here the gateway ends TLS itself.
+    mounts = dict(pods(found))["gateway"]["spec"]["volumes"]
+    assert [each["secret"]["secretName"] for each in mounts if "secret" in each] == ["gateway"]
+    config = found["1-base/configmap-gateway.yaml"]["data"]["nginx.conf"]
+    assert re.findall(r"listen (\d+) ssl;", config) == ["8443"]
+
+
+def flows(found: dict[str, Manifest], direction: str) -> set[tuple[str, str, int]]:
+    """(from, to, port) as the policies of one side let them; "outside" is nobody of the application."""
+    side = {"ingress": "from", "egress": "to"}[direction]
+    result = set()
+    for name, policy in of(found, "NetworkPolicy").items():
+        if name == "default-deny":
+            continue
+        here = owner(policy["spec"]["podSelector"]["matchLabels"])
+        for rule in policy["spec"][direction]:
+            for peer in rule[side]:
+                inside = "podSelector" in peer and "namespaceSelector" not in peer
+                there = owner(peer["podSelector"]["matchLabels"]) if inside else "outside"
+                for port in rule["ports"]:
+                    pair = (there, here) if direction == "ingress" else (here, there)
+                    result.add((*pair, port["port"]))
+    return result
+
+
+def test_policies_are_exactly_the_edges(case: Case) -> None:
+    app, found = case
+    known = {(edge.source, edge.target or "outside", edge.port) for edge in app.edges()}
+    jobs = {
+        (f"{name}-migrate", each.database.store, app.stores[each.database.store].traits.port)
+        for name, each in app.services.items()
+        if each.file.migrate and each.database
+    }
+    behind = next(each for each in app.gateway.listeners if each.protocol == "https")
+    assert (
+        flows(found, "ingress") - {("outside", "gateway", app.gateway.container_port(behind))} == known | jobs
+    )
+    speaking = {source for source, _, _ in known | jobs}
+    assert flows(found, "egress") == known | jobs | {(source, "outside", 53) for source in speaking}
+    deny = of(found, "NetworkPolicy")["default-deny"]["spec"]
+    assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    # Everybody has one, so that nobody is left with what another's lets through.
+    assert {name for name, _ in pods(found)} == {*of(found, "NetworkPolicy")} - {"default-deny"}
+
+
+def test_a_setting_that_names_a_place_is_an_edge() -> None:
+    usual = flows(rendered(), "egress")
+    assert ("mail", "mailsink", 2525) in usual
+    found = rendered(settings={"mail": {"smtp_host": "smtp.example.com", "SMTP_PORT": 587}})
+    assert flows(found, "egress") - usual == {("mail", "outside", 587)}
+    assert usual - flows(found, "egress") == {("mail", "mailsink", 2525)}
+    assert ("mail", "mailsink", 2525) not in flows(found, "ingress")
+
+
+# --- Content and its names ---
+
+
+def test_a_change_of_content_is_another_name() -> None:
+    def names(**more: Any) -> dict[str, str]:
+        return {
+            path: each["metadata"]["name"]
+            for path, each in rendered(**more).items()
+            if each["kind"] in ("ConfigMap", "Job")
+        }
+
+    usual = names()
+
+    def differing(**more: Any) -> set[str]:
+        return {path for path, name in names(**more).items() if name != usual[path]}
+
+    assert differing(settings={"orders": {"LOG_LEVEL": "warning"}}) == {
+        "1-base/configmap-orders.yaml",
+        "3-jobs/job-orders-migrate.yaml",
+    }
+    assert differing(images={"orders": "registry.example.com/orders:2"}) == {"3-jobs/job-orders-migrate.yaml"}
+    assert differing(digests={"orders": "1" * 64}) == {"3-jobs/job-orders-migrate.yaml"}
+    assert differing(trusted_proxies=("198.51.100.0/24",)) == {"1-base/configmap-gateway.yaml"}
+
+
+def test_every_name_that_a_pod_looks_up_is_there(case: Case) -> None:
+    app, found = case
+    values = secrets.complete(app, {}, "trial")
+    told = environment(app, owner_overlay(found), digests=secrets.digests(app, values))
+    every = read(render(app, told) | kubernetes.secret_files(app, told, values))
+    held, named = of(every, "Secret"), set()
+    for name, template in pods(every):
+        for volume in template["spec"]["volumes"]:
+            if "configMap" in volume:
+                config = of(every, "ConfigMap")[volume["configMap"]["name"]]
+                assert config["immutable"] is True
+            if "secret" in volume:
+                secret = held[volume["secret"]["secretName"]]
+                named.add(secret["metadata"]["name"])
+                assert secret["immutable"] is True
+                readers = [each for s in app.secrets() for each in s.readers]
+                assert {*secret["data"]} == {
+                    each.file for each in readers if each.owner == name.removesuffix("-migrate")
+                }
+    (ingress,) = of(every, "Ingress").values()
+    named.add(ingress["spec"]["tls"][0]["secretName"])
+    assert held[ingress["spec"]["tls"][0]["secretName"]]["type"] == "kubernetes.io/tls"
+    assert named == {*held}
+
+
+def test_no_secret_is_rendered_and_a_new_one_is_another_name() -> None:
+    app = loaded()
+    values = secrets.complete(app, {}, "trial")
+
+    def told(values: dict[str, str]) -> Environment:
+        return environment(app, digests=secrets.digests(app, values))
+
+    texts = render(app, told(values))
+    held = read(kubernetes.secret_files(app, told(values), values)).values()
+    encoded = [data for each in held for data in each["data"].values()]
+    for path, text in texts.items():
+        assert not [each for each in (*values.values(), *encoded) if each.strip() in text], path
+    again = values | {"orders_database_password": "another"}
+    before, after = texts, render(app, told(again))
+    assert {path for path in before if before[path] != after[path]} == {
+        "2-stores/statefulset-orders-db.yaml",
+        "3-jobs/job-orders-migrate.yaml",
+        "4-workloads/deployment-orders.yaml",
+    }
+    with pytest.raises(BadInput, match="the digests are not those of the secrets"):
+        kubernetes.secret_files(app, told(values), again)
+
+
+def test_a_migration_runs_between_store_and_service() -> None:
+    found = rendered()
+    phases = {path.partition("/")[0]: path for path in found if "orders" in path.rpartition("/")[2]}
+    assert list(PHASES) == ["0-namespace", "1-base", "2-stores", "3-jobs", "4-workloads"]
+    assert {
+        phase: found[path]["kind"] for phase, path in phases.items() if phase in ("2-stores", "3-jobs")
+    } == {
+        "2-stores": "StatefulSet",
+        "3-jobs": "Job",
+    }
+    job = found["3-jobs/job-orders-migrate.yaml"]["spec"]
+    assert job["activeDeadlineSeconds"] > 0
+    assert "ttlSecondsAfterFinished" not in job  # one that is gone would be run again by the next apply
+    assert job["template"]["spec"]["containers"][0]["args"] == ["python", "-m", "kit.migrate", "orders"]
+
+
+@pytest.mark.parametrize(
+    "text", ["1e3", "true", "null", "1_0", "0o7", "on", "y", "~", "", "=", "a: b", "10.1.0.0/16", "1:30", "é"]
+)
+def test_text_stays_text_for_every_reader(text: str) -> None:
+    written = dump({"key": text})
+    assert yaml.safe_load(written) == {"key": text}
+    assert re.fullmatch("""key: (".*"|'.*')\n""", written)
+
+
+def test_a_written_folder_is_complete_and_forgets_what_is_gone(tmp_path: Path) -> None:
+    app = loaded()
+    written = write_manifests(tmp_path, app, environment(app))
+    paths = {str(path.relative_to(tmp_path)) for path in written}
+    assert paths >= {"0-namespace/namespace-warehouse-prod.yaml", "secrets/secret-orders.yaml"}
+    before = {path: path.read_text() for path in written}
+    values = [path.read_text().strip() for path in (tmp_path / "secrets/.store").iterdir()]
+    assert len(values) == len(app.secrets())
+    for path, text in before.items():
+        if "secrets" in path.parts:
+            assert path.stat().st_mode & 0o777 == 0o600
+        else:
+            assert not [value for value in values if value in text], path
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    mounted = {path.stem.removeprefix("secret-") for path in tmp_path.glob("secrets/secret-*.yaml")}
+    assert mounted == {"gateway-tls", *(r.owner for s in app.secrets() for r in s.readers)} - {"gateway"}
+    write_manifests(tmp_path, app, environment(app))
+    assert {path: path.read_text() for path in written} == before
+    (gone,) = tmp_path.glob("1-base/configmap-panel.yaml")
+    services = {name: each for name, each in app.services.items() if name != "panel"}
+    routes = tuple(each for each in app.gateway.routes if each.service != "panel")
+    less = dataclasses.replace(
+        app, services=services, gateway=app.gateway.model_copy(update={"routes": routes})
+    )
+    write_manifests(tmp_path, less, environment(less))
+    assert not gone.exists()
+    assert (tmp_path / "1-base/configmap-orders.yaml").exists()
+
+
+# --- What cannot be ---
+
+
+def listeners(*given: Listener) -> Application:
+    app = loaded()
+    return dataclasses.replace(app, gateway=app.gateway.model_copy(update={"listeners": given}))
+
+
+@pytest.mark.parametrize(
+    ("app", "more", "what"),
+    [
+        (None, {"images": {"orders": "registry.example.com:5000/orders"}}, "may be another orders tomorrow"),
+        (None, {"images": {"orders": "orders:latest"}}, "may be another orders tomorrow"),
+        (None, {"cluster": Cluster()}, "no node for the data of orders-db"),
+        (None, {"cluster": Cluster(overlay="test")}, "unknown overlay 'test'"),
+        (None, {"cluster": Cluster(pins={"fax": "a"})}, "a node for unknown store 'fax'"),
+        (None, {"names": ("Shop_1",)}, "no Ingress can have the name 'Shop_1'"),
+        (None, {"replicas": {"mailsink": 2}}, "2 replicas of mailsink"),
+        (
+            listeners(
+                Listener(port=443, protocol="https", scope="public"),
+                Listener(port=80, protocol="http", scope="public"),
+            ),
+            {},
+            "an Ingress serves the same on 80 and 443",
+        ),
+        (listeners(Listener(port=80, protocol="https", scope="public")), {}, "an Ingress serves the same"),
+    ],
+)
+def test_what_a_cluster_cannot_have_is_refused(
+    app: Application | None, more: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(BadInput, match=re.escape(what)):
+        rendered(app, **more)
+
+
+def test_components_are_refused() -> None:
+    with pytest.raises(BadInput, match="components are not rendered for a cluster"):
+        rendered(application.load("warehouse", components=["prometheus"]))
+
+
+def test_an_application_without_tls_or_without_public_ports() -> None:
+    plain = rendered(listeners(Listener(port=80, protocol="http", scope="public")))
+    (ingress,) = of(plain, "Ingress").values()
+    assert "tls" not in ingress["spec"]
+    config = plain["1-base/configmap-gateway.yaml"]["data"]["nginx.conf"]
+    assert "listen 10080;" in config
+    assert "$http_x_forwarded_proto" not in config
+    hidden = rendered(listeners(Listener(port=8080, protocol="http", scope="host", service="orders")))
+    assert of(hidden, "Ingress") == {}
+    assert [port["port"] for port in of(hidden, "Service")["gateway"]["spec"]["ports"]] == [8080]
+    assert ("outside", "gateway", 8080) not in flows(hidden, "ingress")
