@@ -127,6 +127,9 @@ def variables(
     if origins:
         found["PUBLIC_URL"] = origins[0]
     found["TRUSTED_PROXIES"] = list(proxies)
+    if service.file.build == "python":
+        # A service gives up before the gateway does: whoever asked hears why, and from whom.
+        found["ANSWER_TIMEOUT"] = environment.gateway.timeout * 5 // 6 or 1
     for component in application.components.values():
         if service.file.build == "python":
             found |= component.file.tells

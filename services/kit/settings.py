@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     environment: str = "development"
     port: int = Field(default=8080, ge=1, le=65535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    answer_timeout: float = Field(default=25, gt=0, description="seconds; below the gateway's 30")
+    answer_timeout: float = Field(default=25, gt=0, description="seconds; less than the gateway waits")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     otel_exporter_otlp_endpoint: str | None = None

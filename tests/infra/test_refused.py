@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,11 +25,15 @@ APP = Path(__file__).parents[2] / "services/apps/warehouse.yml"
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An operator with a toolchain and a passphrase, and nothing else yet."""
+    return operator(tmp_path)
+
+
+def operator(folder: Path) -> dict[str, str]:
+    """One with a toolchain and a passphrase, and nothing else yet."""
     toolchain.ensure()
     return os.environ | {
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
         "PULUMI_CONFIG_PASSPHRASE": "of the tests only",
         "HOSTWRIGHT_ENVIRONMENT": "",
     }
@@ -47,12 +52,20 @@ def run(env: dict[str, str], folder: Path, *arguments: str) -> subprocess.Comple
     )
 
 
-@pytest.fixture
-def project(env: dict[str, str], tmp_path: Path) -> Path:
-    """A project whose environment could be up, but for what a test changes."""
-    done = run(env, tmp_path, "init", "shop", "--environment", NAME, "--driver", "container")
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a project whose environment could be up, and its operator's state."""
+    folder = tmp_path_factory.mktemp("fresh")
+    done = run(operator(folder), folder, "init", "shop", "--environment", NAME, "--driver", "container")
     assert done.returncode == 0, done.stderr
-    configure(tmp_path / "shop", network={"cidr": "10.98.0.0/24"})
+    configure(folder / "shop", network={"cidr": "10.98.0.0/24"})
+    return folder
+
+
+@pytest.fixture
+def project(fresh: Path, tmp_path: Path) -> Path:
+    """The project, for a test to change."""
+    shutil.copytree(fresh, tmp_path, symlinks=True, dirs_exist_ok=True)
     return tmp_path / "shop"
 
 

@@ -226,6 +226,15 @@ def test_options_of_the_gateway(warehouse: Application) -> None:
     assert 'https "";' in text
 
 
+@pytest.mark.parametrize("seconds", [1, 7, 30, 600])
+def test_services_give_up_before_the_gateway_does(warehouse: Application, seconds: int) -> None:
+    environment = Environment(gateway=GatewayOptions(timeout=seconds))
+    services = load(render(warehouse, environment))["services"]
+    patience = int(services["orders"]["environment"]["ANSWER_TIMEOUT"])
+    assert 0 < patience < max(seconds, 2)
+    assert "ANSWER_TIMEOUT" not in services["storefront"].get("environment", {})
+
+
 def test_a_new_service_at_the_end_leaves_everybody_where_they_are(warehouse: Application) -> None:
     auth = warehouse.services["auth"]
     more = dataclasses.replace(auth, name="more", file=auth.file.model_copy(update={"name": "more"}), place=2)
