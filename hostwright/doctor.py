@@ -167,7 +167,7 @@ def _is_own(rest: list[str], network: str) -> bool:
             return any((each.id or "").startswith(device[3:]) for each in found)
         except DockerException:
             return False
-    return device.startswith(("virbr", "hw-"))
+    return device.startswith(("virbr", "hw-", "hv-"))
 
 
 def _docker(required: bool) -> Need:

@@ -126,7 +126,7 @@ def space(settings: Settings, image_size: int, free: int | None = None) -> None:
 
 def networks(settings: Settings) -> None:
     """Raise BadInput when the hosts' network meets a route of this machine that is not its own bridge's."""
-    own = topology.bridge(settings.environment)
+    own = topology.bridge(settings.environment, settings.driver)
     for device, taken in routes():
         if device == own:
             continue

@@ -77,9 +77,13 @@ def mac(name: str) -> str:
     return f"52:54:00:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}"
 
 
-def bridge(environment: str) -> str:
-    """The name of the environment's own bridge: at most 15 characters, always the same."""
-    return f"hw-{hashlib.sha256(environment.encode()).hexdigest()[:10]}"
+def bridge(environment: str, driver: str) -> str:
+    """The name of the environment's own bridge: at most 15 characters, always the same.
+
+    Each driver's is another: where the driver was changed, the new hosts are made before the old ones go.
+    """
+    kind = {"container": "hw", "libvirt": "hv"}[driver]
+    return f"{kind}-{hashlib.sha256(environment.encode()).hexdigest()[:10]}"
 
 
 def check_machines(

@@ -39,7 +39,7 @@ def build(settings: Settings) -> list[pulumi.Output[dict[str, Any]]]:
         {
             "environment": environment,
             "name": network_name,
-            "bridge": topology.bridge(environment),
+            "bridge": topology.bridge(environment, "container"),
             "cidr": str(settings.network.cidr),
             "cidr6": str(settings.network.cidr6) if settings.network.cidr6 else None,
         },

@@ -91,7 +91,7 @@ class _Hypervisor:
             f"hostwright-{settings.environment}",
             name=f"hostwright-{settings.environment}",
             mode="nat",
-            bridge=topology.bridge(settings.environment),
+            bridge=topology.bridge(settings.environment, "libvirt"),
             domain=hypervisor.network_domain(settings),
             addresses=[str(cidr) for cidr in cidrs],
             dhcp=lv.NetworkDhcpArgs(enabled=True),

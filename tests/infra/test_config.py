@@ -335,7 +335,7 @@ def test_networks_of_this_machine(
 
 
 def test_its_own_bridge_is_no_overlap(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = topology.bridge("shop")
+    own = topology.bridge("shop", "container")
     monkeypatch.setattr(preflight, "routes", lambda: [(own, ip_network("10.92.0.0/24"))])
     preflight.networks(settings("container"))
 

@@ -31,7 +31,7 @@ THEIRS = f"{NAME}-theirs"
 NETWORK = {
     "environment": THEIRS,
     "name": f"hostwright-{THEIRS}",
-    "bridge": topology.bridge(THEIRS),
+    "bridge": topology.bridge(THEIRS, "container"),
     "cidr": "10.97.0.0/24",
     "cidr6": "fd00:97::/64",
 }

@@ -142,8 +142,13 @@ def test_macs_are_qemus_and_differ_by_name() -> None:
 
 
 def test_bridges_fit_the_kernel() -> None:
-    assert len(topology.bridge("a-very-long-environment-name-of-all")) <= 15
-    assert topology.bridge("a") != topology.bridge("b")
+    assert len(topology.bridge("a-very-long-environment-name-of-all", "libvirt")) <= 15
+    assert topology.bridge("a", "libvirt") != topology.bridge("b", "libvirt")
+
+
+def test_a_driver_can_take_over_from_another() -> None:
+    """Both have their bridge then: the new hosts are made before the old ones go."""
+    assert topology.bridge("a", "container") != topology.bridge("a", "libvirt")
 
 
 @pytest.mark.parametrize(
