@@ -35,7 +35,7 @@ lint: venv ## Every linter
 	bash tests/lint
 
 .PHONY: test
-test: venv ## Lint and every test that fits into half an hour
+test: venv ## Lint and every test but the slow layer
 	bash tests/run
 
 .PHONY: test-full
