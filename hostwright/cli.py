@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fabric import Config
 from fabric.main import Fab
@@ -19,29 +20,51 @@ from invoke.tasks import task
 from rich.console import Console
 from rich.table import Table
 
-from hostwright import (
-    __version__,
-    application,
-    deploy,
-    doctor,
-    environments,
-    graph,
-    loglines,
-    paths,
-    proof,
-    releases,
-    remote,
-    render,
-    scaffold,
-    secrets,
-    status,
-    support,
-    toolchain,
-)
-from hostwright.environments import Environment
+from hostwright import __version__
 from hostwright.errors import BadInput, Failure, HostwrightError
-from hostwright.hosts import engine
-from hostwright.hosts.record import HostRecord
+from hostwright.later import Later
+
+if TYPE_CHECKING:
+    from hostwright import (
+        application,
+        deploy,
+        doctor,
+        environments,
+        graph,
+        loglines,
+        paths,
+        proof,
+        releases,
+        remote,
+        render,
+        scaffold,
+        secrets,
+        status,
+        support,
+        toolchain,
+    )
+    from hostwright.environments import Environment
+    from hostwright.hosts import engine
+    from hostwright.hosts.record import HostRecord
+else:
+    # No verb waits for what others need: Pulumi's SDK and the engine's take a second between them.
+    application = Later("hostwright.application")
+    deploy = Later("hostwright.deploy")
+    doctor = Later("hostwright.doctor")
+    engine = Later("hostwright.hosts.engine")
+    environments = Later("hostwright.environments")
+    graph = Later("hostwright.graph")
+    loglines = Later("hostwright.loglines")
+    paths = Later("hostwright.paths")
+    proof = Later("hostwright.proof")
+    releases = Later("hostwright.releases")
+    remote = Later("hostwright.remote")
+    render = Later("hostwright.render")
+    scaffold = Later("hostwright.scaffold")
+    secrets = Later("hostwright.secrets")
+    status = Later("hostwright.status")
+    support = Later("hostwright.support")
+    toolchain = Later("hostwright.toolchain")
 
 ENVIRONMENT = "the environment (default: $HOSTWRIGHT_ENVIRONMENT, or the only one of the project)"
 JSON = "print JSON for a program to read"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import pulumi
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -222,6 +221,8 @@ class Settings(Section):
 
 def load(environment: str) -> Settings:
     """The settings of the stack in whose program this is called. Raises BadInput."""
+    import pulumi  # not above: who only checks settings does not wait for it
+
     config = pulumi.Config("hostwright")
     values: dict[str, Any] = {name: config.get(name) for name in ("application", "topology", "driver")}
     values["keepData"] = config.get_bool("keepData")
