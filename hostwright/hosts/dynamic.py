@@ -120,10 +120,22 @@ class ReadyProvider(_Provider):
         from hostwright.hosts import ssh
 
         ssh.wait(props)
-        return CreateResult(f"{props['user']}@{props['address']}", props)
+        return CreateResult(f"{props['user']}@{props['address']}", {**props, "answers": True})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        from hostwright.hosts import ssh
+
+        return _read(id_, {**props, "answers": ssh.ask(props, "true").kind == "yes"}, True)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        return _diff(olds, news, replacing=("machine", "address", "port", "user"))
+        silent = not olds.get("answers", True)
+        return _diff(olds, news, replacing=("machine", "address", "port", "user"), changed=silent)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        from hostwright.hosts import ssh
+
+        ssh.wait({**news, "fresh": False})  # the same machine: the key remembered of it holds
+        return UpdateResult({**news, "answers": True})
 
 
 class ReservationProvider(_Provider):

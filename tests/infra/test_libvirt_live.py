@@ -135,6 +135,10 @@ def test_the_life_of_a_guest(uri: str, mirror: lab.Mirror, environment: Callable
     )
     assert preview.returncode == 0, preview.stdout + preview.stderr
 
+    virsh.run(uri, "destroy", HOST)
+    engine.up(made)
+    assert on_host(made, "uptime", "-p").startswith("up"), "it is started, and waited for"
+
     engine.destroy(made)
     assert exists(uri) == {"pool"}
     assert virsh.volumes(uri, COMMON) == [f"{HOST}{hypervisor.DATA}"]

@@ -15,6 +15,7 @@ import pytest
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import recovery, stack
+from hostwright.hosts.dynamic import ReadyProvider
 
 SHOP = Environment("shop", Path("/nowhere"), {"driver": "container"})
 
@@ -131,6 +132,19 @@ def test_a_wrong_passphrase() -> None:
     error = stack.explain(SHOP, "error: getting secrets manager: passphrase: incorrect passphrase")
     assert isinstance(error, BadInput)
     assert "not the one the secrets were encrypted with" in error.what
+
+
+def test_a_host_that_has_gone_silent_is_waited_for(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        host = {"address": "127.0.0.1", "port": taken.getsockname()[1], "user": "me", "machine": "one"}
+        host |= {"privateKey": str(tmp_path / "key"), "knownHosts": str(tmp_path / "known_hosts")}
+        provider = ReadyProvider()
+        found = provider.read("me@127.0.0.1", {**host, "answers": True})
+        assert (found.id, found.outs["answers"]) == ("me@127.0.0.1", False), "it is still there"
+        assert provider.diff("me@127.0.0.1", found.outs, host).changes
+    assert not provider.diff("me@127.0.0.1", {**host, "answers": True}, host).changes
+    assert not provider.diff("me@127.0.0.1", host, host).changes, "as an older toolkit left it"
 
 
 def resource(kind: str, name: str, protect: bool = False, needs: list[str] | None = None) -> dict[str, Any]:
