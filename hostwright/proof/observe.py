@@ -97,7 +97,7 @@ def _packages() -> dict[str, str]:
 
 def _units() -> dict[str, dict[str, str]]:
     """State of every loaded or installed service, socket and timer."""
-    wanted = "Id,Names,LoadState,ActiveState,SubState,UnitFileState"
+    wanted = "Id,Names,LoadState,ActiveState,SubState,UnitFileState,TimeoutStartUSec"
     kinds = ["service", "socket", "timer", "mount"]
     text = _run("systemctl", "show", "*", *(f"--type={kind}" for kind in kinds), "--all", f"-p{wanted}")
     units = {}

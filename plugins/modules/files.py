@@ -105,6 +105,8 @@ def main() -> None:
         for alike in module.params["files"]
         for path, content in alike["texts"].items()
     ]
+    if unread := [file["path"] for file in files if "{{" in file["path"]]:
+        module.fail_json(msg=f"{unread[0]} is no path: in keys of a dictionary Ansible reads no expressions")
     diffs = []
     written = [file["path"] for file in files if _write(module, file, diffs)]
     stale = _stale(module, files, set(written))

@@ -31,6 +31,12 @@ def test_service(seen: dict[str, Any], case: str) -> None:
     )
 
 
+@pytest.mark.each(cases=lambda machine: [machine.wanted["__docker_service"]])
+def test_patience(seen: dict[str, Any], case: str) -> None:
+    """{case} may take its time to start: it restores containers first"""
+    assert seen["units"][case]["TimeoutStartUSec"] == "infinity"
+
+
 def test_engine(seen: dict[str, Any], detail: Callable[[object], None]) -> None:
     """the engine answers, and Compose is there"""
     containers = seen["containers"]

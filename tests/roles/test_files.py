@@ -52,6 +52,13 @@ def test_a_text_that_is_not_valid_is_not_put_in_place(tmp_path: Path) -> None:
     assert file.read_text() == "old"
 
 
+def test_an_expression_that_nobody_read_is_no_path(tmp_path: Path) -> None:
+    answer = run({"texts": {f"{tmp_path}/{{{{ unit }}}}.d/file": "text"}})
+    assert answer["failed"]
+    assert "{{ unit }}.d/file is no path" in answer["msg"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_made_from_a_file_is_stale_until_made_again(tmp_path: Path) -> None:
     source, made = tmp_path / "source", tmp_path / "made"
     wanted = {"texts": {str(source): "text"}, "makes": str(made)}
