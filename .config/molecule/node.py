@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from hostwright.hosts import containers, ssh
+from infra import topology
 
 USER = "opensuse"
 
@@ -74,7 +75,7 @@ def _props(name: str) -> dict[str, Any]:
         "address6": str(cidr6[0x11]),
         "mac": "52:54:00:5c:{:02x}:{:02x}".format(*divmod(_number(name), 256)),
         "volume": f"{name}-docker",
-        "mount": "/var/lib/docker",
+        "mount": topology.LAYOUTS["single"].data,
         "memory": 1024,
         "cpus": 2,
         "user": USER,

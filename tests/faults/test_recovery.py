@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests import environment
 from tests.environment import Account, Gateway
@@ -32,6 +33,7 @@ def known(who: Account, order: dict[str, Any]) -> bool:
     return bool(answer.status_code == 200 and answer.json() == order)
 
 
+@pytest.mark.slow
 def test_a_restarted_host_comes_back(live: Any, node: Node, gateway: Gateway, customer: Account) -> None:
     order = place(customer)
     node.container.restart(timeout=60)

@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests import environment
 from tests.environment import Account
 from tests.faults.conftest import Node
+
+pytestmark = pytest.mark.slow
 
 # Runs beside a container of orders: what database and broker say to the password of each.
 KNOCK = """

@@ -169,14 +169,8 @@ def test_a_removed_host_is_made_again_with_its_data(environment: Environment) ->
     assert engine.up(environment).changes == 0
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param("network", marks=pytest.mark.slow),
-        "container",
-        pytest.param("running", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["network", "container", "running"])
 def test_a_killed_up_is_taken_up(environment: Environment, moment: str) -> None:
     engine.destroy(environment, keep_data=False)
     with subprocess.Popen(
@@ -240,6 +234,7 @@ def test_data_outlives_its_host_until_told_otherwise(environment: Environment) -
     assert marked() == {"containers": [], "networks": [], "volumes": []}
 
 
+@pytest.mark.slow
 def test_data_that_a_former_driver_left_goes_when_told(environment: Environment) -> None:
     """While its host still runs: the driver was changed, and nothing has been made with the new one yet."""
     engine.up(environment)

@@ -22,6 +22,8 @@ from hostwright.hosts import containers
 from infra import topology
 from tests.live import SHOP, Live, project, purge
 
+pytestmark = pytest.mark.slow
+
 NAME = "test-static"
 ADDRESS, ADDRESS6 = "10.97.0.11", "fd00:97::11"
 NOBODY = "10.97.0.99"
@@ -87,7 +89,7 @@ def machine(environment: Live, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 "address": ADDRESS,
                 "address6": ADDRESS6,
                 "mac": topology.mac(THEIRS),
-                "mount": "/var/lib/docker",
+                "mount": topology.LAYOUTS["single"].data,
                 "volume": VOLUME["name"],
                 "memory": 2048,
                 "cpus": 2,
