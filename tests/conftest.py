@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.journeys import recording
-from tests.live import Live, make, purge
+from tests.live import Live, make, temporary
 
 NAME = "test-live"
 NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
@@ -72,15 +71,7 @@ def _rank(nodeid: str) -> int:
 @pytest.fixture(scope="session")
 def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """The live environment: up and proven before the first test that asks for it, gone after the last."""
-    folder = tmp_path_factory.mktemp("live")
-    environment = make(folder, NAME, NETWORK)
-
-    def away() -> None:
-        environment.hostwright("down", "--data", "--yes", check=False)
-        purge(NAME)
-        shutil.rmtree(folder, ignore_errors=True)
-
-    UP.callback(away)
+    environment = UP.enter_context(temporary(make(tmp_path_factory.mktemp("live"), NAME, NETWORK)))
     with UP:
         if pictures := request.config.getoption("--screenshots"):
             recording.up(environment, pictures)

@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,14 +38,19 @@ class Live:
     env: dict[str, str]
 
     def command(self, *arguments: str) -> list[str]:
-        return [str(Path(sys.executable).parent / "hostwright"), *arguments]
+        return [program("hostwright"), *arguments]
 
     def hostwright(
         self, *arguments: str, check: bool = True, timeout: float = 900
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command as an operator would, in the project."""
+        return self.run("hostwright", *arguments, check=check, timeout=timeout)
+
+    def run(
+        self, name: str, *arguments: str, check: bool = True, timeout: float = 900
+    ) -> subprocess.CompletedProcess[str]:
+        """Run hostwright, or one of the tools beside it, as an operator would, in the project."""
         done = subprocess.run(
-            self.command(*arguments),
+            [program(name), *arguments],
             cwd=self.project,
             env=self.env,
             stdin=subprocess.DEVNULL,
@@ -54,7 +61,7 @@ class Live:
         )
         if check and done.returncode != 0:
             raise AssertionError(
-                f"hostwright {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+                f"{name} {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
             )
         return done
 
@@ -65,24 +72,25 @@ class Live:
         document["config"] |= {f"hostwright:{key}": value for key, value in settings.items()}
         path.write_text(yaml.safe_dump(document, sort_keys=False))
 
+    def configure(self, **variables: object) -> None:
+        """Write variables of roles over those of the environment's inventory."""
+        held = yaml.safe_load(self.variables.read_text()) or {}
+        self.variables.write_text(yaml.safe_dump(held | variables))
+
+    @property
+    def variables(self) -> Path:
+        return self.project / "inventories" / self.name / "group_vars/all/main.yml"
+
     def hosts(self) -> list[dict[str, Any]]:
         """Host records, from Ansible's inventory as any tool would see them."""
-        answer = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-inventory"),
-                "-i",
-                f"inventories/{self.name}",
-                "--list",
-            ],
-            cwd=self.project,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        answer = self.run("ansible-inventory", "-i", f"inventories/{self.name}", "--list")
         variables = json.loads(answer.stdout)["_meta"]["hostvars"]
         return [variables[host]["hostwright_host"] for host in sorted(variables)]
+
+
+def program(name: str) -> str:
+    """Of the environment of Python that runs the tests."""
+    return str(Path(sys.executable).with_name(name))
 
 
 def existing(name: str) -> Live:
@@ -100,6 +108,17 @@ def purge(environment: str) -> None:
         volume.remove(force=True)
     for network in engine.networks.list(filters=marked):
         network.remove()
+
+
+@contextmanager
+def temporary(live: Live) -> Iterator[Live]:
+    """One that is in a folder of its own: nothing of it, and no folder, is left afterwards."""
+    try:
+        yield live
+    finally:
+        live.hostwright("down", "--data", "--yes", check=False)
+        purge(live.name)
+        shutil.rmtree(live.project.parent, ignore_errors=True)
 
 
 def _claim(name: str) -> None:

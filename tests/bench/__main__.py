@@ -24,7 +24,7 @@ import lab
 from hostwright import application, render
 from lab import inventory
 from tests.bench import analytics, gateway, services
-from tests.live import OWN, Live, make, purge
+from tests.live import OWN, Live, make, program, purge
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("bench-ours", {"mode": "nat", "cidr": "10.95.0.0/24", "cidr6": "fd00:95::/64"})
@@ -127,15 +127,15 @@ def phases(folder: Path, load: float, say: Say) -> dict[str, Any]:
     try:
         clock("hosts", ours, sys.executable, "-c", HOSTS, ours.name)
         clock("hosts by hand's host", hand, sys.executable, "-c", HOSTS, hand.name)
-        site = [_program("ansible-playbook"), "-i", f"inventories/{ours.name}", "playbooks/site.yml"]
-        flat = [_program("ansible-playbook"), *_flat(folder, hand)]
+        site = [program("ansible-playbook"), "-i", f"inventories/{ours.name}", "playbooks/site.yml"]
+        flat = [program("ansible-playbook"), *_flat(folder, hand)]
         defaults = {"ANSIBLE_CONFIG": str(ROOT / "tests/bench/flat/ansible.cfg")}
         clock("converge", ours, *site)
         clock("converge by hand", hand, *flat, env=defaults)
         clock("second run", ours, *site)
         clock("second run by hand", hand, *flat, env=defaults)
-        clock("proof", ours, _program("hostwright"), "proof")
-        clock("second up", ours, _program("hostwright"), "up")
+        clock("proof", ours, program("hostwright"), "proof")
+        clock("second up", ours, program("hostwright"), "up")
         hand.hostwright("down", "--data", "--yes")  # it would idle beside what is measured
         say("through the gateway")
         through = gateway.measure(ours, load)
@@ -199,10 +199,6 @@ def _file(path: Path, folder: Path) -> dict[str, Any]:
     state = path.stat()
     mode = f"{state.st_mode & 0o777:04o}"
     return {"src": str(path), "dest": str(path.relative_to(folder)), "mode": mode, "owner": state.st_uid}
-
-
-def _program(name: str) -> str:
-    return str(Path(sys.executable).parent / name)
 
 
 if __name__ == "__main__":

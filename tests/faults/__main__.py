@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.faults import rounds
 from tests.faults.faults import FAULTS, possible
 from tests.faults.needs import containers
-from tests.live import Live, existing, make, purge
+from tests.live import Live, existing, make, temporary
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "faults"
@@ -56,15 +56,10 @@ def _live(name: str | None) -> Iterator[Live]:
     if name:
         yield existing(name)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        live = make(Path(folder), NAME, NETWORK)
-        try:
-            print("an environment of its own is built first", file=sys.stderr)
-            live.hostwright("up")
-            yield live
-        finally:
-            live.hostwright("down", "--data", "--yes", check=False)
-            purge(NAME)
+    with tempfile.TemporaryDirectory() as folder, temporary(make(Path(folder), NAME, NETWORK)) as live:
+        print("an environment of its own is built first", file=sys.stderr)
+        live.hostwright("up")
+        yield live
 
 
 if __name__ == "__main__":

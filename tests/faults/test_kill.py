@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -18,7 +17,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.live import SHOP, Live, make, purge
+from tests.live import SHOP, Live, make, temporary
 
 NAME = "test-kill"
 NETWORK = {"mode": "nat", "cidr": "10.99.0.0/24", "cidr6": "fd00:99::/64"}
@@ -30,13 +29,8 @@ TODAY = list(PHASES)[datetime.date.today().timetuple().tm_yday % len(PHASES)]
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[Live]:
     """An environment that is not up yet, gone afterwards."""
-    made = make(tmp_path, NAME, NETWORK, application=SHOP)
-    try:
+    with temporary(make(tmp_path, NAME, NETWORK, application=SHOP)) as made:
         yield made
-    finally:
-        made.hostwright("down", "--data", "--yes", check=False)
-        purge(NAME)
-        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 def kill_in(live: Live, phase: str, alone: bool = False) -> None:

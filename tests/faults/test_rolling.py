@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import yaml
 
 from tests import environment
 from tests.environment import Account, Gateway
@@ -34,44 +30,19 @@ WAIT = 5  # seconds that the gateway waits for an answer here
 
 def deploy(live: Any) -> None:
     """Bring the application to what the inventory says, as the last phase of `up` does."""
-    program = Path(sys.executable).parent / "ansible-playbook"
-    done = subprocess.run(
-        [str(program), "-i", f"inventories/{live.name}", "hostwright.hostwright.deploy"],
-        cwd=live.project,
-        env=live.env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-
-
-class Settings:
-    """The environment's variables of the role, as an operator writes them."""
-
-    def __init__(self, live: Any) -> None:
-        self.path = live.project / "inventories" / live.name / "group_vars/all/main.yml"
-        self.before = self.path.read_text()
-
-    def set(self, **variables: Any) -> None:
-        held = yaml.safe_load(self.path.read_text()) or {}
-        self.path.write_text(yaml.safe_dump(held | variables))
-
-    def restore(self) -> None:
-        self.path.write_text(self.before)
+    live.run("ansible-playbook", "-i", f"inventories/{live.name}", "hostwright.hostwright.deploy")
 
 
 @pytest.fixture(scope="module")
-def settings(live: Any) -> Iterator[Settings]:
+def three(live: Any) -> Iterator[None]:
     """Three instances of orders; afterwards `up` goes forward to what others expect, and proves it."""
-    found = Settings(live)
-    found.set(app_compose_replicas={"orders": 3}, app_compose_gateway={"timeout": WAIT})
+    before = live.variables.read_text()
+    live.configure(app_compose_replicas={"orders": 3}, app_compose_gateway={"timeout": WAIT})
     deploy(live)
     try:
-        yield found
+        yield
     finally:
-        found.restore()
+        live.variables.write_text(before)
         live.hostwright("up")
 
 
@@ -128,15 +99,16 @@ def level(node: Node, name: str) -> str:
     return next(line for line in told.splitlines() if line.startswith("LOG_LEVEL="))
 
 
+@pytest.mark.usefixtures("three")
 def test_a_change_is_rolled_in_and_back_and_forward_again(
-    live: Any, node: Node, settings: Settings, gateway: Gateway, customer: Account
+    live: Any, node: Node, gateway: Gateway, customer: Account
 ) -> None:
     assert all(node.healthy(name) for name in INSTANCES)
     before = {name: node.service(name) for name in (*INSTANCES, "auth", "gateway")}
     kept = releases(live)
     assert [each["state"] for each in kept].count("current") == 1
     with load(gateway, customer) as seen:
-        settings.set(app_compose_settings={"orders": {"LOG_LEVEL": "debug"}})
+        live.configure(app_compose_settings={"orders": {"LOG_LEVEL": "debug"}})
         deploy(live)
         assert {level(node, name) for name in INSTANCES} == {"LOG_LEVEL=debug"}
         after = {name: node.service(name) for name in before}
@@ -161,8 +133,9 @@ def test_a_change_is_rolled_in_and_back_and_forward_again(
     assert seen.failures() == []
 
 
+@pytest.mark.usefixtures("three")
 def test_an_instance_that_does_not_answer_is_left_alone(
-    node: Node, settings: Settings, gateway: Gateway, customer: Account
+    node: Node, gateway: Gateway, customer: Account
 ) -> None:
     with load(gateway, customer) as seen:
         time.sleep(1)
@@ -180,16 +153,17 @@ def test_an_instance_that_does_not_answer_is_left_alone(
     assert {status for _, status, _ in lost} <= {504}
 
 
+@pytest.mark.usefixtures("three")
 def test_a_release_that_does_not_run_is_told_and_disturbs_nobody(
-    live: Any, node: Node, settings: Settings, gateway: Gateway, customer: Account
+    live: Any, node: Node, gateway: Gateway, customer: Account
 ) -> None:
-    held = settings.path.read_text()
+    held = live.variables.read_text()
     current = releases(live)[0]["release"]
     with load(gateway, customer) as seen:
-        settings.set(app_compose_settings={"auth": {"LOG_LEVEL": "loud"}}, app_compose_timeout=15)
+        live.configure(app_compose_settings={"auth": {"LOG_LEVEL": "loud"}}, app_compose_timeout=30)
         with pytest.raises(AssertionError) as failure:
             deploy(live)
-        settings.path.write_text(held)
+        live.variables.write_text(held)
         assert "LOG_LEVEL" in str(failure.value)
         assert f"hostwright rollback {current}" in str(failure.value)
         unwell, last, *_ = releases(live)

@@ -6,9 +6,9 @@ import base64
 import json
 import re
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +101,7 @@ def test_journal_and_files_of_the_host(node: Node, needles: dict[str, list[str]]
 
 def ansible(live: Any, *command: str) -> str:
     """Everything that one of Ansible's commands says."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-        cwd=live.project,
-        env=live.env | {"ANSIBLE_NOCOLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = replace(live, env=live.env | {"ANSIBLE_NOCOLOR": "1"}).run(*command)
     return done.stdout + done.stderr
 
 

@@ -28,32 +28,18 @@ from testing.desktop import Desktop
 from testing.process import give, own_directory, until
 
 from tests import environment
+from tests.contracts.conftest import admin, gateway, http
 from tests.environment import Account, Gateway
 from tests.faults.conftest import Node
 from tests.live import Live
 
+__all__ = ["admin", "gateway", "http"]
 expect.set_options(timeout=PATIENCE)
 MOST = 150_000  # bytes of a picture
 LOADED = """() => document.fonts.status === "loaded" && [...document.images].every((each) =>
     each.complete || each.getBoundingClientRect().top > innerHeight)"""
 
 Visit = Callable[..., Visitor]
-
-
-@pytest.fixture(scope="session")
-def gateway(live: Live) -> Gateway:
-    return environment.gateway(live)
-
-
-@pytest.fixture(scope="session")
-def http(gateway: Gateway) -> Iterator[httpx2.Client]:
-    with environment.client(gateway) as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-def admin(http: httpx2.Client, gateway: Gateway) -> Account:
-    return environment.login(http, gateway.admin_email, gateway.admin_password)
 
 
 @pytest.fixture(scope="session")

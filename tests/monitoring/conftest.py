@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import zlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-import yaml
 
 from tests import environment
 from tests.faults.conftest import Node
-from tests.live import Live, make, purge
+from tests.live import Live, make, temporary
 
 NAME = "test-observed"
 NETWORK = {"mode": "nat", "cidr": "10.88.0.0/24", "cidr6": "fd00:88::/64"}
@@ -66,18 +64,11 @@ class Observed:
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     """Up, proven, and with an order placed."""
     folder = tmp_path_factory.mktemp("observed")
-    live = make(folder, NAME, NETWORK, components=True)
-    variables = live.project / f"inventories/{NAME}/group_vars/all/main.yml"
-    held = yaml.safe_load(variables.read_text())
-    variables.write_text(yaml.safe_dump(held | {"app_compose_settings": SETTINGS}))
-    try:
+    with temporary(make(folder, NAME, NETWORK, components=True)) as live:
+        live.configure(app_compose_settings=SETTINGS)
         live.hostwright("up")
         place_order(live)
         yield Observed(live)
-    finally:
-        live.hostwright("down", "--data", "--yes", check=False)
-        purge(NAME)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def place_order(live: Live) -> None:
