@@ -89,6 +89,8 @@ class Environment:
     """Of the application, a /24; by default 10.89.X.0 with an X of the application's name."""
     network6: IPv6Network | None = None
     ipv6: bool = True
+    patience: int = 1
+    """How many times as long as on a usual host a container may take to be asked how it is, and to answer."""
     gateway: GatewayOptions = GatewayOptions()
     cluster: Cluster = Cluster()
     """For the topology of that name."""

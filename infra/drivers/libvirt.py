@@ -162,7 +162,10 @@ class _Hypervisor:
             groups=spec.groups,
             facts={"driver": "libvirt", "uri": self.uri, "domain": spec.name, "mac": spec.mac},
         )
-        return ready.record(settings, record, domain.id, TIMEOUT[self.kind])
+        told = ready.record(settings, record, domain.id, TIMEOUT[self.kind])
+        return pulumi.Output.all(told, domain.type).apply(
+            lambda both: {**both[0], "facts": {**both[0]["facts"], "emulated": both[1] == "qemu"}}
+        )
 
     def _reservation(self, spec: topology.HostSpec, network: lv.Network) -> Reservation:
         """By virsh: an address given to the domain would show as changed until its first lease."""

@@ -30,6 +30,7 @@ ARGUMENTS = {
     "network": {"type": "str"},
     "network6": {"type": "str"},
     "ipv6": {"type": "bool", "default": True},
+    "patience": {"type": "int", "default": 1},
     "gateway": {"type": "dict", "default": {}},
     "release": {"type": "path"},
 }
@@ -112,6 +113,7 @@ def _environment(given: dict[str, Any], digests: dict[str, str]) -> Environment:
             network=IPv4Network(given["network"]) if given["network"] else None,
             network6=IPv6Network(given["network6"]) if given["network6"] else None,
             ipv6=given["ipv6"],
+            patience=given["patience"],
             gateway=gateway_options(given["gateway"]),
         )
     except ValueError as error:

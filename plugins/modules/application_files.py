@@ -69,6 +69,10 @@ options:
     description: Whether to publish on IPv6 too.
     type: bool
     default: true
+  patience:
+    description: How many times as long as on a usual host a container may take to say how it is.
+    type: int
+    default: 1
   gateway:
     description:
       - What is wanted otherwise of the gateway. C(timeout), the seconds within which a service must answer.

@@ -168,6 +168,8 @@ def test_records_are_the_same_from_every_driver(mocks: Mocks, settings: Make) ->
     records = [build(settings(driver, static=static))[0] for driver in ("container", "libvirt", "static")]
     drivers = [record["facts"]["driver"] for record in records]
     assert drivers == ["container", "libvirt", "static"]
+    emulated = mocks.resources["Domain", "shop-1"]["type"] == "qemu"
+    assert records[1]["facts"]["emulated"] is emulated
     bare = [HostRecord.model_validate(record).model_dump(exclude={"facts"}) for record in records]
     assert bare[0] == bare[1] == bare[2]
     assert bare[0]["groups"] == ["single"]

@@ -106,6 +106,18 @@ def test_the_same_twice(warehouse: Application, named: str) -> None:
     assert render(warehouse, ENVIRONMENTS[named]) == render(again, ENVIRONMENTS[named])
 
 
+def test_a_slow_host_is_asked_seldom(warehouse: Application) -> None:
+    def checks(patience: int) -> list[dict[str, str]]:
+        services = load(render(warehouse, Environment(patience=patience)))["services"].values()
+        return [each["healthcheck"] for each in services if "healthcheck" in each]
+
+    usual, slow = checks(1), checks(12)
+    for timing in ("interval", "timeout", "start_period", "start_interval"):
+        for quick, patient in zip(usual, slow, strict=True):
+            assert int(patient[timing].rstrip("s")) == 12 * int(quick[timing].rstrip("s"))
+    assert len(usual) > 10
+
+
 def test_every_container_is_confined(compose: dict[str, Any]) -> None:
     uids = {}
     for name, each in compose["services"].items():
