@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
@@ -28,12 +29,12 @@ ARGUMENTS = [
 PATIENCE = 30_000  # milliseconds: the machine may be busy
 SERIOUS = ("serious", "critical")
 PHONE = {"viewport": {"width": 360, "height": 740}}
-# Language, colours and size of a visitor, each pair of them once.
-LOOKS: list[dict[str, Any]] = [
+# Language, colours and size of a visitor, each pair of them once; the small screen is where pages break.
+LOOKS = [
     {"locale": "en-GB", "color_scheme": "light", **PHONE},
     {"locale": "pl-PL", "color_scheme": "dark", **PHONE},
-    {"locale": "pl-PL", "color_scheme": "light"},
-    {"locale": "en-GB", "color_scheme": "dark"},
+    pytest.param({"locale": "pl-PL", "color_scheme": "light"}, marks=pytest.mark.slow),
+    pytest.param({"locale": "en-GB", "color_scheme": "dark"}, marks=pytest.mark.slow),
 ]
 WIDTHS = """() => {
     const out = (each) => each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".scroll");

@@ -19,7 +19,7 @@ from tests.live import Live, existing, make, temporary
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "faults"
-NETWORK = {"mode": "nat", "cidr": "10.97.0.0/24", "cidr6": "fd00:97::/64"}
+NETWORK = {"mode": "nat", "cidr": "10.85.0.0/24", "cidr6": "fd00:85::/64"}
 
 
 def main() -> int:
