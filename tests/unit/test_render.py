@@ -106,10 +106,17 @@ def test_the_same_twice(warehouse: Application, named: str) -> None:
     assert render(warehouse, ENVIRONMENTS[named]) == render(again, ENVIRONMENTS[named])
 
 
+def test_a_job_is_not_asked_how_it_is(compose: dict[str, Any]) -> None:
+    jobs = {name: each for name, each in compose["services"].items() if each.get("restart") == "no"}
+    assert {"auth-migrate", "orders-migrate"} <= {*jobs}
+    for name, job in jobs.items():
+        assert job["healthcheck"] == {"disable": True}, name
+
+
 def test_a_slow_host_is_asked_seldom(warehouse: Application) -> None:
     def checks(patience: int) -> list[dict[str, str]]:
         services = load(render(warehouse, Environment(patience=patience)))["services"].values()
-        return [each["healthcheck"] for each in services if "healthcheck" in each]
+        return [check for each in services if "interval" in (check := each.get("healthcheck", {}))]
 
     usual, slow = checks(1), checks(12)
     for timing in ("interval", "timeout", "start_period", "start_interval"):
