@@ -208,9 +208,10 @@ class Deployment(Project):
             return self.start(names)
         others = [name for name in names if name not in self.jobs]
         theirs = {job for name in others for job in _needs(self.services[name], DONE)}
-        if rolls:
+        if rolls or not others:
+            # Compose makes those anew who wait for a job that it makes anew, whether they changed or not.
             self.work([name for name in names if name in self.jobs - theirs])
-        if others or not rolls:
+        if others:
             self._up(others if rolls else [])
         return None
 
