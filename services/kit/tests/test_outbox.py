@@ -431,11 +431,11 @@ async def test_the_migration_of_an_older_outbox(settings: Settings, database: Da
 async def test_wake_and_orderly_stop(
     settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
 ) -> None:
-    async with Relay(database, publisher, queues=[queue], interval=60).running() as relay:
+    async with Relay(database, publisher, queues=[queue], interval=600).running() as relay:
         await asyncio.sleep(0.2)
         await write(database, event(queue, 1))
         relay.wake()
-        await emptied(database, within=3)
+        await emptied(database, within=60)
         await write(database, event(queue, 2))
     assert await waiting(database) == 1, "after the stop nobody relays"
     assert numbers(await messages(settings, queue)) == [1]
