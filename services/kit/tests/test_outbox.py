@@ -436,6 +436,8 @@ async def test_wake_and_orderly_stop(
         await write(database, event(queue, 1))
         relay.wake()
         await emptied(database, within=60)
-        await write(database, event(queue, 2))
+    await write(database, event(queue, 2))
+    relay.wake()
+    await asyncio.sleep(0.5)
     assert await waiting(database) == 1, "after the stop nobody relays"
     assert numbers(await messages(settings, queue)) == [1]
