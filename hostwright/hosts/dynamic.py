@@ -125,7 +125,7 @@ class ReadyProvider(_Provider):
     def read(self, id_: str, props: Props) -> ReadResult:
         from hostwright.hosts import ssh
 
-        return _read(id_, {**props, "answers": ssh.ask(props, "true").kind == "yes"}, True)
+        return ReadResult(id_, {**props, "answers": ssh.ask(props, "true").kind == "yes"})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         silent = not olds.get("answers", True)

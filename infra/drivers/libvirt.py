@@ -162,6 +162,7 @@ class _Hypervisor:
             groups=spec.groups,
             facts={"driver": "libvirt", "uri": self.uri, "domain": spec.name, "mac": spec.mac},
         )
+        # As the domain is, whatever a later test of KVM says.
         told = ready.record(settings, record, domain.id, TIMEOUT[self.kind])
         return pulumi.Output.all(told, domain.type).apply(
             lambda both: {**both[0], "facts": {**both[0]["facts"], "emulated": both[1] == "qemu"}}

@@ -12,7 +12,7 @@ from tests import environment
 from tests.environment import Account
 from tests.faults.conftest import Node
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # an `up` with its proof; that secrets are rotated is tested without a host too
 
 # Runs beside a container of orders: what database and broker say to the password of each.
 KNOCK = """

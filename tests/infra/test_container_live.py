@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import docker
 import pytest
@@ -25,7 +24,7 @@ from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts import engine, recovery, ssh
-from tests.live import purge
+from tests.live import program, purge
 
 NAME = "test-infra"
 NODE = f"{NAME}-1"
@@ -135,9 +134,8 @@ def test_plain_pulumi_sees_no_change_either(environment: Environment) -> None:
 
 
 def test_inventory(environment: Environment) -> None:
-    program = Path(sys.executable).with_name("ansible-inventory")
     done = subprocess.run(
-        [program, "-i", environment.project / f"inventories/{NAME}", "--list"],
+        [program("ansible-inventory"), "-i", environment.project / f"inventories/{NAME}", "--list"],
         capture_output=True,
         text=True,
         check=True,

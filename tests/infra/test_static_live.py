@@ -22,7 +22,7 @@ from hostwright.hosts import containers
 from infra import topology
 from tests.live import SHOP, Live, project, purge
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # a host and its application from nothing, for one driver more
 
 NAME = "test-static"
 ADDRESS, ADDRESS6 = "10.97.0.11", "fd00:97::11"
