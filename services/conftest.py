@@ -26,9 +26,22 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def broker() -> Iterator[RabbitMQ]:
+    with RabbitMQ.running() as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQ]:
-    """Of a module, so that no other's events come late. A test that stops it starts it again."""
+def rabbitmq(broker: RabbitMQ) -> Iterator[RabbitMQ]:
+    """In a virtual host of the module, so that no other's events come late. A test may stop the server."""
+    with broker.vhost() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lasting_broker() -> Iterator[RabbitMQ]:
+    """For what several modules share: no test stops it."""
     with RabbitMQ.running() as server:
         yield server
 

@@ -101,13 +101,10 @@ def running(
     common: Mapping[str, object],
     postgres: Postgres,
     template: Callable[[str], str],
+    rabbitmq: RabbitMQ,
 ) -> Iterator[Shop]:
-    """With these services; auth and both sites are always there.
-
-    RabbitMQ is its own: other tests' consumers would take its events.
-    """
+    """With these services; auth and both sites are always there."""
     with ExitStack() as stack:
-        rabbitmq = stack.enter_context(RabbitMQ.running())
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         smtp = SmtpServer(None, "none")

@@ -215,10 +215,11 @@ def deployed(
     common: dict[str, object],
     postgres: Postgres,
     template: Callable[[str], str],
+    lasting_broker: RabbitMQ,
 ) -> Iterator[Deployed]:
-    """Shared by the tests of a process: let none break it. RabbitMQ is its own, as it outlives a module."""
+    """Shared by the tests of a process: let none break it."""
     with ExitStack() as stack:
-        both = common | KEYS | stack.enter_context(RabbitMQ.running()).settings()
+        both = common | KEYS | stack.enter_context(lasting_broker.vhost()).settings()
         of = {
             name: both | postgres.settings(postgres.create(template(name)))
             for name in ("auth", "orders", "notification")

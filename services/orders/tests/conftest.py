@@ -179,12 +179,13 @@ def deployed(
     common: dict[str, object],
     postgres: Postgres,
     template: Callable[[str], str],
+    lasting_broker: RabbitMQ,
 ) -> Iterator[Deployed]:
-    """Shared by the tests of a process: let none break it. RabbitMQ is its own, as it outlives a module."""
+    """Shared by the tests of a process: let none break it."""
     of_auth = common | postgres.settings(postgres.create(template("auth")))
     of_orders = common | postgres.settings(postgres.create(template("orders")))
     with ExitStack() as stack:
-        rabbitmq = stack.enter_context(RabbitMQ.running())
+        rabbitmq = stack.enter_context(lasting_broker.vhost())
         of_auth |= rabbitmq.settings()
         auth = stack.enter_context(Service.running("auth", of_auth))
         of_orders |= rabbitmq.settings()

@@ -10,14 +10,22 @@ from playwright.sync_api import Browser, expect
 from testing import shop as shops
 from testing.browser import PATIENCE, Visitor, chromium, visitor
 from testing.postgres import Postgres
+from testing.rabbitmq import RabbitMQ
 from testing.shop import Shop
 
 expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
-def shop(common: dict[str, object], postgres: Postgres, template: Callable[[str], str]) -> Iterator[Shop]:
-    with shops.running(("orders", "mail", "notification", "analytics"), common, postgres, template) as found:
+def shop(
+    common: dict[str, object],
+    postgres: Postgres,
+    template: Callable[[str], str],
+    rabbitmq: RabbitMQ,
+) -> Iterator[Shop]:
+    with shops.running(
+        ("orders", "mail", "notification", "analytics"), common, postgres, template, rabbitmq
+    ) as found:
         yield found
 
 

@@ -52,6 +52,20 @@ async def test_a_crashed_broker_keeps_confirmed_messages(rabbitmq: RabbitMQ) -> 
         await queue.delete(if_empty=False)
 
 
+async def test_a_virtual_host_has_nothing_of_another(rabbitmq: RabbitMQ) -> None:
+    async with await aio_pika.connect(rabbitmq.url) as connection:
+        await (await connection.channel()).declare_queue("outside", durable=True)
+    with rabbitmq.vhost() as inside:
+        async with await aio_pika.connect(inside.url) as connection:
+            with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+                await (await connection.channel()).get_queue("outside")
+        inside.stop()
+    with pytest.raises(aio_pika.exceptions.AMQPError, match=r"Connection\.Close"):  # it went all the same
+        await aio_pika.connect(inside.url)
+    async with await aio_pika.connect(rabbitmq.url) as connection:
+        await (await connection.channel()).get_queue("outside")
+
+
 def test_servers_end_with_a_killed_test_process(tmp_path: Path) -> None:
     script = tmp_path / "holder.py"
     script.write_text(
