@@ -29,6 +29,7 @@ def test_a_project_made_by_the_wheel_stands_on_the_wheel(site: Path, tmp_path: P
         "PYTHONPATH": str(site),
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "PYTEST_ADDOPTS": "",
     }
 
     def run(*command: str) -> str:
