@@ -15,7 +15,11 @@ from tests.live import Live, make, temporary
 
 NAME = "test-live"
 NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
-UP = ExitStack()  # what takes the live environment away
+# Files that share an environment which is up, and what takes it away.
+LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
+OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
+LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/")
+UP = {LIVE: ExitStack(), OBSERVED: ExitStack()}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class Together(LoadScopeScheduling):
-    """One worker for all that shares the live environment, one for each scenario, and for each other file."""
+    """One worker for all that shares an environment, one for each scenario, and for each other file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, name = nodeid.partition("::")
@@ -59,11 +63,6 @@ class Together(LoadScopeScheduling):
         return name if file.endswith("test_molecule.py") else file
 
 
-LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
-OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
-LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/")
-
-
 def _rank(nodeid: str) -> int:
     return next((rank for rank, part in enumerate(LONG) if nodeid.startswith(part)), len(LONG))
 
@@ -71,8 +70,8 @@ def _rank(nodeid: str) -> int:
 @pytest.fixture(scope="session")
 def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """The live environment: up and proven before the first test that asks for it, gone after the last."""
-    environment = UP.enter_context(temporary(make(tmp_path_factory.mktemp("live"), NAME, NETWORK)))
-    with UP:
+    with UP[LIVE] as stack:
+        environment = stack.enter_context(temporary(make(tmp_path_factory.mktemp("live"), NAME, NETWORK)))
         if pictures := request.config.getoption("--screenshots"):
             recording.up(environment, pictures)
         else:
@@ -80,7 +79,8 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield environment
 
 
-def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    """A session's end would be late: the environment would run beside all that its worker does then."""
-    if nextitem and not nextitem.nodeid.startswith(LIVE):
-        UP.close()
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A session's end would be late: an environment would run beside all that its worker does then."""
+    for files, stack in UP.items():
+        if nextitem and item.nodeid.startswith(files) and not nextitem.nodeid.startswith(files):
+            stack.close()

@@ -48,7 +48,7 @@ WIDTHS = """() => {
 def chromium() -> Iterator[Browser]:
     """For tests that have no event loop of their own: end it before one that has."""
     if not Path(CHROMIUM).exists():
-        raise FileNotFoundError("Chromium is not here: apt-get install chromium")
+        raise FileNotFoundError("Chromium is not here: apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=LAUNCHER, args=ARGUMENTS)
         try:

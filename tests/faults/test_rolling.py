@@ -66,7 +66,7 @@ def load(gateway: Gateway, account: Account) -> Iterator[Load]:
 
     def go(method: str) -> None:
         with environment.client(gateway) as http:
-            while not stop.wait(0.1):
+            while not stop.wait(0.4):
                 started, status = time.monotonic(), None
                 try:
                     order = {"json": ORDER} if method == "POST" else {}

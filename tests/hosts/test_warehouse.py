@@ -251,8 +251,9 @@ def test_customer_may_not(errand: Errand, case: str) -> None:
 def test_push(errand: Errand, case: str) -> None:
     """an admin's change of the order is pushed to the customer's WebSocket"""
     path = f"/api/orders/{errand.order['id']}/status"
+    bearer = errand.bearer(errand.customer)
     with connect(
-        f"wss://{errand.address}/ws", ssl=errand.tls, additional_headers=errand.bearer(errand.customer)
+        f"wss://{errand.address}/ws", ssl=errand.tls, additional_headers=bearer, open_timeout=PATIENCE
     ) as live:
         answer = errand.http.patch(path, json={"status": "cancelled"}, headers=errand.bearer(errand.admin))
         assert answer.status_code == 200, answer.text

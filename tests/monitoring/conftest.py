@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests import environment
+from tests.conftest import OBSERVED, UP
 from tests.faults.conftest import Node
 from tests.live import Live, make, temporary
 
@@ -64,7 +65,8 @@ class Observed:
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     """Up, proven, and with an order placed."""
     folder = tmp_path_factory.mktemp("observed")
-    with temporary(make(folder, NAME, NETWORK, components=True)) as live:
+    with UP[OBSERVED] as stack:
+        live = stack.enter_context(temporary(make(folder, NAME, NETWORK, components=True)))
         live.configure(app_compose_settings=SETTINGS)
         live.hostwright("up")
         place_order(live)
