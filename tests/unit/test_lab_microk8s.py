@@ -63,8 +63,9 @@ class Host:
         return json.loads(said)
 
     def nodes(self) -> dict[str, str]:
-        """Name -> its Ready, as the API has it."""
-        items = self.json("kubectl", "get", "nodes", "-o", "json")["items"]
+        """Name -> its Ready, as the API has it; nothing while that does not answer."""
+        status, said = self("kubectl", "get", "nodes", "-o", "json")
+        items = [] if status else json.loads(said)["items"]
         return {each["metadata"]["name"]: each["status"]["conditions"][0]["status"] for each in items}
 
     def off(self) -> None:

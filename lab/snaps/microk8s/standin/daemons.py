@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -289,6 +290,9 @@ def _serve(node: Node, host: str, port: int, answer: Callable[..., Answer]) -> T
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+
+        def server_bind(self) -> None:
+            TCPServer.server_bind(self)  # HTTPServer's own looks its name up, and nobody may answer
 
         def finish_request(self, request: Any, client: Any) -> None:
             # Here, in the request's own thread, so that who connects and says nothing holds nobody up.
