@@ -319,7 +319,7 @@ def ports(group: str, servers: list[str], workers: list[str], operators: list[st
     if group == "servers":
         api = EVERYONE if {*EVERYONE} <= {*operators} else list(dict.fromkeys([*operators, *everybody]))
         found.append({"port": 16443, "protocol": "tcp", "sources": api})
-        if len(servers) > 1:
+        if sum(":" not in address for address in servers) > 1:  # of which each server has one
             found.append({"port": 19001, "protocol": "tcp", "sources": only_servers})
     return sorted(found, key=lambda each: int(each["port"]))
 

@@ -351,6 +351,7 @@ def test_ports_are_those_of_the_reference_and_no_others() -> None:
     }
     of_a_worker = microk8s.ports("workers", servers, workers, microk8s.EVERYONE)
     assert [each["port"] for each in of_a_worker] == [4789, 10250, 25000]
-    alone = microk8s.ports("servers", servers[:1], [], microk8s.EVERYONE)
+    alone = microk8s.ports("servers", [servers[0], "2001:db8::1"], [], microk8s.EVERYONE)
     assert [each["port"] for each in alone] == [4789, 10250, 16443, 25000]
     assert alone[2]["sources"] == microk8s.EVERYONE
+    assert alone[1]["sources"] == ["192.0.2.1/32", "2001:db8::1/128"]

@@ -189,9 +189,10 @@ class Snapd:
             print(f'snap "{name}" is not installed', file=sys.stderr)
             return
         self.services("disable", name)
-        for unit in self._units(name):
-            unit.unlink()
-        _systemctl("daemon-reload")
+        if units := self._units(name):
+            for unit in units:
+                unit.unlink()
+            _systemctl("daemon-reload")
         if not purge:
             saved = self.state / "snapshots" / f"{name}-{int(time.time())}"
             shutil.copytree(self.root / "var/snap" / name, saved, symlinks=True)
@@ -306,7 +307,8 @@ class Snapd:
                     "restart": restart,
                 }
                 self._write(unit, UNIT.format(**filled))
-        _systemctl("daemon-reload")
+        if self._units(name):
+            _systemctl("daemon-reload")
 
     def _units(self, name: str) -> list[Path]:
         return sorted((self.root / "etc/systemd/system").glob(f"snap.{name}.*.service"))
