@@ -300,7 +300,7 @@ def _containers(inside: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _cluster() -> dict[str, Any]:
-    """The snap, its locks, and on a server what the API and the database list."""
+    """The snap, its locks, and on a server what the API and the database list; the token stays there."""
     listed = [line.split() for line in _run("snap", "list").splitlines()]
     keys = [word.lower() for word in listed[0]]
     locks = sorted(path.name for path in Path("/var/snap/microk8s/current/var/lock").iterdir())
@@ -308,6 +308,7 @@ def _cluster() -> dict[str, Any]:
         "name": os.uname().nodename.lower(),
         "snap": next((dict(zip(keys, row, strict=False)) for row in listed if row[0] == "microk8s"), {}),
         "locks": locks,
+        "launch": {name: _file(Path("/etc/microk8s.yaml"))[name] for name in ("mode", "user")},
         "marks": sorted(path.name for path in Path("/var/lib/hostwright").glob("microk8s-*")),
     }
     if "clustered.lock" in locks:

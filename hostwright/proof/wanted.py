@@ -28,7 +28,6 @@ FILES = [
     "/etc/docker/daemon.json",
     "/etc/docker/certs.d/*/ca.crt",
     "/etc/hosts",
-    "/etc/microk8s.yaml",
     "/etc/pki/trust/anchors/*",
     "/etc/ssl/ca-bundle.pem",
     "/etc/zypp/repos.d/*",

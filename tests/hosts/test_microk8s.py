@@ -124,7 +124,7 @@ def test_addon(machine: Machine, seen: dict[str, Any], case: str) -> None:
 
 def test_launch_configuration(seen: dict[str, Any]) -> None:
     """the launch configuration, which has the cluster's token, is root's alone"""
-    file = seen["files"]["/etc/microk8s.yaml"]
+    file = seen["cluster"]["launch"]
     assert (file["mode"], file["user"]) == ("0600", "root")
 
 
