@@ -12,6 +12,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+# Without these Python 3.13 believes no certificate.
+LEAF = """basicConstraints=critical,CA:FALSE
+keyUsage=critical,digitalSignature
+extendedKeyUsage=serverAuth
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+"""
 CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -40,7 +47,7 @@ def make_certificate(folder: Path, names: list[str]) -> None:
         "req", "-new", *CURVE, "-subj", "/CN=127.0.0.1", "-keyout", folder / "server.key", "-out", request
     )
     extensions = folder / "server.ext"
-    extensions.write_text(f"subjectAltName={alternatives}\n")
+    extensions.write_text(f"subjectAltName={alternatives}\n{LEAF}")
     signing = (
         "-CA",
         folder / "ca.crt",
