@@ -27,22 +27,15 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def broker() -> Iterator[RabbitMQ]:
+def broker_server() -> Iterator[RabbitMQ]:
     with RabbitMQ.running() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def rabbitmq(broker: RabbitMQ) -> Iterator[RabbitMQ]:
+def rabbitmq(broker_server: RabbitMQ) -> Iterator[RabbitMQ]:
     """In a virtual host of the module, so that no other's events come late. A test may stop the server."""
-    with broker.vhost() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def lasting_broker() -> Iterator[RabbitMQ]:
-    """For what several modules share: no test stops it."""
-    with RabbitMQ.running() as server:
+    with broker_server.vhost() as server:
         yield server
 
 

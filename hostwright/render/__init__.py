@@ -108,6 +108,8 @@ def _check(application: Application, environment: Environment) -> None:
     if not 1 <= environment.gateway.timeout <= 600:
         what = f"a gateway that waits {environment.gateway.timeout} s for answers"
         raise BadInput(what, where=environment.name, fix="timeout: 1 to 600")
+    if environment.patience < 1:
+        raise BadInput(f"patience of {environment.patience}", where=environment.name, fix="1 or more")
     if environment.gateway.hsts < 0:
         raise BadInput(f"hsts of {environment.gateway.hsts} s", where=environment.name, fix="0 or more")
     if environment.network and environment.network.prefixlen != 24:

@@ -16,7 +16,7 @@ from tests import environment
 from tests.environment import Account, Gateway
 from tests.faults.conftest import Node
 
-pytestmark = pytest.mark.slow  # the scenario of app_compose rolls, and returns, in the quick layer
+pytestmark = pytest.mark.slow  # in the quick layer the scenario of app_compose rolls, and returns
 
 INSTANCES = ("orders", "orders-2", "orders-3")
 ORDER = {

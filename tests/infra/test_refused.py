@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from hostwright import toolchain
+from tests.live import program
 
 NAME = "test-refused"
 TEST = "test:///default"  # libvirt's own hypervisor of one process, which makes nothing
@@ -41,7 +41,7 @@ def operator(folder: Path) -> dict[str, str]:
 
 def run(env: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(Path(sys.executable).with_name("hostwright")), *arguments],
+        [program("hostwright"), *arguments],
         cwd=folder,
         env=env,
         stdin=subprocess.DEVNULL,

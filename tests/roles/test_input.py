@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.live import program
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAP = {
@@ -118,7 +119,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "host_key_checking = false\ntimeout = 1\nforks = 4\n"
     )
     command = [
-        Path(sys.executable).parent / "ansible-playbook",
+        program("ansible-playbook"),
         "-i",
         folder / "hosts.yml",
         folder / "play.yml",

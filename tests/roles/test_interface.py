@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.live import program
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
@@ -17,7 +18,7 @@ ROLES = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument
 @pytest.mark.parametrize("role", ROLES)
 def test_readme_is_made_from_argument_specs(role: str, tmp_path: Path) -> None:
     fresh = tmp_path / "README.md"
-    command = [Path(sys.executable).parent / "aar-doc", "--output-file", fresh, f"roles/{role}", "markdown"]
+    command = [program("aar-doc"), "--output-file", fresh, f"roles/{role}", "markdown"]
     subprocess.run(command, cwd=ROOT, check=True)
     assert (ROOT / "roles" / role / "README.md").read_text() == fresh.read_text(), (
         f"aar-doc roles/{role} markdown"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.live import program
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.parents[2].name for path in ROOT.glob("roles/*/molecule/default/molecule.yml"))
@@ -19,7 +20,7 @@ def test_every_role_has_a_scenario() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_molecule(role: str) -> None:
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "molecule"), "test"],
+        [program("molecule"), "test"],
         cwd=ROOT / "roles" / role,
         stdin=subprocess.DEVNULL,
         capture_output=True,

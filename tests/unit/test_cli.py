@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from hostwright import toolchain
+from tests.live import program
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
@@ -33,7 +34,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 def run(home: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(Path(sys.executable).parent / "hostwright"), *arguments],
+        [program("hostwright"), *arguments],
         cwd=folder,
         env=home,
         stdin=subprocess.DEVNULL,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from hostwright import paths
 from hostwright.hosts.record import EnvironmentRecord, HostRecord
+from tests.live import program
 
 PLUGIN = "plugin: hostwright.hostwright.pulumi\nenvironment: {name}\n"
 
@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
 
 def inventory(project: Path, form: str = "--graph", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [Path(sys.executable).with_name("ansible-inventory"), "-i", project / "inventories/shop", form],
+        [program("ansible-inventory"), "-i", project / "inventories/shop", form],
         cwd=paths.toolkit(),
         env=os.environ
         | {"XDG_STATE_HOME": str(project / "state"), "PULUMI_CONFIG_PASSPHRASE": "of the tests"}
@@ -66,7 +66,7 @@ def test_no_toolchain(project: Path) -> None:
 def test_no_passphrase(project: Path) -> None:
     env = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(project / "none")}
     done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-inventory"), "-i", project / "inventories/shop", "--graph"],
+        [program("ansible-inventory"), "-i", project / "inventories/shop", "--graph"],
         cwd=paths.toolkit(),
         env={name: value for name, value in os.environ.items() if name != "PULUMI_CONFIG_PASSPHRASE"} | env,
         capture_output=True,

@@ -301,6 +301,7 @@ def test_settings_of_the_environment_win_and_are_not_interpolated(warehouse: App
         (Environment(network=IPv4Network("10.0.0.0/16")), "network 10.0.0.0/16"),
         (Environment(gateway=GatewayOptions(timeout=0)), "a gateway that waits 0 s for answers"),
         (Environment(gateway=GatewayOptions(hsts=-1)), "hsts of -1 s"),
+        (Environment(patience=0), "patience of 0"),
     ],
 )
 def test_what_the_application_has_not_is_refused(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.live import program
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,6 +31,7 @@ def test_a_project_made_by_the_wheel_stands_on_the_wheel(site: Path, tmp_path: P
         "PYTHONPATH": str(site),
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "PYTEST_ADDOPTS": "",
     }
 
     def run(*command: str) -> str:
@@ -42,12 +45,12 @@ def test_a_project_made_by_the_wheel_stands_on_the_wheel(site: Path, tmp_path: P
     run(*init, "--host", "web1=192.0.2.10")
     link = tmp_path / "elsewhere/.collections/ansible_collections/hostwright/hostwright"
     assert link.resolve() == site / "hostwright" / "_toolkit"
-    documented = run(str(Path(sys.executable).with_name("ansible-doc")), "hostwright.hostwright.compose")
+    documented = run(program("ansible-doc"), "hostwright.hostwright.compose")
     assert str(link) in documented
     tests = link / "tests" / "contracts"
     collect = [sys.executable, "-m", "pytest", str(tests / "warehouse"), "-c", str(tests / "proof.ini")]
     collected = run(*collect, f"--confcutdir={tests}", "--collect-only", "-q")
     assert "test_orders.py::test_create" in collected
     (tmp_path / "hosts.yml").write_text("all: {hosts: {web1: {}}}")
-    playbook = [str(Path(sys.executable).with_name("ansible-playbook")), "--list-tasks", "playbooks/site.yml"]
+    playbook = [program("ansible-playbook"), "--list-tasks", "playbooks/site.yml"]
     assert "app_compose" in run(*playbook, "--inventory", str(tmp_path / "hosts.yml"))

@@ -210,16 +210,16 @@ class Deployed:
         return rows(self.settings, "SELECT order_id, status FROM notifications_log ORDER BY id")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployed(
     common: dict[str, object],
     postgres: Postgres,
     template: Callable[[str], str],
-    lasting_broker: RabbitMQ,
+    broker_server: RabbitMQ,
 ) -> Iterator[Deployed]:
-    """Shared by the tests of a process: let none break it."""
+    """Shared by the tests of a module: let none break it. Nobody else takes its events."""
     with ExitStack() as stack:
-        both = common | KEYS | stack.enter_context(lasting_broker.vhost()).settings()
+        both = common | KEYS | stack.enter_context(broker_server.vhost()).settings()
         of = {
             name: both | postgres.settings(postgres.create(template(name)))
             for name in ("auth", "orders", "notification")

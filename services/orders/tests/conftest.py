@@ -174,18 +174,18 @@ class Deployed:
         return httpx2.patch(url, json={"status": status}, headers=login.headers())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployed(
     common: dict[str, object],
     postgres: Postgres,
     template: Callable[[str], str],
-    lasting_broker: RabbitMQ,
+    broker_server: RabbitMQ,
 ) -> Iterator[Deployed]:
-    """Shared by the tests of a process: let none break it."""
+    """Shared by the tests of a module: let none break it. Nobody else takes its events."""
     of_auth = common | postgres.settings(postgres.create(template("auth")))
     of_orders = common | postgres.settings(postgres.create(template("orders")))
     with ExitStack() as stack:
-        rabbitmq = stack.enter_context(lasting_broker.vhost())
+        rabbitmq = stack.enter_context(broker_server.vhost())
         of_auth |= rabbitmq.settings()
         auth = stack.enter_context(Service.running("auth", of_auth))
         of_orders |= rabbitmq.settings()
