@@ -43,9 +43,9 @@ test-full: venv ## The slow ones too: virtual machines, a kill in each phase
 	bash tests/run --full
 
 .PHONY: molecule
-molecule: venv ## A role's scenario, from nothing (ROLE=; all of them without)
+molecule: venv ## A role's scenarios, from nothing (ROLE=; all of them without)
 	$(BIN)/hostwright lab --only-mirror
-	$(BIN)/pytest tests/roles/test_molecule.py $(if $(ROLE),-k "test_molecule[$(ROLE)]")
+	$(BIN)/pytest --full tests/roles/test_molecule.py $(if $(ROLE),-k "test_molecule[$(ROLE)] or test_molecule[$(ROLE)-")
 
 .PHONY: roles
 roles: ## The roles there are, as JSON

@@ -67,6 +67,20 @@ def read(environment: Environment) -> dict[str, str]:
     }
 
 
+def password(environment: Environment, name: str, *, kept: bool = True) -> str:
+    """A password that is no application's but the environment's own; one that is missing is made, and `kept`.
+
+    Raises HostwrightError when Pulumi cannot keep it.
+    """
+    with _alone(environment):
+        held = read(environment)
+        if name not in held:
+            held[name] = _password()
+            if kept:
+                _keep(environment, {name: held[name]})
+    return held[name]
+
+
 def rotate(environment: Environment, application: Application, secrets: Collection[str]) -> list[str]:
     """Make these anew, and what is made from them; the next deployment delivers them. Returns what changed.
 

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lab import images, node, packages, requirements, rpm
+from lab import images, node, packages, requirements, rpm, snap
 from lab.parts import sha256, store
 from lab.servers import HOST, PORT, URL, ca_pem, publish
 from lab.servers import serve as start_servers
 from lab.wheels import wheels
 
-PARTS = ("node", "packages", "wheels", "images", "qcow2")
+PARTS = ("node", "packages", "snaps", "wheels", "images", "qcow2")
 
 
 class Mirror:
@@ -79,7 +79,7 @@ def build(
     start_servers()
     wanted = set(only) or {part for part in PARTS if qcow2 or part != "qcow2"}
     makers: dict[str, Callable[[], Any]] = {
-        "node": _node, "packages": _packages, "wheels": _wheels, "qcow2": _qcow2,
+        "node": _node, "packages": _packages, "snaps": _snaps, "wheels": _wheels, "qcow2": _qcow2,
         "images": partial(images.build, components),
     }  # fmt: skip
 
@@ -114,6 +114,12 @@ def _packages() -> dict[str, str]:
     folder = packages.repository()
     publish("rpm", folder)
     return {each.name: sha256(each) for each in sorted(folder.glob("*.rpm"))}
+
+
+def _snaps() -> dict[str, str]:
+    folder = snap.snaps()
+    publish("snaps", folder)
+    return {str(each.relative_to(folder)): sha256(each) for each in sorted(folder.glob("*/*.snap"))}
 
 
 def _wheels() -> dict[str, str]:

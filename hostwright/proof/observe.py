@@ -27,10 +27,10 @@ COMMAND_TIMEOUT = 90  # seconds; an emulated guest needs many of them
 def look(request: dict[str, Any]) -> dict[str, Any]:
     """Everything the proof asks of a host.
 
-    Request: `files` (patterns of paths), `users` (names), `engine` (whether containers matter), `knock`
-    (targets, see knock.knock, reached from the host), `inside` (from the networks of containers:
-    `{"service", "port", "protocol"}`). Answer: one key a looker below; a looker that fails answers
-    `{"error": text}`, so that one missing program does not hide the rest.
+    Request: `files` (patterns of paths), `users` (names), `engine` and `cluster` (whether containers and
+    MicroK8s matter), `knock` (targets, see knock.knock, reached from the host), `inside` (from the networks
+    of containers: `{"service", "port", "protocol"}`). Answer: one key a looker below; a looker that fails
+    answers `{"error": text}`, so that one missing program does not hide the rest.
     """
     lookers: dict[str, Callable[[], Any]] = {
         "os": _os,
@@ -47,6 +47,7 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
         "files": lambda: _files(request.get("files", [])),
         "listeners": lambda: _listeners(_run("ss", "-Hlntup")),
         "containers": lambda: _containers(request.get("inside", [])) if request.get("engine") else None,
+        "cluster": lambda: _cluster() if request.get("cluster") else None,
         "host": lambda: knock.knock_all(request.get("knock", [])),
     }
     with ThreadPoolExecutor(8) as pool:
@@ -295,6 +296,30 @@ def _containers(inside: list[dict[str, Any]]) -> dict[str, Any]:
             image["Id"]: {"digests": image["RepoDigests"], "created": image["Created"]}
             for image in (json.loads(_run("docker", "image", "inspect", *images)) if images else [])
         },
+    }
+
+
+def _cluster() -> dict[str, Any]:
+    """The snap, its locks, and on a server what the API and the database list; the token stays there."""
+    listed = [line.split() for line in _run("snap", "list").splitlines()]
+    keys = [word.lower() for word in listed[0]]
+    locks = sorted(path.name for path in Path("/var/snap/microk8s/current/var/lock").iterdir())
+    found: dict[str, Any] = {
+        "name": os.uname().nodename.lower(),
+        "snap": next((dict(zip(keys, row, strict=False)) for row in listed if row[0] == "microk8s"), {}),
+        "locks": locks,
+        "launch": {name: _file(Path("/etc/microk8s.yaml"))[name] for name in ("mode", "user")},
+        "marks": sorted(path.name for path in Path("/var/lib/hostwright").glob("microk8s-*")),
+    }
+    if "clustered.lock" in locks:
+        return found
+    microk8s = "/snap/bin/microk8s"
+    return found | {
+        "nodes": json.loads(_run(microk8s, "kubectl", "get", "nodes", "-o", "json"))["items"],
+        "workloads": json.loads(
+            _run(microk8s, "kubectl", "get", "deployments,daemonsets", "-A", "-o", "json")
+        ),
+        "status": _run(microk8s, "status", "--format", "yaml"),
     }
 
 

@@ -15,7 +15,7 @@ from hostwright.application import Port
 from hostwright.proof.wanted import Look, Machine, Unreachable
 
 SYSTEM = ("PRETTY_NAME", "VARIANT", "VARIANT_ID", "kernel", "container")
-AREAS = ("Reach", "Mirror", "System", "Firewall", "Docker", "Application", "Ports", "Warehouse")
+AREAS = ("Reach", "Mirror", "System", "Firewall", "Docker", "MicroK8s", "Application", "Ports", "Warehouse")
 NO_CASE = SimpleNamespace(params={})
 ROW: dict[str, Any] = {
     "host": "",

@@ -21,11 +21,13 @@ from hostwright import application, environments, paths, secrets
 from hostwright.application import Application, Port
 from hostwright.proof import knock, observe
 
-ROLES = ("mirror", "base", "firewall", "docker", "app_compose")
+ROLES = ("mirror", "base", "firewall", "docker", "app_compose", "microk8s")
+OF_ONE_HOST, OF_A_CLUSTER = ("docker", "app_compose"), ("microk8s",)
 LOOPBACK = ("127.0.0.1", "::1")
 FILES = [
     "/etc/docker/daemon.json",
     "/etc/docker/certs.d/*/ca.crt",
+    "/etc/hosts",
     "/etc/pki/trust/anchors/*",
     "/etc/ssl/ca-bundle.pem",
     "/etc/zypp/repos.d/*",
@@ -53,6 +55,7 @@ class Machine:
 
     def __init__(self, name: str, inventory: str) -> None:
         self.name = name
+        self.inventory = inventory
         self.host: Host = testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory)
         self.variables: dict[str, Any] = AnsibleRunner.get_runner(inventory).get_variables(name)
 
@@ -63,8 +66,8 @@ class Machine:
     @property
     def roles(self) -> list[str]:
         """The roles that are meant for the host: on a cluster's, Kubernetes stands for Docker."""
-        cluster = "cluster" in self.groups
-        return [role for role in ROLES if not (cluster and role in ("docker", "app_compose"))]
+        others = OF_ONE_HOST if "cluster" in self.groups else OF_A_CLUSTER
+        return [role for role in ROLES if role not in others]
 
     @functools.cached_property
     def declared(self) -> Application | None:
@@ -139,7 +142,8 @@ class Machine:
                 "mode": self.seen["selinux"],
             },
         }
-        return Wanted(self.variables, self.roles, facts)
+        hosts = AnsibleRunner.get_runner(self.inventory).inventory["_meta"]["hostvars"]
+        return Wanted(self.variables | {"hostvars": hosts}, self.roles, facts)
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -159,6 +163,7 @@ class Machine:
                 self.variables.get("ansible_user", "root"),
             ],
             "engine": "docker" in self.roles,
+            "cluster": "microk8s" in self.roles,
             "knock": [self._target(look) for look in self.looks("host")],
             "inside": [
                 {"service": instance, "port": port.container_port, "protocol": port.protocol}

@@ -15,7 +15,8 @@ DOCUMENTATION = r"""
 name: secrets
 short_description: Secrets of this environment
 description:
-  - Reads the environment's encrypted Pulumi configuration. It makes nothing; the role C(app_compose) does.
+  - Reads the environment's encrypted Pulumi configuration. Secrets of the application are made by the role
+    C(app_compose); those of the environment's own are made here, where O(make) says so.
   - What it gives is secret, so a task that uses it says C(no_log=true).
   - Without a term it gives all as a dictionary, else the values of the terms.
 options:
@@ -31,6 +32,16 @@ options:
       - The project, the folder that holds C(infra/Pulumi.yaml).
       - By default the nearest one above the current folder.
     type: path
+  make:
+    description: Make passwords that are missing, and keep them. A check makes some that do not last.
+    type: bool
+    default: false
+  check_mode:
+    description: Whether this is a check.
+    type: bool
+    default: false
+    vars:
+      - name: ansible_check_mode
 author: hostwright
 """
 
@@ -64,6 +75,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         project = self.get_option("project_dir")
         try:
             environment = environments.load(name, Path(project) if project else None)
+            if self.get_option("make"):
+                kept = not self.get_option("check_mode")
+                return [secrets.password(environment, term, kept=kept) for term in terms]
             held = secrets.read(environment)
         except HostwrightError as error:
             raise AnsibleError(str(error)) from None

@@ -16,7 +16,7 @@ from tests import environment
 from tests.environment import Account, Gateway
 from tests.faults.conftest import Node
 
-pytestmark = pytest.mark.slow  # in the quick layer the scenario of app_compose rolls, and returns
+pytestmark = pytest.mark.slow  # deployments under load; what is decided is tested without hosts too
 
 INSTANCES = ("orders", "orders-2", "orders-3")
 ORDER = {

@@ -17,9 +17,12 @@ LEAP = {
     "distribution": "openSUSE Leap",
     "service_mgr": "systemd",
     "selinux": {"status": "enabled", "mode": "enforcing"},
-    "default_ipv4": {"address": "192.0.2.1"},
+    "default_ipv4": {"address": "192.0.2.1", "network": "192.0.2.0", "netmask": "255.255.255.0"},
     "default_ipv6": {},
+    "hostname": "k1",
+    "memtotal_mb": 4096,
 }
+PERMISSIVE = {"selinux": {"status": "enabled", "mode": "permissive"}}
 DEBIAN = {"os_family": "Debian", "distribution": "Debian"}
 UNSUPPORTED = "Debian is not supported: hostwright knows openSUSE Leap 16.0"
 REPOSITORY = {
@@ -55,6 +58,40 @@ CASES = [
     ("firewall", {}, {"firewall_ports": [{"port": 80, "sources": ["10.0.0.1"]}]}, "networks as 10.0.0.0/8"),
     ("firewall", {}, {"firewall_ports": [{"port": 80, "protocol": "sctp"}]}, "must be one of: tcp, udp"),
     ("docker", {}, {"docker_daemon": {"iptables": False}}, "must stay on"),
+    ("microk8s", DEBIAN, {}, UNSUPPORTED),
+    ("microk8s", {}, {}, "SELinux is enforcing, and nobody has shown MicroK8s to work"),
+    ("microk8s", PERMISSIVE, {"microk8s_channel": "latest/stable"}, "latest moves from one to the next"),
+    (
+        "microk8s",
+        PERMISSIVE,
+        {"microk8s_channel": "1.35-strict/stable"},
+        "strictly confined track is another",
+    ),
+    ("microk8s", PERMISSIVE, {"microk8s_channel": "1.27/stable"}, "from 1.28 on"),
+    ("microk8s", PERMISSIVE | {"hostname": "Web_1"}, {}, "'Web_1' is no name for a node of Kubernetes"),
+    ("microk8s", PERMISSIVE | {"default_ipv4": {}}, {}, "no default route over IPv4"),
+    (
+        "microk8s",
+        PERMISSIVE,
+        {"hostwright_host": {"address": "198.51.100.1"}},
+        "MicroK8s advertises 192.0.2.1, the address of the default route",
+    ),
+    (
+        "microk8s",
+        PERMISSIVE | {"memtotal_mb": 900},
+        {},
+        "has 900 MiB of memory, and one of the servers needs",
+    ),
+    ("microk8s", PERMISSIVE, {"microk8s_pod_network": "10.1.0.0"}, "'10.1.0.0' is no network"),
+    (
+        "microk8s",
+        PERMISSIVE,
+        {"microk8s_pod_network": "10.152.0.0/16"},
+        "10.152.0.0/16 and 10.152.183.0/24 overlap",
+    ),
+    ("microk8s", PERMISSIVE, {"microk8s_service_network": "192.0.2.0/26"}, "192.0.2.0/255.255.255.0 overlap"),
+    ("microk8s", PERMISSIVE, {}, "A cluster has 1 server, or 3"),
+    ("microk8s", PERMISSIVE, {"microk8s_addons": [{"args": []}]}, "missing required arguments: name"),
 ]
 
 

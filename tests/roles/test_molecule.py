@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.live import program
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = sorted(path.parents[2].name for path in ROOT.glob("roles/*/molecule/default/molecule.yml"))
+SCENARIOS = sorted(path.parent for path in ROOT.glob("roles/*/molecule/*/molecule.yml"))
 
 
 def test_every_role_has_a_scenario() -> None:
-    assert sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()) == ROLES
+    roles = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+    assert [path.parents[1] for path in SCENARIOS if path.name == "default"] == roles
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_molecule(role: str) -> None:
+def _case(scenario: Path) -> Any:
+    role, name = scenario.parents[1].name, scenario.name
+    if name == "default":
+        return pytest.param(role, name, id=role)
+    return pytest.param(role, name, id=f"{role}-{name}", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("role", "scenario"), [_case(each) for each in SCENARIOS])
+def test_molecule(role: str, scenario: str) -> None:
+    """`default` is what a run of the role is; `life`, what happens to a host in its life and is set right."""
     done = subprocess.run(
-        [program("molecule"), "test"],
+        [program("molecule"), "test", "--scenario-name", scenario],
         cwd=ROOT / "roles" / role,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=2400,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

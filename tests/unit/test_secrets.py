@@ -218,3 +218,15 @@ def test_a_missing_pulumi_is_said(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Failure, match="no pulumi on this machine"):
         secrets.read(environment)
+
+
+def test_a_password_of_the_environments_own_is_made_once(
+    environment: Environment, warehouse: Application
+) -> None:
+    for_a_check = secrets.password(environment, "microk8s_token", kept=False)
+    made = secrets.password(environment, "microk8s_token")
+    assert len(made) == 32
+    assert made != for_a_check
+    assert secrets.password(environment, "microk8s_token") == made
+    secrets.ensure(environment, warehouse, ADDRESSES)
+    assert secrets.read(environment)["microk8s_token"] == made, "secrets of the application leave it alone"
