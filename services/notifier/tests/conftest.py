@@ -60,7 +60,7 @@ class Gateway:
             self._process.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gateway(deployed: Deployed) -> Iterator[Gateway]:
     directory = own_directory("gateway")
     authority = Authority()
