@@ -26,7 +26,7 @@ log = logging.get("auth.sessions")
 
 TIMEOUT = 5.0  # seconds
 MOST = 500  # sessions in a list, the newest
-GRACE = timedelta(seconds=10)  # in which a refresh whose answer was lost may be asked for again
+GRACE = timedelta(seconds=30)  # in which a refresh whose answer was lost may be asked for again
 KEPT = timedelta(days=7)  # how long an ended session stays, for those who ask who was logged in
 
 

@@ -205,7 +205,7 @@ async def test_a_token_used_twice_ends_the_family(api: Api, uses: int) -> None:
 
 
 async def grace_is_over(api: Api) -> None:
-    await api.rows("UPDATE refresh_tokens SET created_at = created_at - interval '11 seconds'")
+    await api.rows("UPDATE refresh_tokens SET created_at = created_at - interval '31 seconds'")
 
 
 async def test_a_lost_answer_is_given_again(api: Api) -> None:
