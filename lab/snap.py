@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.parts import part
+from lab.snaps.microk8s.standin.node import DAEMONS
 
 SOURCES = Path(__file__).with_name("snaps")
 # Each minor is one upgrade further; from 1.35 on the ingress is another.
 MINORS = (34, 35, 36)
 BASES = {"snapd": "2.72", "core22": "20260101"}
-DAEMONS = ("containerd", "k8s-dqlite", "kubelite", "cluster-agent", "apiserver-proxy")
 
 _TIME = (2024, 1, 1, 0, 0, 0)
 

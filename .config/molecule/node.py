@@ -55,9 +55,9 @@ def restart(*names: str) -> None:
         _wait(_props(name), Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "id_ed25519")
 
 
-def destroy(*nodes: str) -> None:
-    """Remove nodes (NAME=GROUP), their volumes and their network, whatever of them there is."""
-    for name in (node.partition("=")[0] for node in nodes):
+def destroy(*names: str) -> None:
+    """Remove nodes, their volumes and their network, whatever of them there is."""
+    for name in names:
         containers.delete_node(name, _props(name))
         containers.delete_volume(f"{name}-docker", _volume(name))
     containers.delete_network(_network(name)["name"], _network(name))

@@ -35,7 +35,7 @@ def test_molecule(role: str, scenario: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=2400,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

@@ -29,4 +29,4 @@ def test_nothing_breaks_it(deployed: Deployed, examples: int) -> None:
     for path in ("", "/download", "/chart.svg"):
         found = asked["get", f"/api/reports/{{report_id}}{path}"]
         assert found[200] + found[404] > 0
-    assert sum(answers[400] for answers in asked.values()) > 0
+    assert sum(answers[400] for answers in asked.values()) > 10

@@ -42,4 +42,4 @@ def test_nothing_breaks_it(given_settings: dict[str, object], examples: int) -> 
     for (method, path), answers in asked.items():
         if path.rpartition("/")[2] not in ("login", "refresh"):  # where what is made up is no bad request
             assert answers.total() > answers[401], f"{method} {path}: {answers}"
-    assert sum(answers[400] for answers in asked.values()) > 0
+    assert sum(answers[400] for answers in asked.values()) > 10

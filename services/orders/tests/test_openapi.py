@@ -18,4 +18,4 @@ def test_nothing_breaks_it(deployed: Deployed, examples: int) -> None:
     asked = openapi.attack("orders", deployed.orders.url, deployed.admin.headers(), examples=examples)
     assert asked["post", "/api/orders"][201] > 0
     assert asked["get", "/api/orders"][200] > 0
-    assert sum(answers[400] for answers in asked.values()) > 0
+    assert sum(answers[400] for answers in asked.values()) > examples // 2
