@@ -36,7 +36,7 @@ def up(environment: Environment, on_event: Say | None = None) -> Outcome:
     Raises BadInput before anything is touched, Failure when it does not end well.
     """
     _check(environment)
-    stack = _stack(environment)
+    stack = _stack(environment, on_event or _silent)
     with _explained(environment):
         recovery.take_up(environment, stack, on_event or _silent)
         result = stack.up(on_event=_told(on_event), refresh=True, color="never")
@@ -61,7 +61,7 @@ def outputs(environment: Environment) -> list[HostRecord]:
 
 def destroy(environment: Environment, keep_data: bool = True, on_event: Say | None = None) -> None:
     """Remove what `up` made. Data volumes stay, and a later `up` takes them again, unless told otherwise."""
-    stack = _stack(environment)
+    stack = _stack(environment, on_event or _silent)
     with _explained(environment):
         drop = frozenset({"hosts"} if keep_data else {"hosts", "data"})
         recovery.take_up(environment, stack, on_event or _silent, drop)
@@ -81,14 +81,20 @@ def _check(environment: Environment) -> None:
     preflight.check(settings)
 
 
-def _stack(environment: Environment) -> automation.Stack:
-    """The environment's Pulumi stack, made when it is new. Raises BadInput when the settings are no good."""
+def _stack(environment: Environment, unlocked: Say | None = None) -> automation.Stack:
+    """The environment's Pulumi stack, made when it is new. Raises BadInput when the settings are no good.
+
+    `unlocked` is told of locks that went first; without it they stay. Making a stack takes the lock, so a
+    killed one's is in the way here already. Raises Failure when a living run holds it.
+    """
     stacks.check_passphrase()
     env = process.pulumi_env()
     if backend := stacks.backend():
         backend.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = automation.PulumiCommand(str(toolchain.ensure().parent), skip_version_check=True)
     options = automation.LocalWorkspaceOptions(env_vars=env, pulumi_command=command)
+    if unlocked:
+        recovery.unlock(environment, unlocked)
     with _explained(environment):
         return automation.create_or_select_stack(
             environment.name, work_dir=str(environment.project / "infra"), opts=options

@@ -20,6 +20,9 @@ from hostwright.hosts import stack as stacks
 if TYPE_CHECKING:
     from infra.config import Settings
 
+# Seconds after which nobody writes on at a lock that is not whole.
+UNFINISHED = 5.0
+
 Say = Callable[[str], None]
 Thing = tuple[str, str]
 Drop = frozenset[str]
@@ -32,9 +35,7 @@ def take_up(environment: Environment, stack: automation.Stack, say: Say, drop: D
     """Make the environment's state and what is really there fit for the next operation.
 
     `drop`: what goes although a next `up` would take it over: `hosts`, `data`. `say` is told what was done.
-    Raises Failure when a living run holds the lock.
     """
-    unlock(environment, say)
     exported = stack.export_stack()
     state = dict(exported.deployment or {})
     before = json.dumps(state)
@@ -86,9 +87,14 @@ def unlock(environment: Environment, say: Say, patience: float = 120) -> None:
 def _lock(path: Path) -> tuple[Path, str, bool] | None:
     """A lock, who holds it, and whether that may be alive; None when it is gone by now."""
     try:
-        lock = json.loads(path.read_text())
-    except (OSError, ValueError):
+        text, age = path.read_text(), time.time() - path.stat().st_mtime
+    except OSError:
         return None
+    try:
+        lock = json.loads(text)
+    except ValueError:
+        # Killed while it wrote this: a living one is done within milliseconds.
+        return path, f"one that was writing {path.name}", age < UNFINISHED
     owner = f"process {lock['pid']} of {lock['username']}@{lock['hostname']}, since {lock['timestamp']}"
     # Of another machine's processes nothing is known here.
     return path, owner, lock["hostname"] != socket.gethostname() or _alive(int(lock["pid"]))
@@ -232,7 +238,9 @@ def _lock_files(environment: Environment) -> list[Path]:
     folder = stacks.backend()
     if folder is None:
         return []
-    return sorted((folder / ".pulumi/locks/organization/hostwright" / environment.name).glob("*.json"))
+    locks = folder / ".pulumi/locks/organization/hostwright" / environment.name
+    # Pulumi writes a lock beside its place, and takes what it finds unfinished there for another's lock.
+    return sorted([*locks.glob("*.json"), *locks.glob("*.json.*.tmp")])
 
 
 def _alive(pid: int) -> bool:

@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -66,10 +67,14 @@ def kill_in(live: Live, phase: str, alone: bool = False) -> None:
         process.wait(30)
 
 
+def lock_folder(live: Live) -> Path:
+    state = Path(live.env["XDG_STATE_HOME"]) / "hostwright/pulumi/.pulumi"
+    return state / "locks/organization/hostwright" / live.name
+
+
 def locks(live: Live) -> list[Path]:
     """Pulumi's locks of the environment."""
-    state = Path(live.env["XDG_STATE_HOME"]) / "hostwright/pulumi/.pulumi/locks/organization/hostwright"
-    return sorted((state / live.name).glob("*.json"))
+    return sorted(lock_folder(live).glob("*.json"))
 
 
 def made_by(name: str) -> dict[str, list[str]]:
@@ -107,6 +112,19 @@ def test_up_killed_converges(environment: Live, phase: str) -> None:
     kill_in(environment, phase)
     assert len(locks(environment)) == (phase == "hosts"), "the dead one's lock"
     assert_converges(environment)
+    assert locks(environment) == []
+
+
+def test_a_lock_of_the_making_of_the_stack_is_taken_up(environment: Live) -> None:
+    """Pulumi locks a stack already to make it; who is killed then leaves a lock, and no stack."""
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    folder = lock_folder(environment)
+    folder.mkdir(parents=True)
+    owner = {"username": "op", "hostname": socket.gethostname(), "timestamp": "today"}
+    (folder / "left.json").write_text(json.dumps({"pid": dead.pid} | owner))
+    done = environment.hostwright("down", "--data", "--yes")
+    assert f"removed the lock of process {dead.pid}" in done.stderr
     assert locks(environment) == []
 
 

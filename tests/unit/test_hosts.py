@@ -46,7 +46,9 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lock(folder: Path, pid: int, host: str = "") -> Path:
+    """A lock as Pulumi leaves it: beside it lies what is said of any file of its."""
     path = folder / f"{pid}.json"
+    path.with_name(f"{pid}.json.attrs").write_text('{"user.content_type": "application/json"}')
     text = {"pid": pid, "username": "op", "hostname": host or socket.gethostname(), "timestamp": "today"}
     path.write_text(json.dumps(text))
     return path
@@ -68,6 +70,25 @@ def test_a_number_taken_by_another_program_is_dead_too(locks: Path) -> None:
     path = lock(locks, os.getpid())
     recovery.unlock(SHOP, lambda _: None)
     assert not path.exists()
+
+
+def test_a_lock_that_was_never_whole_is_removed(locks: Path) -> None:
+    path = locks / "4711.json.189a0b1c2d3e4f50.tmp"
+    path.write_text('{"pid": 47')
+    old = time.time() - recovery.UNFINISHED
+    os.utime(path, (old, old))
+    said: list[str] = []
+    recovery.unlock(SHOP, said.append)
+    assert not path.exists()
+    assert said == [f"removed the lock of one that was writing {path.name}, which is dead"]
+
+
+def test_a_lock_that_is_being_written_is_waited_for(locks: Path) -> None:
+    path = locks / "4711.json.189a0b1c2d3e4f50.tmp"
+    path.touch()
+    with pytest.raises(Failure, match="one that was writing"):
+        recovery.unlock(SHOP, lambda _: None, patience=0.6)
+    assert path.exists()
 
 
 def test_a_lock_of_another_machine_is_not_ours_to_judge(locks: Path) -> None:
