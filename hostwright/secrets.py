@@ -25,7 +25,10 @@ from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import stack
 
-PREFIX = "secret-"  # of the keys in the Pulumi configuration
+# Keys of the Pulumi configuration: what was made, as one JSON object, so that a write is one call and either there
+# or not; and secret-NAME, what an operator set, which goes before it.
+MADE = "secrets"
+OWN = "secret-"
 HERE = ("localhost", "127.0.0.1", "::1")  # every certificate names these too: a host asks itself
 RENEW = timedelta(days=30)  # before its end a certificate is made anew
 CA_LIFE = timedelta(days=3650)
@@ -50,21 +53,15 @@ def ensure(environment: Environment, application: Application, names: Iterable[s
     with _alone(environment):
         held = read(environment)
         values = complete(application, held, environment.name, names)
-        _keep(environment, {name: value for name, value in values.items() if held.get(name) != value})
+        if values.items() - held.items():
+            _keep(environment, held | values)
     return values
 
 
 def read(environment: Environment) -> dict[str, str]:
     """What the environment has now, by name, whoever it is for; empty before the first `ensure`."""
-    done = _pulumi(environment, "config", "--show-secrets", "--json")
-    if "no stack named" in done.stderr:
-        return {}
-    text = _checked(environment, done)
-    return {
-        key.split(":", 1)[1].removeprefix(PREFIX): str(item["value"])
-        for key, item in json.loads(text or "{}").items()
-        if key.split(":", 1)[1].startswith(PREFIX)
-    }
+    made, own = _kept(environment)
+    return made | own
 
 
 def password(environment: Environment, name: str, *, kept: bool = True) -> str:
@@ -77,7 +74,7 @@ def password(environment: Environment, name: str, *, kept: bool = True) -> str:
         if name not in held:
             held[name] = _password()
             if kept:
-                _keep(environment, {name: held[name]})
+                _keep(environment, held)
     return held[name]
 
 
@@ -85,7 +82,7 @@ def rotate(environment: Environment, application: Application, secrets: Collecti
     """Make these anew, and what is made from them; the next deployment delivers them. Returns what changed.
 
     Stores change their passwords when they start with new ones. Raises BadInput, and changes nothing, for a
-    name that is not one of the application's, and before the first `up`.
+    name that is not one of the application's, for one that an operator set, and before the first `up`.
     """
     known = [secret.name for secret in application.secrets() if secret.name not in FIXED]
     if unknown := sorted(set(secrets) - {*known}):
@@ -93,25 +90,30 @@ def rotate(environment: Environment, application: Application, secrets: Collecti
             f"no secret {unknown[0]!r} to rotate", where=application.name, fix=f"one of: {', '.join(known)}"
         )
     with _alone(environment):
-        held = read(environment)
+        made, own = _kept(environment)
+        held = made | own
         if not held:
             raise BadInput(
                 "there are no secrets yet", where=environment.name, fix="hostwright up makes the first ones"
             )
+        if theirs := sorted(name for name in own if _lineage(name) & set(secrets)):
+            raise BadInput(
+                f"the secret {theirs[0]!r} is one you set",
+                where=environment.name,
+                fix=f"in infra/: pulumi config set --secret {OWN}{theirs[0]}, or pulumi config rm it first",
+            )
         kept = {name: value for name, value in held.items() if not _lineage(name) & set(secrets)}
         names = _names_of(held["gateway_certificate"]) if "gateway_certificate" in held else ()
         values = complete(application, kept, environment.name, names)
-        changed = {name: value for name, value in values.items() if held.get(name) != value}
-        _keep(environment, changed)
-    return sorted(changed)
+        _keep(environment, held | values)
+    return sorted(name for name, value in values.items() if held.get(name) != value)
 
 
 def forget(name: str, project: Path) -> None:
-    """Take every secret out of the environment's configuration; for when its data is gone too."""
+    """Take what was made out of the environment's configuration; for when its data is gone too."""
     environment = Environment(name, project, {})
-    if held := read(environment):
-        names = [f"{PREFIX}{each}" for each in sorted(held)]
-        _checked(environment, _pulumi(environment, "config", "rm-all", *names))
+    if _kept(environment)[0]:
+        _checked(environment, _pulumi(environment, "config", "rm", MADE))
 
 
 def complete(
@@ -200,15 +202,32 @@ def _alone(environment: Environment) -> Iterator[None]:
         yield
 
 
+def _kept(environment: Environment) -> tuple[dict[str, str], dict[str, str]]:
+    """What was made, and what an operator set, by name."""
+    done = _pulumi(environment, "config", "--show-secrets", "--json")
+    if "no stack named" in done.stderr:
+        return {}, {}
+    config = json.loads(_checked(environment, done) or "{}")
+    values = {key.split(":", 1)[1]: str(item["value"]) for key, item in config.items()}
+    own = {key.removeprefix(OWN): value for key, value in values.items() if key.startswith(OWN)}
+    try:
+        return dict(json.loads(values.get(MADE, "{}"))), own
+    except ValueError:
+        raise BadInput(
+            f"hostwright:{MADE} is not what was kept there",
+            where=f"infra/Pulumi.{environment.name}.yaml",
+            fix=f"bring the file back from version control; set your own as {OWN}NAME",
+        ) from None
+
+
 def _keep(environment: Environment, values: Mapping[str, str]) -> None:
-    # One by one over standard input: all at once they would be arguments, which everybody here can see.
-    for name in sorted(values, key=lambda each: len(_lineage(each))):
-        command = ("config", "set", "--secret", "--raw", f"{PREFIX}{name}")
-        done = _pulumi(environment, *command, stdin=values[name])
-        if "no stack named" in done.stderr:
-            _checked(environment, _pulumi(environment, "stack", "init"))
-            done = _pulumi(environment, *command, stdin=values[name])
-        _checked(environment, done)
+    """These are what was made; over standard input, for everybody here can see arguments."""
+    command, text = ("config", "set", "--secret", "--raw", MADE), json.dumps(values, sort_keys=True)
+    done = _pulumi(environment, *command, stdin=text)
+    if "no stack named" in done.stderr:
+        _checked(environment, _pulumi(environment, "stack", "init"))
+        done = _pulumi(environment, *command, stdin=text)
+    _checked(environment, done)
 
 
 def _pulumi(environment: Environment, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -87,7 +87,8 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
     note("this machine")
     yield "versions.json", _json(versions())
     yield "doctor.json", _told(lambda: _json([need.as_dict() for need in doctor.examine(environment)]))
-    told = {key: value for key, value in environment.settings.items() if not key.startswith(secrets.PREFIX)}
+    settings = environment.settings.items()
+    told = {key: value for key, value in settings if not (isinstance(value, dict) and "secure" in value)}
     yield "environment.json", _json({"name": environment.name, **told})
     yield "application.json", _told(lambda: _json(_application(environment).describe()))
     for path in _kept(environment):

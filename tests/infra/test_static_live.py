@@ -212,5 +212,5 @@ def test_down_forgets_the_machine_and_leaves_it_as_it_is(environment: Live, mach
     said = environment.hostwright("down", "--data", "--yes")
     assert "data stays on the machines" in said.stdout + said.stderr
     assert machine.identity() == before
-    assert "hostwright:secret-" in written
+    assert "hostwright:secrets:" in written
     assert settings.read_text() == written

@@ -100,7 +100,7 @@ def test_1_a_first_check_says_what_would_be_and_makes_nothing(play: Play) -> Non
     assert "compose.yaml" in result["written"]
     assert "secrets/orders/database_password" in result["written"]
     assert not play.target.exists()
-    assert "secret-" not in (play.project / "infra" / "Pulumi.trial.yaml").read_text()
+    assert "secrets" not in (play.project / "infra" / "Pulumi.trial.yaml").read_text()
     assert "+name: warehouse" in output
     assert "+(another secret)" in output
 

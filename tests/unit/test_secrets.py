@@ -154,10 +154,7 @@ def test_the_store_keeps_them_encrypted_and_exact(
 
     monkeypatch.setattr(subprocess, "run", watched)
     assert secrets.read(environment) == {}
-    secrets._keep(environment, {"admin_email": "boss@shop.example"})
     made = secrets.ensure(environment, warehouse, ADDRESSES)
-    assert made["admin_email"] == "boss@shop.example", "an operator's own value is kept"
-    assert len(commands) > len(made)
     assert secrets.read(environment) == made
     written = settings(environment)
     assert "hostwright:application: warehouse" in written
@@ -171,6 +168,27 @@ def test_the_store_keeps_them_encrypted_and_exact(
     seen = "\n".join([written, *commands, *capfd.readouterr()])
     for name, value in made.items():
         assert value.strip() not in seen, name
+
+
+def test_what_an_operator_set_goes_before_what_was_made(
+    warehouse: Application, environment: Environment
+) -> None:
+    own = ("config", "set", "--secret", "secret-admin_email", "boss@shop.example")
+    secrets._keep(environment, {})  # the stack
+    secrets._checked(environment, secrets._pulumi(environment, *own))
+    assert secrets.ensure(environment, warehouse, ADDRESSES)["admin_email"] == "boss@shop.example"
+    own = ("config", "set", "--secret", "secret-rabbitmq_password", "of my own")
+    secrets._checked(environment, secrets._pulumi(environment, *own))
+    before = secrets.ensure(environment, warehouse, ADDRESSES)
+    assert before["rabbitmq_password"] == "of my own"
+    with pytest.raises(BadInput, match="the secret 'rabbitmq_password' is one you set") as caught:
+        secrets.rotate(environment, warehouse, ["token_private_key", "rabbitmq_password"])
+    assert "pulumi config set --secret secret-rabbitmq_password" in caught.value.fix
+    assert secrets.read(environment) == before
+    secrets.forget(environment.name, environment.project)
+    assert secrets.read(environment) == {
+        "admin_email": "boss@shop.example", "rabbitmq_password": "of my own"
+    }  # fmt: skip
 
 
 def test_rotation_changes_what_is_named_and_what_is_made_from_it(
@@ -202,6 +220,14 @@ def test_forgetting_takes_all_of_them_and_nothing_else(environment: Environment)
     assert secrets.read(environment) == {}
     assert "hostwright:application: warehouse" in settings(environment)
     secrets.forget(environment.name, environment.project)
+
+
+def test_what_was_written_over_is_said(environment: Environment) -> None:
+    secrets._keep(environment, {"service_key": "x"})
+    over = ("config", "set", "--secret", secrets.MADE, "of my own")
+    secrets._checked(environment, secrets._pulumi(environment, *over))
+    with pytest.raises(BadInput, match="hostwright:secrets is not what was kept there"):
+        secrets.read(environment)
 
 
 def test_a_wrong_passphrase_is_said(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
