@@ -25,8 +25,8 @@ from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import stack
 
-# Keys of the Pulumi configuration: what was made, as one JSON object, so that a write is one call and either there
-# or not; and secret-NAME, what an operator set, which goes before it.
+# Keys of the Pulumi configuration: what was made, as one JSON object so that one call writes it, whole or not;
+# and secret-NAME, what an operator set, which goes before it.
 MADE = "secrets"
 OWN = "secret-"
 HERE = ("localhost", "127.0.0.1", "::1")  # every certificate names these too: a host asks itself

@@ -18,7 +18,7 @@ NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
 # Files that share an environment which is up, and what takes it away.
 LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
 OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
-LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/")
+LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
 UP = {LIVE: ExitStack(), OBSERVED: ExitStack()}
 
 
@@ -52,14 +52,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class Together(LoadScopeScheduling):
-    """One worker for all that shares an environment, one for each scenario, and for each other file."""
+    """One worker for what shares an environment, one for each scenario, and for each other file.
+
+    Two environments that are shared go to one worker too: two cores are no place for both at once.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, name = nodeid.partition("::")
-        if file.startswith(LIVE) and not file.endswith("test_kill.py"):
+        if file.startswith((*LIVE, *OBSERVED)) and not file.endswith("test_kill.py"):
             return "live"
-        if file in OBSERVED:
-            return "observed"
         return name if file.endswith("test_molecule.py") else file
 
 
