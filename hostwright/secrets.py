@@ -25,7 +25,7 @@ from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import stack
 
-# Keys of the Pulumi configuration: what was made, as one JSON object so that one call writes it, whole or not;
+# Keys of the Pulumi configuration: what was made, as one JSON object, which one call writes, whole or not;
 # and secret-NAME, what an operator set, which goes before it.
 MADE = "secrets"
 OWN = "secret-"

@@ -82,7 +82,8 @@ def rename(package: Package, root: Path) -> None:
         _prune(root, under(root, left).parent)
     overlay = OVERLAY / package.name
     if overlay.is_dir():
-        shutil.copytree(overlay, root, symlinks=True, dirs_exist_ok=True)
+        unwanted = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(overlay, root, symlinks=True, dirs_exist_ok=True, ignore=unwanted)
     make_folders(package, root)
     for path, target in package.links.items():
         under(root, path).symlink_to(target)

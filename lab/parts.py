@@ -132,8 +132,14 @@ def _retire(name: str) -> None:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """One line a file at or below `path`: where it is, whether it may be run, what it holds."""
-    for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
+    """One line a file at or below `path`: where it is, whether it may be run, what it holds.
+
+    What Python leaves beside its sources is none of them.
+    """
+    found = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    for file in found:
+        if file.parent.name == "__pycache__":
+            continue
         yield f"file {file.relative_to(path.parent)} {os.access(file, os.X_OK)} {sha256(file)}"
 
 

@@ -67,6 +67,9 @@ def test_the_key_knows_content_place_and_permission(tmp_path: Path) -> None:
     file.rename(folder / "file")
     keys.append(parts.key(folder))
     assert len(set(keys)) == 4
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "file.cpython-311.pyc").touch()
+    assert parts.key(folder) == keys[-1]
     assert parts.key("a", "b") != parts.key("ab") != parts.key("b", "a")
 
 
