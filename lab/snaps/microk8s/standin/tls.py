@@ -15,7 +15,7 @@ from typing import Any
 # Without these Python 3.13 believes no certificate.
 LEAF = """basicConstraints=critical,CA:FALSE
 keyUsage=critical,digitalSignature
-extendedKeyUsage=serverAuth
+extendedKeyUsage=serverAuth,clientAuth
 subjectKeyIdentifier=hash
 authorityKeyIdentifier=keyid
 """

@@ -404,14 +404,15 @@ def _digest(file: Path) -> str:
 
 
 def _unpack(file: Path, place: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=place.parent if place.parent.exists() else None) as scratch:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        scratch = Path(folder) / "snap"
         with zipfile.ZipFile(file) as snap:
             snap.extractall(scratch)
             for entry in snap.infolist():
                 if mode := entry.external_attr >> 16:
-                    (Path(scratch) / entry.filename).chmod(mode & 0o777)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(scratch, place)
+                    (scratch / entry.filename).chmod(mode & 0o777)
+        scratch.rename(place)
 
 
 def _empty(folder: Path) -> None:
