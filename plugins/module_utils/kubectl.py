@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED = "app.kubernetes.io/managed-by=hostwright"
 NAME = "app.kubernetes.io/name"
+VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
 
 
 class Kubectl:
@@ -43,6 +46,18 @@ class Kubectl:
 def reference(item: dict) -> str:
     """KIND/NAME, by which one object is told from others of a namespace."""
     return "{}/{}".format(item["kind"].lower(), item["metadata"]["name"])
+
+
+def changed(diff: str) -> list:
+    """Objects, KIND/NAME, a diff of kubectl is about: its files are GROUP.VERSION.KIND.NAMESPACE.NAME."""
+    found = []
+    for line in diff.splitlines():
+        if line.startswith("+++ ") and "/MERGED-" in line:
+            # A group has dots, and so has a name of few kinds of ours: the version tells where the kind is.
+            words = Path(line.split()[1]).name.split(".")
+            at = next(index for index, word in enumerate(words) if VERSION.fullmatch(word))
+            found.append("{}/{}".format(words[at + 1].lower(), ".".join(words[at + 3 :])))
+    return found
 
 
 def pins(volumes: list) -> dict:

@@ -61,8 +61,7 @@ removed:
   elements: str
 """
 
-import re  # noqa: E402  (Ansible wants the documentation first)
-from pathlib import Path  # noqa: E402
+from pathlib import Path  # noqa: E402  (Ansible wants the documentation first)
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (  # noqa: E402
@@ -70,6 +69,7 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
     MANAGED,
     NAME,
     Kubectl,
+    changed,
     reference,
     states,
     wait,
@@ -85,7 +85,6 @@ PRUNED = (
 )
 WAITED = ("Deployment", "Job", "StatefulSet")
 OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
-VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
 TAIL = "20"
 
 
@@ -211,18 +210,6 @@ class Rollout:
             self.kubectl(
                 "delete", *names, "--namespace", self.namespace, "--ignore-not-found", "--wait=false"
             )
-
-
-def changed(diff: str) -> list:
-    """Objects, KIND/NAME, a diff of kubectl is about: its files are GROUP.VERSION.KIND.NAMESPACE.NAME."""
-    found = []
-    for line in diff.splitlines():
-        if line.startswith("+++ ") and "/MERGED-" in line:
-            # A group has dots, and so has a name of few kinds of ours: the version tells where the kind is.
-            words = Path(line.split()[1]).name.split(".")
-            at = next(index for index, word in enumerate(words) if VERSION.fullmatch(word))
-            found.append("{}/{}".format(words[at + 1].lower(), ".".join(words[at + 3 :])))
-    return found
 
 
 def waiting(pod: dict) -> str | None:

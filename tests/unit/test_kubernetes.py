@@ -13,8 +13,13 @@ from hostwright import application
 from hostwright.render import Cluster, Environment, pinned, render
 
 sys.path.append(str(Path(__file__).parents[2] / ".collections"))
-from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import pins, ready, states
-from ansible_collections.hostwright.hostwright.plugins.modules.kubernetes import changed, waiting
+from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (
+    changed,
+    pins,
+    ready,
+    states,
+)
+from ansible_collections.hostwright.hostwright.plugins.modules.kubernetes import waiting
 
 Item = dict[str, Any]
 WELL = {"observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3}

@@ -77,6 +77,8 @@ def judged(line: dict[str, Any], *rows: dict[str, Any]) -> dict[str, Any]:
         ({"hosts": [{"what": "Loki"}], "optional": True}, [row()], "not deployed"),
         ({"elsewhere": "on a desktop"}, [], "not deployed"),
         ({"topology": "cluster"}, [], "not deployed"),
+        ({"topology": "cluster", "hosts": [{"port": 443}]}, [row(port={"number": 443})], "not deployed"),
+        ({"topology": "single", "hosts": [{"port": 443}]}, [row(port={"number": 443})], "holds"),
         ({"topology": "single"}, [], "fails"),
     ],
 )
