@@ -16,8 +16,8 @@ from urllib.parse import quote, urlencode
 
 import httpx2
 import pytest
-from websockets.sync.client import connect
 
+from hostwright.proof.feed import Feed
 from hostwright.proof.wanted import Machine
 
 pytestmark = [pytest.mark.app_compose, pytest.mark.place("outside")]
@@ -252,15 +252,13 @@ def test_push(errand: Errand, case: str) -> None:
     """an admin's change of the order is pushed to the customer's WebSocket"""
     path = f"/api/orders/{errand.order['id']}/status"
     bearer = errand.bearer(errand.customer)
-    with connect(
-        f"wss://{errand.address}/ws", ssl=errand.tls, additional_headers=bearer, open_timeout=PATIENCE
-    ) as live:
+    with Feed(f"wss://{errand.address}/ws", errand.tls, additional_headers=bearer) as live:
         answer = errand.http.patch(path, json={"status": "cancelled"}, headers=errand.bearer(errand.admin))
         assert answer.status_code == 200, answer.text
         wanted = {"order_id": errand.order["id"], "new_status": "cancelled", "updated_by": "admin"}
-        pushed = json.loads(live.recv(timeout=PATIENCE))
+        pushed = json.loads(live.recv())
         while pushed["type"] != "order_update":
-            pushed = json.loads(live.recv(timeout=PATIENCE))
+            pushed = json.loads(live.recv())
         assert pushed["payload"] == wanted
 
 
