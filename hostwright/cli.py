@@ -288,12 +288,7 @@ def proof_(_: Context, environment: str = "", json: bool = False, contracts: boo
     result = proof.run(environments.load(environment), quiet=json, contracts=contracts)
     if json:
         print(jsonlib.dumps(result.as_dict(), indent=2))
-    if not result.ok:
-        failed = f"{result.failed} of {result.total} proofs failed"
-        unseen = (
-            f", {result.lines_failed} of {len(result.lines)} lines of the document" if result.lines else ""
-        )
-        raise Failure(failed + unseen, where=str(result.page), fix="see the page")
+    result.check()
 
 
 @task(name="status", help={"environment": ENVIRONMENT, "json": JSON})

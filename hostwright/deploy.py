@@ -45,10 +45,7 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
         note.result = f"{result.holds} of {result.total} hold"
     phases.save(environment.state / "phases.json")
     phases.console.print(f"page: {result.page}")
-    if not result.ok:
-        raise Failure(
-            f"{result.failed} of {result.total} proofs failed", where=str(result.page), fix="see the page"
-        )
+    result.check()
 
 
 def _require_runtime(environment: Environment) -> None:

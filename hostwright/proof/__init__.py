@@ -29,6 +29,7 @@ MARKS = {
     "not deployed": ("–", "yellow"),
     "unproved": ("?", "yellow"),
 }
+FIRST = 5  # rows that an error names
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,17 @@ class ProofResult:
     @property
     def lines_failed(self) -> int:
         return sum(line["result"] == "fails" for line in self.lines)
+
+    def check(self) -> None:
+        """Raise Failure, which names the first that fail, unless all is well."""
+        if self.ok:
+            return
+        failed = f"{self.failed} of {self.total} proofs failed"
+        if self.lines_failed:
+            failed += f", {self.lines_failed} of {len(self.lines)} lines of the document"
+        failing = [row for row in self.rows if row["result"] == "fails"][:FIRST]
+        named = [f"\n    {row['host']}, {row['what']}: {_first(row['detail'])}" for row in failing]
+        raise Failure("".join([failed, *named]), where=str(self.page), fix="see the page")
 
     def as_dict(self) -> dict[str, Any]:
         """For programs: the same as proof.json."""
@@ -164,6 +176,11 @@ def _asked(
             )
         found: dict[str, Any] = json.loads(rows.read_text())
         return found
+
+
+def _first(text: str) -> str:
+    """Its first line."""
+    return text.partition("\n")[0]
 
 
 def show(result: ProofResult, console: Console) -> None:

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import hmac
 import json
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -17,8 +16,8 @@ from urllib.parse import quote, urlencode
 
 import httpx2
 import pytest
-from websockets.sync.client import ClientConnection, connect
 
+from hostwright.proof.feed import Feed
 from hostwright.proof.wanted import Machine, bracketed
 
 pytestmark = [pytest.mark.app_compose, pytest.mark.app_kubernetes, pytest.mark.place("outside")]
@@ -65,14 +64,13 @@ class Errand:
         """Ask for the certificate by name, whatever the address."""
         request.extensions["sni_hostname"] = self.name
 
-    def live(self) -> ClientConnection:
+    def live(self) -> Feed:
         """The customer's WebSocket."""
-        return connect(
+        return Feed(
             f"wss://{bracketed(self.name)}/ws",
-            sock=socket.create_connection((self.address, 443), PATIENCE),
-            ssl=self.tls,
+            self.tls,
+            host=self.address,
             additional_headers=self.bearer(self.customer),
-            open_timeout=PATIENCE,
         )
 
     @functools.cached_property
@@ -283,9 +281,9 @@ def test_push(errand: Errand, case: str) -> None:
         answer = errand.http.patch(path, json={"status": "cancelled"}, headers=errand.bearer(errand.admin))
         assert answer.status_code == 200, answer.text
         wanted = {"order_id": errand.order["id"], "new_status": "cancelled", "updated_by": "admin"}
-        pushed = json.loads(live.recv(timeout=PATIENCE))
+        pushed = json.loads(live.recv())
         while pushed["type"] != "order_update":
-            pushed = json.loads(live.recv(timeout=PATIENCE))
+            pushed = json.loads(live.recv())
         assert pushed["payload"] == wanted
 
 

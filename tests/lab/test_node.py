@@ -158,7 +158,7 @@ def test_the_disk_boots_and_takes_what_cloud_init_gives_it(mirror: lab.Mirror, t
         "-o", f"UserKnownHostsFile={tmp_path / 'known'}", "-o", "ConnectTimeout=10", "opensuse@127.0.0.1",
     ]  # fmt: skip
     try:
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 1800  # emulated, beside other tests
         while subprocess.run([*ssh, "true"], capture_output=True).returncode and time.monotonic() < deadline:
             time.sleep(2)
         asked = "sudo systemctl is-system-running --wait; hostname; df --output=size /; ip -6 -o addr"

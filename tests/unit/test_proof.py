@@ -208,13 +208,17 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def proved(*rows: dict[str, Any], variant: str = "") -> dict[str, Any]:
+    return result_of(*rows, variant=variant).as_dict()
+
+
+def result_of(*rows: dict[str, Any], variant: str = "") -> proof.ProofResult:
     system = {
         "PRETTY_NAME": "openSUSE Leap 16.0",
         "VARIANT": variant,
         "VARIANT_ID": variant,
         "kernel": "6.12",
     }
-    result = proof.ProofResult(
+    return proof.ProofResult(
         environment={"name": "prod", "application": "warehouse", "topology": "single", "driver": "static"},
         started="2026-11-21T04:00:00Z",
         seconds=9.5,
@@ -233,7 +237,15 @@ def proved(*rows: dict[str, Any], variant: str = "") -> dict[str, Any]:
         rows=list(rows),
         page=Path("index.html"),
     )
-    return result.as_dict()
+
+
+def test_the_error_names_what_fails() -> None:
+    result_of(row(), row(result="not deployed")).check()
+    wrong = [row(result="fails", what=f"row {n}", detail="refused\nand more") for n in range(7)]
+    with pytest.raises(Failure) as caught:
+        result_of(row(), *wrong).check()
+    assert caught.value.what.splitlines()[0] == "7 of 8 proofs failed"
+    assert caught.value.what.splitlines()[1:] == [f"    web-1, row {n}: refused" for n in range(5)]
 
 
 def test_page_stands_alone() -> None:

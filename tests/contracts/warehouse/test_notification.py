@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
+from hostwright.proof.feed import Feed
 from tests.environment import heard, refused
 
 PATH = "/api/notifications"
@@ -122,13 +120,11 @@ def test_the_webhook_is_not_for_the_world(http, admin) -> None:
 # --- The feed ---
 
 
-@contextmanager
-def feed(gateway: Any, query: str = "", **options: Any) -> Iterator[ClientConnection]:
-    with connect(f"wss://{gateway.host}/ws/notifications{query}", ssl=gateway.tls, **options) as connection:
-        yield connection
+def feed(gateway: Any, query: str = "", **options: Any) -> Feed:
+    return Feed(f"wss://{gateway.host}/ws/notifications{query}", gateway.tls, **options)
 
 
-def following(connection: ClientConnection, order: dict[str, Any]) -> dict[str, Any]:
+def following(connection: Feed, order: dict[str, Any]) -> dict[str, Any]:
     """The next notification of the order."""
     while True:
         message = json.loads(connection.recv(timeout=30))

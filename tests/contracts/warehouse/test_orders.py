@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+
+from hostwright.proof.feed import Feed
 
 FIELDS = {
     "id", "customer_name", "customer_email", "source", "status", "total_amount", "created_at", "updated_at",
@@ -202,15 +203,11 @@ def test_without_a_token(http, method: str, path: str) -> None:
 # --- Live updates ---
 
 
-def live(
-    gateway: Any, headers: dict[str, str] | None = None, protocols: list[str] | None = None
-) -> ClientConnection:
-    return connect(
-        f"wss://{gateway.host}/ws", ssl=gateway.tls, additional_headers=headers, subprotocols=protocols
-    )
+def live(gateway: Any, headers: dict[str, str] | None = None, protocols: list[str] | None = None) -> Feed:
+    return Feed(f"wss://{gateway.host}/ws", gateway.tls, additional_headers=headers, subprotocols=protocols)
 
 
-def update(connection: ClientConnection) -> dict[str, Any]:
+def update(connection: Feed) -> dict[str, Any]:
     """The next order_update."""
     while (message := json.loads(connection.recv(timeout=10)))["type"] != "order_update":
         pass

@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
+from hostwright.proof.feed import Feed
 from tests.environment import Account, Gateway, refused
 
 pytestmark = pytest.mark.shows("auth/jwt", "auth/middleware", "tech/auth")
@@ -177,15 +177,6 @@ def test_a_revoked_token_opens_nothing(http, account) -> None:
         refused(leaving.ask("GET", path), 401)
 
 
-def opened(gateway: Gateway, path: str, **options: Any) -> ClientConnection:
-    """Asked for twice, as clients do, if the machine is too busy to answer the first time."""
-    url = f"wss://{gateway.host}{path}"
-    try:
-        return connect(url, ssl=gateway.tls, **options)
-    except TimeoutError:
-        return connect(url, ssl=gateway.tls, open_timeout=30, **options)
-
-
 @pytest.mark.parametrize("path", SOCKETS)
 @pytest.mark.parametrize(
     "how", ["no token", "alg none", "another key", "public key as secret", "expired", "of no session"]
@@ -198,7 +189,7 @@ def test_no_socket_for_a_forger(gateway, forger, path: str, how: str) -> None:
     ):
         with (
             pytest.raises((InvalidStatus, ConnectionClosed)) as end,
-            opened(gateway, path, **options) as socket,
+            Feed(f"wss://{gateway.host}{path}", gateway.tls, **options) as socket,
         ):
             socket.recv(timeout=30)
         error: Any = end.value
