@@ -11,7 +11,7 @@ import yaml
 
 from hostwright import application, environments, paths, playbook, proof, scaffold, secrets, toolchain
 from hostwright.environments import Environment
-from hostwright.errors import BadInput, Failure
+from hostwright.errors import BadInput
 from hostwright.hosts import engine
 from hostwright.progress import Phases
 
@@ -37,7 +37,6 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     with phases.phase("hosts", "Hosts") as note:
         outcome = engine.up(environment, note)
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
-    _require_runtime(environment)
     _configure(environment, phases, verbose)
     _keep_authority(environment)
     with phases.phase("proof", "Proof") as note:
@@ -48,23 +47,17 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     result.check()
 
 
-def _require_runtime(environment: Environment) -> None:
-    """Raise Failure for a topology whose runtime is not among the plays of the site yet."""
-    if environment.topology == "cluster":
-        raise Failure(
-            f"the hosts of {environment.name} are there; this version does not install MicroK8s on them",
-            where="hostwright:topology: cluster",
-            fix="use them as they are (hostwright ssh), or choose the topology single",
-        )
-
-
 def _configure(environment: Environment, phases: Phases, verbose: bool) -> None:
     """One ansible-playbook run shown as three phases: each play of the site is one."""
     with contextlib.ExitStack() as stack:
         current: dict[str, Any] = {}
 
         def turn(play: str) -> None:
+            # One of a name is for each topology, and of the other no host is there.
+            if current.get("play") == play:
+                return
             stack.close()
+            current["play"] = play
             name = PLAYS.get(play, "system")
             current["note"] = stack.enter_context(phases.phase(name, play))
 
@@ -92,7 +85,6 @@ def plan(environment: Environment) -> None:
     if not engine.outputs(environment):
         print("hosts do not exist yet: nothing to ask Ansible")
         return
-    _require_runtime(environment)
     recap = playbook.run(environment.project, environment.name, SITE, ["--check", "--diff"], echo=True)
     print(f"Ansible would change {recap.changed} things")
 
@@ -129,7 +121,12 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observa
         toolchain.ensure(note)
     with phases.phase("mirror", "Mirror") as note:
         workshop.ensure_requirements(note)
-        mirror = workshop.build(note, qcow2=driver == "libvirt", components=observability)
+        mirror = workshop.build(
+            note,
+            qcow2=driver == "libvirt",
+            kubernetes=topology == "cluster" and not only_mirror,
+            components=observability,
+        )
         workshop.serve()
         if driver == "libvirt":
             importlib.import_module("lab.libvirtd").ensure()
@@ -177,7 +174,7 @@ def lab_environment(topology: str, driver: str, app: str, mirror: Any, component
     text = yaml.safe_dump(document, sort_keys=False, width=1000)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
-    importlib.import_module("lab.inventory").write(name, mirror)
+    importlib.import_module("lab.inventory").write(name, mirror, topology)
     return environments.load(name, project)
 
 
