@@ -28,6 +28,7 @@ POD_NETWORK, SERVICE_NETWORK = "10.1.0.0/16", "10.152.183.0/24"
 VXLAN, BRIDGE, PORT = "vxlan.calico", "cali0", 4789
 DAEMONS = ("containerd", "k8s-dqlite", "kubelite")
 ADDONS = ("dns", "metrics-server", "ingress")
+ALWAYS = "network"  # is there without being enabled
 # By whose own names the one program is called, and iptables'.
 LINKS = {
     "kubernetes": ("kubectl",),
@@ -427,16 +428,15 @@ def _run(*words: str, node: Node | None = None) -> int:
 
 def _addons(node: Node) -> None:
     """Bring what the enabled addons are; as often as asked, for it changes nothing then."""
-    enabled = etcd.Etcd(node).read()["addons"]
-    for name in ADDONS:
-        if name in enabled and _APPLIED.get(name) != enabled[name]:
-            if (
-                _ask(node, "apply", "--server-side", "--force-conflicts", "-f", "-", text=_addon(node, name))
-                == 0
-            ):
-                _APPLIED[name] = enabled[name]
-        elif name not in enabled:
-            _APPLIED.pop(name, None)
+    enabled = etcd.Etcd(node).read()["addons"] | {ALWAYS: node.minor}
+    for name in (ALWAYS, *ADDONS):
+        if enabled.get(name) == _APPLIED.get(name):
+            continue
+        apply = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+        if name not in enabled:
+            del _APPLIED[name]
+        elif _ask(node, *apply, text=_addon(node, name)) == 0:
+            _APPLIED[name] = enabled[name]
 
 
 _APPLIED: dict[str, int] = {}
