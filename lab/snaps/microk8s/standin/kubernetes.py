@@ -9,14 +9,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,6 @@ VXLAN, BRIDGE, PORT = "vxlan.calico", "cali0", 4789
 DAEMONS = ("containerd", "k8s-dqlite", "kubelite")
 ADDONS = ("dns", "metrics-server", "ingress")
 ALWAYS = "network"  # is there without being enabled
-# By whose own names the one program is called, and iptables'.
-LINKS = {
-    "kubernetes": ("kubectl",),
-    "usr/sbin/xtables-nft-multi": (
-        "iptables",
-        "iptables-save",
-        "iptables-restore",
-        "ip6tables",
-        "ip6tables-save",
-        "ip6tables-restore",
-    ),
-}
 SANDBOX = "registry.k8s.io/pause:3.10"
 CONTAINERD = """version = 2
 root = "{common}/var/lib/containerd"
@@ -65,7 +53,6 @@ runtime_type = "io.containerd.runc.v2"
 
 def run(node: Node, daemon: str) -> None:
     """Run one of its daemons until it ends."""
-    _prepare(node)
     match daemon:
         case "containerd":
             _containerd(node)
@@ -77,7 +64,6 @@ def run(node: Node, daemon: str) -> None:
 
 def kubectl(node: Node, words: list[str]) -> int:
     """The real one, as administrator of this node."""
-    _prepare(node)
     return subprocess.run([*_kubectl(node), *words], env=_environment(node), check=False).returncode
 
 
@@ -99,26 +85,12 @@ def service_account(node: Node) -> str:
 # --- daemons ---
 
 
-def _prepare(node: Node) -> None:
-    links = node.data.resolve() / "bin"
-    links.mkdir(parents=True, exist_ok=True)
-    for program, names in LINKS.items():
-        for name in names:
-            if not (links / name).exists():
-                fresh = links / f".{name}.{secrets.token_hex(4)}"
-                fresh.symlink_to(node.snap / program)
-                fresh.rename(links / name)
-
-
 def _environment(node: Node) -> dict[str, str]:
-    inside = [node.data / "bin", *(node.snap / each for each in ("usr/sbin", "usr/bin", "sbin", "bin"))]
-    libraries = [node.snap / each / "x86_64-linux-gnu" for each in ("usr/lib", "lib")]
+    programs = [node.snap / each for each in ("usr/sbin", "usr/bin")]
     return {
         **os.environ,
-        "PATH": ":".join([*map(str, inside), "/usr/sbin:/usr/bin:/sbin:/bin"]),
-        "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
-        "XTABLES_LIBDIR": str(node.snap / "usr/lib/x86_64-linux-gnu/xtables"),
-        "KUBECONFIG": "",
+        "PATH": ":".join([*map(str, programs), "/usr/sbin:/usr/bin"]),
+        "LD_LIBRARY_PATH": str(node.snap / "usr/lib/x86_64-linux-gnu"),
     }
 
 
@@ -137,13 +109,15 @@ def _kubelite(node: Node) -> None:
     _prepare_host(node)
     kubeconfig = node.kubeconfig("127.0.0.1")
     node.write("credentials/client.config", json.dumps(kubeconfig))
-    commands = [_kubelet(node), _proxy(node)]
+    first, rest = [], [_kubelet(node), _proxy(node)]
     if not node.worker:
         service_account(node)
-        commands = [_apiserver(node), _controllers(node), _scheduler(node), *commands]
+        # The others end where they find no API.
+        first, rest = [_apiserver(node)], [_controllers(node), _scheduler(node), *rest]
     for task in (_network, *(() if node.worker else (_addons,))):
         threading.Thread(target=_repeat, args=(task, node), daemon=True).start()
-    _run_all(node, [[str(node.snap / "kubernetes"), *words] for words in commands])
+    programs = [[[str(node.snap / "kubernetes"), *words] for words in each] for each in (first, rest)]
+    _run_all(node, *programs, ready=partial(_answers, node))
 
 
 def _apiserver(node: Node) -> list[str]:
@@ -167,6 +141,8 @@ def _apiserver(node: Node) -> list[str]:
         f"--service-account-key-file={certs}/serviceaccount.key",
         f"--service-account-signing-key-file={certs}/serviceaccount.key",
         f"--requestheader-client-ca-file={certs}/ca.crt",
+        # The subject of server.crt, which the aggregator shows.
+        "--requestheader-allowed-names=127.0.0.1",
         "--requestheader-username-headers=X-Remote-User",
         "--requestheader-group-headers=X-Remote-Group",
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
@@ -261,6 +237,15 @@ def _proxy(node: Node) -> list[str]:
     ]
 
 
+def _answers(node: Node) -> bool:
+    """Whether the node's API does."""
+    try:
+        objects.request(node, "GET", "/version")
+    except (OSError, tls.Refused):
+        return False
+    return True
+
+
 def _prepare_host(node: Node) -> None:
     """What a machine has, and a node in a container may lack."""
     for place in ("/", node.common):
@@ -303,9 +288,12 @@ def _fill_cpusets(root: Path, place: Path) -> None:
                 target.write_text((target.parent.parent / file).read_text())
 
 
-def _run_all(node: Node, commands: list[list[str]]) -> None:
-    """Run them side by side, and end with all when one ends or a stop is asked for."""
-    running = [subprocess.Popen(words, env=_environment(node)) for words in commands]
+def _run_all(
+    node: Node, first: list[list[str]], rest: Sequence[list[str]] = (), ready: Callable[[], bool] = bool
+) -> None:
+    """Run them side by side, the rest when the first are ready; end with all when one does, or when asked to."""
+    env = _environment(node)
+    running = [subprocess.Popen(words, env=env) for words in first]
 
     def stop(*_: Any) -> None:
         for each in running:
@@ -318,8 +306,12 @@ def _run_all(node: Node, commands: list[list[str]]) -> None:
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, stop)
+    left = list(rest)
     while not (ended := [each for each in running if each.poll() is not None]):
-        time.sleep(0.5)
+        if left and (not first or ready()):
+            running += [subprocess.Popen(words, env=env) for words in left]
+            left = []
+        time.sleep(0.3)
     for each in running:
         each.kill()
     time.sleep(3)  # systemd gives up on who ends five times within ten seconds
