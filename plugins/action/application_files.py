@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -66,6 +67,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        given = json.loads(json.dumps(given))  # Ansible's own kinds of strings can go into no manifest
         if given["release"]:
             return self._deliver({"directory": given["directory"], "release": given["release"]}, task_vars)
         try:

@@ -100,14 +100,14 @@ def main() -> None:
     if module.check_mode and not Path(module.params["directory"], STEPS[0][0]).is_dir():
         module.exit_json(changed=True, reasons={"manifests": "not there yet"}, removed=[])
     rollout = Rollout(module)
-    diff, reasons = rollout.differences()
+    diff, differing = rollout.differences()
     unwanted = rollout.unwanted()
-    reasons |= dict.fromkeys(unwanted, "nobody wants it")
     unwell = rollout.unwell()
     if not module.check_mode:
-        if diff or unwell:
+        if differing or unwell:
             rollout.apply()
         rollout.remove(unwanted)
+    reasons = differing | dict.fromkeys(unwanted, "nobody wants it")
     module.exit_json(
         changed=bool(reasons or unwell),
         reasons=reasons | {name: str(state) for name, state in unwell.items()},

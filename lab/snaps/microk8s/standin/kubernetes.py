@@ -291,7 +291,7 @@ def _fill_cpusets(root: Path, place: Path) -> None:
 def _run_all(
     node: Node, first: list[list[str]], rest: Sequence[list[str]] = (), ready: Callable[[], bool] = bool
 ) -> None:
-    """Run them side by side, the rest when the first are ready; end with all when one does, or when asked to."""
+    """Run them side by side, the rest when the first are ready; end with all when one does, or when asked."""
     env = _environment(node)
     running = [subprocess.Popen(words, env=env) for words in first]
 
@@ -345,38 +345,26 @@ def _network(node: Node) -> None:
     if node.name not in ways:
         return
     own, _ = ways.pop(node.name)
-    inner = ipaddress.ip_network(own)
+    if _write_cni(node, own):
+        # What a node had before it joined, and its pods with it, is of another network.
+        _ip(f"link delete {BRIDGE}")
+        _ip(f"link delete {VXLAN}")
     if not Path("/sys/class/net", VXLAN).exists():
-        _ip(
-            "link",
-            "add",
-            VXLAN,
-            "type",
-            "vxlan",
-            "id",
-            "4096",
-            "dstport",
-            str(PORT),
-            "local",
-            node.address,
-            "nolearning",
-        )
-    _ip("link", "set", VXLAN, "address", _mac(node.address), "up")
-    _ip("address", "replace", f"{inner[0]}/32", "dev", VXLAN)
+        _ip(f"link add {VXLAN} type vxlan id 4096 dstport {PORT} local {node.address} nolearning")
+    _ip(f"link set {VXLAN} address {_mac(node.address)} up")
+    _ip(f"address replace {_first(own)}/32 dev {VXLAN}")
     for pods, address in ways.values():
-        gateway = str(ipaddress.ip_network(pods)[0])
-        _ip("neighbour", "replace", gateway, "lladdr", _mac(address), "dev", VXLAN, "nud", "permanent")
+        _ip(f"neighbour replace {_first(pods)} lladdr {_mac(address)} dev {VXLAN} nud permanent")
         _run("bridge", "fdb", "replace", _mac(address), "dev", VXLAN, "dst", address)
-        _ip("route", "replace", pods, "via", gateway, "dev", VXLAN, "onlink")
+        _ip(f"route replace {pods} via {_first(pods)} dev {VXLAN} onlink")
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-    everybody = networks(node)[0]
-    leaving = ("POSTROUTING", "-s", own, "!", "-d", everybody, "-j", "MASQUERADE")
-    if _run("iptables", "-t", "nat", "-C", *leaving, node=node):
-        _run("iptables", "-t", "nat", "-A", *leaving, node=node)
-    _write_cni(node, own)
+    leaving = ("POSTROUTING", "-s", own, "!", "-d", networks(node)[0], "-j", "MASQUERADE")
+    if _run("iptables", "-t", "nat", "-C", *leaving):
+        _run("iptables", "-t", "nat", "-A", *leaving)
 
 
-def _write_cni(node: Node, pods: str) -> None:
+def _write_cni(node: Node, pods: str) -> bool:
+    """Tell containerd of this node's pods; whether that is news."""
     ways = [{"dst": "0.0.0.0/0"}]
     ipam = {
         "type": "host-local",
@@ -397,8 +385,10 @@ def _write_cni(node: Node, pods: str) -> None:
         {"cniVersion": "0.4.0", "name": "k8s-pod-network", "plugins": [bridge, ports]}, indent=2
     )
     place = node.data / "args/cni-network/10-standin.conflist"
-    if not place.exists() or place.read_text() != text:
-        node.write("args/cni-network/10-standin.conflist", text)
+    if place.exists() and place.read_text() == text:
+        return False
+    node.write("args/cni-network/10-standin.conflist", text)
+    return True
 
 
 def _mac(address: str) -> str:
@@ -406,13 +396,17 @@ def _mac(address: str) -> str:
     return "66:00:" + ":".join(f"{byte:02x}" for byte in ipaddress.ip_address(address).packed)
 
 
-def _ip(*words: str) -> None:
-    _run("ip", *words)
+def _first(network: str) -> str:
+    """The address of a node in the network of its pods."""
+    return str(ipaddress.ip_network(network)[0])
 
 
-def _run(*words: str, node: Node | None = None) -> int:
-    env = _environment(node) if node else None
-    return subprocess.run(words, env=env, capture_output=True, check=False).returncode
+def _ip(words: str) -> None:
+    _run("ip", *words.split())
+
+
+def _run(*words: str) -> int:
+    return subprocess.run(words, capture_output=True, check=False).returncode
 
 
 # --- addons ---
