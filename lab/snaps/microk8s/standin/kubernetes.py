@@ -195,10 +195,10 @@ def _kubelet(node: Node) -> list[str]:
         "clusterDomain": "cluster.local",
         "authentication": {
             "anonymous": {"enabled": False},
-            "webhook": {"enabled": False},
+            "webhook": {"enabled": True},
             "x509": {"clientCAFile": f"{certs}/ca.crt"},
         },
-        "authorization": {"mode": "AlwaysAllow"},
+        "authorization": {"mode": "Webhook"},
         "tlsCertFile": f"{certs}/server.crt",
         "tlsPrivateKeyFile": f"{certs}/server.key",
         "failSwapOn": False,
