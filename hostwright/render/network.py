@@ -55,7 +55,7 @@ def services(place: Place) -> Iterator[Manifest]:
         entry = {"name": "ingress", "port": INGRESS[0], "targetPort": target, "protocol": "TCP"}
         owners.setdefault("gateway", {})["ingress"] = entry
     for owner, entries in owners.items():
-        spec = {
+        spec: Body = {
             "type": "ClusterIP",
             "selector": place.selector(owner),
             "ports": [entries[name] for name in sorted(entries)],
@@ -149,12 +149,16 @@ def policies(place: Place) -> Iterator[Manifest]:
             for edge in known
             if edge.source == owner
         ]
-        spec = {
+        spec: Body = {
             "podSelector": {"matchLabels": place.selector(owner)},
             "policyTypes": ["Ingress", "Egress"],
+        }
+        rules: dict[str, list[Body]] = {
             "ingress": [*into, *_from_outside(place, owner)],
             "egress": [*out, *([RESOLVE] if out else [])],
         }
+        # Kubernetes keeps no empty list, and would find a difference each time.
+        spec |= {direction: each for direction, each in rules.items() if each}
         yield Manifest("1-base", "NetworkPolicy", owner, owner, component(place, owner), {"spec": spec})
 
 
