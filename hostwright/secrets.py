@@ -212,7 +212,7 @@ def _kept(environment: Environment) -> tuple[dict[str, str], dict[str, str]]:
     own = {key.removeprefix(OWN): value for key, value in values.items() if key.startswith(OWN)}
     try:
         return dict(json.loads(values.get(MADE, "{}"))), own
-    except ValueError:
+    except (TypeError, ValueError):
         raise BadInput(
             f"hostwright:{MADE} is not what was kept there",
             where=f"infra/Pulumi.{environment.name}.yaml",

@@ -222,9 +222,10 @@ def test_forgetting_takes_all_of_them_and_nothing_else(environment: Environment)
     secrets.forget(environment.name, environment.project)
 
 
-def test_what_was_written_over_is_said(environment: Environment) -> None:
+@pytest.mark.parametrize("text", ["of my own", "17"])
+def test_what_was_written_over_is_said(environment: Environment, text: str) -> None:
     secrets._keep(environment, {"service_key": "x"})
-    over = ("config", "set", "--secret", secrets.MADE, "of my own")
+    over = ("config", "set", "--secret", secrets.MADE, text)
     secrets._checked(environment, secrets._pulumi(environment, *over))
     with pytest.raises(BadInput, match="hostwright:secrets is not what was kept there"):
         secrets.read(environment)
