@@ -177,6 +177,7 @@ def test_what_an_operator_set_goes_before_what_was_made(
     secrets._keep(environment, {})  # the stack
     secrets._checked(environment, secrets._pulumi(environment, *own))
     assert secrets.ensure(environment, warehouse, ADDRESSES)["admin_email"] == "boss@shop.example"
+    assert "admin_email" not in secrets._kept(environment)[0], "his would come back when he takes it out"
     own = ("config", "set", "--secret", "secret-rabbitmq_password", "of my own")
     secrets._checked(environment, secrets._pulumi(environment, *own))
     before = secrets.ensure(environment, warehouse, ADDRESSES)
