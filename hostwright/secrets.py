@@ -51,10 +51,11 @@ def ensure(environment: Environment, application: Application, names: Iterable[s
     change or when it ends within 30 days. Raises HostwrightError when Pulumi cannot keep them.
     """
     with _alone(environment):
-        held = read(environment)
+        made, own = _kept(environment)
+        held = made | own
         values = complete(application, held, environment.name, names)
         if values.items() - held.items():
-            _keep(environment, held | values)
+            _keep(environment, held | values, own)
     return values
 
 
@@ -70,11 +71,12 @@ def password(environment: Environment, name: str, *, kept: bool = True) -> str:
     Raises HostwrightError when Pulumi cannot keep it.
     """
     with _alone(environment):
-        held = read(environment)
+        made, own = _kept(environment)
+        held = made | own
         if name not in held:
             held[name] = _password()
             if kept:
-                _keep(environment, held)
+                _keep(environment, held, own)
     return held[name]
 
 
@@ -105,7 +107,7 @@ def rotate(environment: Environment, application: Application, secrets: Collecti
         kept = {name: value for name, value in held.items() if not _lineage(name) & set(secrets)}
         names = _names_of(held["gateway_certificate"]) if "gateway_certificate" in held else ()
         values = complete(application, kept, environment.name, names)
-        _keep(environment, held | values)
+        _keep(environment, held | values, own)
     return sorted(name for name, value in values.items() if held.get(name) != value)
 
 
@@ -212,7 +214,7 @@ def _kept(environment: Environment) -> tuple[dict[str, str], dict[str, str]]:
     own = {key.removeprefix(OWN): value for key, value in values.items() if key.startswith(OWN)}
     try:
         return dict(json.loads(values.get(MADE, "{}"))), own
-    except ValueError:
+    except (TypeError, ValueError):
         raise BadInput(
             f"hostwright:{MADE} is not what was kept there",
             where=f"infra/Pulumi.{environment.name}.yaml",
@@ -220,9 +222,10 @@ def _kept(environment: Environment) -> tuple[dict[str, str], dict[str, str]]:
         ) from None
 
 
-def _keep(environment: Environment, values: Mapping[str, str]) -> None:
-    """These are what was made; over standard input, for everybody here can see arguments."""
-    command, text = ("config", "set", "--secret", "--raw", MADE), json.dumps(values, sort_keys=True)
+def _keep(environment: Environment, values: Mapping[str, str], own: Collection[str] = ()) -> None:
+    """These, without an operator's `own`, are what was made; over standard input, as others see arguments."""
+    made = {name: value for name, value in values.items() if name not in own}
+    command, text = ("config", "set", "--secret", "--raw", MADE), json.dumps(made, sort_keys=True)
     done = _pulumi(environment, *command, stdin=text)
     if "no stack named" in done.stderr:
         _checked(environment, _pulumi(environment, "stack", "init"))

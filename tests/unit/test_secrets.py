@@ -177,6 +177,7 @@ def test_what_an_operator_set_goes_before_what_was_made(
     secrets._keep(environment, {})  # the stack
     secrets._checked(environment, secrets._pulumi(environment, *own))
     assert secrets.ensure(environment, warehouse, ADDRESSES)["admin_email"] == "boss@shop.example"
+    assert "admin_email" not in secrets._kept(environment)[0], "his would come back when he takes it out"
     own = ("config", "set", "--secret", "secret-rabbitmq_password", "of my own")
     secrets._checked(environment, secrets._pulumi(environment, *own))
     before = secrets.ensure(environment, warehouse, ADDRESSES)
@@ -222,9 +223,10 @@ def test_forgetting_takes_all_of_them_and_nothing_else(environment: Environment)
     secrets.forget(environment.name, environment.project)
 
 
-def test_what_was_written_over_is_said(environment: Environment) -> None:
+@pytest.mark.parametrize("text", ["of my own", "17"])
+def test_what_was_written_over_is_said(environment: Environment, text: str) -> None:
     secrets._keep(environment, {"service_key": "x"})
-    over = ("config", "set", "--secret", secrets.MADE, "of my own")
+    over = ("config", "set", "--secret", secrets.MADE, text)
     secrets._checked(environment, secrets._pulumi(environment, *over))
     with pytest.raises(BadInput, match="hostwright:secrets is not what was kept there"):
         secrets.read(environment)

@@ -34,13 +34,13 @@ def test_an_order_is_heard_of_everywhere(
         found = employee.ask("GET", "/api/reports/stats", params=period).json()
         return {"status": "confirmed", "count": 1} in found["statuses"]
 
-    def received() -> list[dict[str, Any]]:
-        found = [each for each in mails(buyer.email) if str(order["id"]) in each["subject"]]
-        return found if len(found) >= 2 else []
+    def received(count: int, subject: str = "") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = mails(buyer.email, subject)
+        return found if len(found) >= count else []
 
     assert [each["status"] for each in told(order, 2)] == ["confirmed", "new"]
     heard(counted, "the confirmed order among the figures")
-    later, first = heard(received, "two mails")
+    later, first = heard(lambda: received(2, str(order["id"])), "two mails")
     assert placed.format(order["id"]) in first["subject"]
     assert changed.format(order["id"]) in later["subject"]
-    assert len(mails(buyer.email)) == 3, "and the welcome, and no more"
+    assert len(heard(lambda: received(3), "the welcome too")) == 3, "and no more"
