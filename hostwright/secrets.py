@@ -42,6 +42,9 @@ CERTIFICATE, KEY = "_certificate", "_private_key"  # of an owner, made from one 
 # The first admin is made with these and is the application's afterwards: a new one here would open nothing. A
 # public key is its private key's, and follows it.
 FIXED = ("admin_email", "admin_password", "token_public_key")
+# Of the application's people and not of where it runs: tokens that were given out, the first admin's login,
+# what services sign for one another.
+CARRIED = (*FIXED, "token_private_key", "service_key", "webhook_key")
 
 
 def ensure(environment: Environment, application: Application, names: Iterable[str] = ()) -> dict[str, str]:
@@ -109,6 +112,25 @@ def rotate(environment: Environment, application: Application, secrets: Collecti
         values = complete(application, kept, environment.name, names)
         _keep(environment, held | values, own)
     return sorted(name for name, value in values.items() if held.get(name) != value)
+
+
+def carry(source: Environment, target: Environment, application: Application, check: bool = False) -> None:
+    """Give the target those of CARRIED that the source has; twice changes nothing, and `check` never does.
+
+    Raises BadInput for one that an operator set to something else there.
+    """
+    with _alone(target):
+        made, own = _kept(target)
+        known = {secret.name for secret in application.secrets()}
+        carried = {name: text for name, text in read(source).items() if name in CARRIED and name in known}
+        if clash := sorted(name for name, text in carried.items() if own.get(name, text) != text):
+            raise BadInput(
+                f"the secret {clash[0]!r} goes along, and you set another one there",
+                where=target.name,
+                fix=f"in infra/: pulumi config rm {OWN}{clash[0]} --stack {target.name}",
+            )
+        if not check and carried.items() - (made | own).items():
+            _keep(target, made | carried, own)
 
 
 def forget(name: str, project: Path) -> None:

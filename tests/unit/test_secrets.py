@@ -215,6 +215,30 @@ def test_rotation_changes_what_is_named_and_what_is_made_from_it(
             secrets.rotate(environment, warehouse, [wrong])
 
 
+def test_what_is_of_people_is_carried_and_what_is_of_a_place_stays(
+    warehouse: Application, environment: Environment
+) -> None:
+    (environment.project / "infra" / "Pulumi.other.yaml").write_text("config: {}\n")
+    other = load("other", environment.project)
+    old = secrets.ensure(environment, warehouse, ADDRESSES)
+    new = secrets.ensure(other, warehouse, ["192.0.2.20"])
+    secrets.carry(environment, other, warehouse, check=True)
+    assert secrets.read(other) == new
+    secrets.carry(environment, other, warehouse)
+    moved = secrets.read(other)
+    assert changed(new, moved) == {*secrets.CARRIED} - {"admin_email"}  # which every environment has alike
+    assert {name: old[name] for name in secrets.CARRIED} == {name: moved[name] for name in secrets.CARRIED}
+    assert secrets.ensure(other, warehouse, ["192.0.2.20"]) == moved, "and nothing has to be made anew"
+    assert secrets.read(environment) == old
+
+    own = ("config", "set", "--secret", "secret-admin_email", "boss@shop.example")
+    secrets._checked(other, secrets._pulumi(other, *own))
+    for check in (True, False):
+        with pytest.raises(BadInput, match="'admin_email' goes along, and you set another one") as caught:
+            secrets.carry(environment, other, warehouse, check=check)
+    assert "pulumi config rm secret-admin_email --stack other" in caught.value.fix
+
+
 def test_forgetting_takes_all_of_them_and_nothing_else(environment: Environment) -> None:
     secrets._keep(environment, {"admin_email": "boss@shop.example", "service_key": "x"})
     secrets.forget(environment.name, environment.project)
