@@ -11,6 +11,7 @@ from typing import Any
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED = "app.kubernetes.io/managed-by=hostwright"
 NAME = "app.kubernetes.io/name"
+PROMOTE = "hostwright/promote"  # on a namespace: a state and whose data it is
 VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
 
 

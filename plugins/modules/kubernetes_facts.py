@@ -40,6 +40,10 @@ nodes:
   returned: always
   type: list
   elements: str
+promote:
+  description: How far C(hostwright promote) is with the namespace, a state and whose data it is, if at all.
+  returned: always
+  type: str
 pins:
   description: Store to the node that has its data.
   returned: always
@@ -50,6 +54,7 @@ from ansible.module_utils.basic import AnsibleModule  # noqa: E402  (Ansible wan
 from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (  # noqa: E402
     INSTANCE,
     MANAGED,
+    PROMOTE,
     Kubectl,
     pins,
     ready,
@@ -65,10 +70,12 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     kubectl = Kubectl(module, module.params["kubectl"])
     if module.check_mode and not module.get_bin_path(kubectl.command[0]):
-        module.exit_json(changed=False, nodes=[], pins={})
+        module.exit_json(changed=False, nodes=[], pins={}, promote="")
     ours = f"{INSTANCE}={module.params['namespace']},{MANAGED}"
+    spaces = kubectl.objects("namespace", module.params["namespace"])
     module.exit_json(
         changed=False,
+        promote=spaces[0]["metadata"].get("annotations", {}).get(PROMOTE, "") if spaces else "",
         nodes=sorted(each["metadata"]["name"] for each in kubectl.objects("nodes") if ready(each)),
         pins=pins(kubectl.objects("persistentvolumes", "--selector", ours)),
     )
