@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         graph,
         loglines,
         paths,
+        promote,
         proof,
         releases,
         remote,
@@ -56,6 +57,7 @@ else:
     graph = Later("hostwright.graph")
     loglines = Later("hostwright.loglines")
     paths = Later("hostwright.paths")
+    promote = Later("hostwright.promote")
     proof = Later("hostwright.proof")
     releases = Later("hostwright.releases")
     remote = Later("hostwright.remote")
@@ -455,6 +457,39 @@ def rotate(_: Context, names: str, environment: str = "") -> None:
     say("next: hostwright up delivers them; until then the hosts go on with the old ones")
 
 
+@task(
+    name="promote",
+    help={
+        "from": "the environment that runs now, on one host",
+        "to": "the cluster that takes its place; up has been there",
+        "overwrite": "although the cluster has data of its own: that goes",
+        "confirm": "all is well there: end it",
+        "abort": "the one of before serves again",
+    },
+)
+def promote_(
+    _: Context,
+    from_: str = "",
+    to: str = "",
+    overwrite: bool = False,
+    confirm: bool = False,
+    abort: bool = False,
+) -> None:
+    """Move an application with its data to a cluster: hostwright promote --from prod --to prod-cluster"""
+    if not (from_ and to):
+        raise BadInput("from where, and to where?", fix="hostwright promote --from ENVIRONMENT --to CLUSTER")
+    if overwrite + confirm + abort > 1:
+        raise BadInput("--overwrite, --confirm and --abort are one at a time", fix="take two of them out")
+    source, target = environments.load(from_), environments.load(to)
+    if confirm:
+        lines = promote.confirm(source, target)
+    elif abort:
+        lines = promote.abort(source, target)
+    else:
+        lines = promote.promote(source, target, overwrite)
+    print("\n".join(lines))
+
+
 @task(name="ssh", help={"host": "the host (default: the only one)", "environment": ENVIRONMENT})
 def ssh(_: Context, host: str = "", environment: str = "") -> None:
     """Log in, or run a command: hostwright ssh -- uptime"""
@@ -548,7 +583,7 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, ssh, down,
+        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, promote_, ssh, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

@@ -16,7 +16,7 @@ from tests.live import program
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "ssh", "down",
+    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "promote", "ssh", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
 CLUSTER = ["init", "shop", "--topology", "cluster"]
@@ -108,6 +108,13 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> 
         (["lab", "--driver", "static"], "unknown driver 'static'", "container, libvirt"),
         (["graph", "--format", "gif"], "unknown format 'gif'", "svg, mermaid"),
         (["graph", "--app", "nosuch"], "nosuch", "warehouse"),
+        (["promote", "--to", "big"], "from where, and to where?", "--from ENVIRONMENT --to CLUSTER"),
+        (
+            ["promote", "--from", "prod", "--to", "big", "--abort", "--confirm"],
+            "one at a time",
+            "take two of them out",
+        ),
+        (["promote", "--from", "prod", "--to", "big"], "no hostwright project here", "hostwright init DIR"),
         (["render", "--image", "auth"], "image without a name", "NAME=REFERENCE"),
         (["render", "--format", "helm"], "unknown format 'helm'", "compose, kubernetes"),
         (["render", "--format", "kubernetes", "--overlay", "qa"], "unknown overlay 'qa'", "dev, staging"),
