@@ -82,6 +82,22 @@ def test_image(machine: Machine, deployed: Found, case: str, detail: Detail) -> 
             assert held == [asked.partition("@")[2]], f"{pod['metadata']['name']} runs {held}"
 
 
+def rolling(machine: Machine) -> list[str]:
+    """Parts that are made anew one by one."""
+    stores = machine.application.stores if machine.application else ()
+    return [part for part in machine.instances if part not in stores]
+
+
+@pytest.mark.each(cases=rolling)
+def test_rolls(deployed: Found, case: str) -> None:
+    """nobody of {case} of before leaves until somebody new has been ready for a while"""
+    (found,) = of(deployed["objects"], case, "Deployment")
+    spec = found["spec"]
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert spec["minReadySeconds"] > 0
+    assert all("readinessProbe" in each for each in spec["template"]["spec"]["containers"])
+
+
 def several(machine: Machine) -> list[str]:
     """Parts that there are several of, where there are several nodes for them."""
     if len(machine.variables["groups"]["cluster"]) < 2:

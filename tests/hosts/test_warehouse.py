@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from hostwright.proof.feed import Feed
+from hostwright.proof.named import Named
 from hostwright.proof.wanted import Machine, bracketed
 
 pytestmark = [pytest.mark.app_compose, pytest.mark.app_kubernetes, pytest.mark.place("outside")]
@@ -53,16 +54,10 @@ class Errand:
         self.address = machine.addresses[0]
         self.name = machine.known_as(self.address)
         self.http = httpx2.Client(
-            base_url=f"https://{bracketed(self.address)}",
-            headers={"Host": bracketed(self.name)},
-            event_hooks={"request": [self.named]},
-            verify=self.tls,
+            base_url=f"https://{bracketed(self.name)}",
+            transport=Named(self.address, self.tls),
             timeout=PATIENCE,
         )
-
-    def named(self, request: httpx2.Request) -> None:
-        """Ask for the certificate by name, whatever the address."""
-        request.extensions["sni_hostname"] = self.name
 
     def live(self) -> Feed:
         """The customer's WebSocket."""

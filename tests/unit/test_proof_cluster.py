@@ -380,10 +380,10 @@ def test_an_errand_asks_by_name_at_an_address(machine: Machine, tmp_path: Path) 
     threading.Thread(target=server.serve_forever, daemon=True).start()
     known = SimpleNamespace(secrets=made, addresses=["127.0.0.1"], known_as=machine.known_as, clustered=True)
     errand = warehouse.Errand(known)
-    answer = errand.http.get(f"https://127.0.0.1:{server.server_port}/")
+    answer = errand.http.get(f"https://shop.example.com:{server.server_port}/")
     server.shutdown()
     server.server_close()
-    assert answer.headers["X-Host"] == "shop.example.com"
+    assert answer.headers["X-Host"] == f"shop.example.com:{server.server_port}"
     assert asked == ["shop.example.com"]
 
 
@@ -534,6 +534,10 @@ def spoil_spread(d: Item) -> None:
             pod["spec"]["nodeName"] = "zeus"
 
 
+def spoil_strategy(d: Item) -> None:
+    find(d["objects"], "orders", "Deployment")["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 1}}
+
+
 def spoil_autoscaler(d: Item) -> None:
     find(d["objects"], "orders", "HorizontalPodAutoscaler")["status"]["currentMetrics"] = None
 
@@ -588,6 +592,7 @@ def spoil_silence(d: Item) -> None:
         (spoil_job, {"job_has_run-orders-migrate": "runs"}),
         (spoil_image, {"image-orders": ""}),
         (spoil_spread, {"spread-orders": "of 2 all are on zeus"}),
+        (spoil_strategy, {"rolls-orders": ""}),
         (spoil_autoscaler, {"autoscaler-orders": "it has no figure"}),
         (spoil_claim, {"volume-auth-db": ""}),
         (spoil_secret, {"secrets-orders": ""}),
