@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -64,22 +63,10 @@ def promote(live: Live, *options: str, check: bool = True) -> subprocess.Complet
     return live.hostwright("promote", "--from", OLD, "--to", NEW, *options, check=check, timeout=3600)
 
 
-@contextmanager
-def client(live: Live) -> Iterator[httpx2.Client]:
+def client(live: Live) -> httpx2.Client:
     """Of a gateway, asked for by its host's name: an Ingress knows nobody by an address."""
-    host, gateway = live.hosts()[0], environment.gateway(live)
-
-    def named(request: httpx2.Request) -> None:
-        request.extensions["sni_hostname"] = host["name"]
-
-    with httpx2.Client(
-        base_url=gateway.url,
-        headers={"Host": host["name"]},
-        event_hooks={"request": [named]},
-        verify=gateway.tls,
-        timeout=30,
-    ) as http:
-        yield http
+    found = environment.gateway(live)
+    return environment.client(dataclasses.replace(found, names={found.address: live.hosts()[0]["name"]}))
 
 
 def kill_in(live: Live, phase: str) -> None:
