@@ -16,6 +16,7 @@ WORKLOADS = {
 }
 NETWORK = ("kube-system/calico-node", "kube-system/calico-kube-controllers")
 VOTERS = 3
+HOSTNAME = "kubernetes.io/hostname"  # the label that volumes of one node name it by
 EVERYONE = ["0.0.0.0/0", "::/0"]
 
 
@@ -207,6 +208,66 @@ def _again(name: str, seen: dict[str, Any], leader: str) -> bool:
             f"{name} is in another cluster ({others}) than {leader}. `microk8s leave` on it, and run again"
         )
     return False
+
+
+# --- who leaves ---
+
+
+def leaving(
+    hosts: dict[str, str],
+    listed: dict[str, dict[str, Any]],
+    members: dict[str, str],
+    volumes: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Hosts (name in the inventory -> address) as they are to be taken away. Raises Unfit.
+
+    A row each: `host`, `node` (its name, None when it is listed no more) and whether that is `ready`. A node
+    is known by the host's address, else by its name. `members` are the database's, `volumes` the
+    PersistentVolumes, of which none may be on what goes alone.
+    """
+    known = {each["address"]: name for name, each in listed.items()}
+    nodes = {host: known.get(address) or _listed(host, listed) for host, address in hosts.items()}
+    served = {member.rpartition(":")[0] for member in members}
+    for node in filter(None, nodes.values()):
+        if listed[node]["address"] in served:
+            raise Unfit(f"{node} is a server, whose database would go with it: only workers are taken away")
+    _check_volumes({node for node in nodes.values() if node}, volumes)
+    return [
+        {"host": host, "node": node, "ready": bool(node and listed[node]["ready"])}
+        for host, node in nodes.items()
+    ]
+
+
+def _listed(host: str, listed: dict[str, dict[str, Any]]) -> str | None:
+    return host if host in listed else None
+
+
+def _check_volumes(nodes: set[str], volumes: list[dict[str, Any]]) -> None:
+    """Raise Unfit when a volume is on these nodes and can be on no other."""
+    kept: dict[str, list[str]] = {}
+    for volume in volumes:
+        for node in sorted(places(volume) & nodes if places(volume) <= nodes else ()):
+            claim = volume["spec"].get("claimRef") or {}
+            owner = f" of {claim['namespace']}/{claim['name']}" if claim else ""
+            kept.setdefault(node, []).append(f"{volume['metadata']['name']}{owner}")
+    if kept:
+        found = "; ".join(f"{node} has {', '.join(sorted(names))}" for node, names in sorted(kept.items()))
+        raise Unfit(
+            f"the only copy of these volumes would be lost: {found}. Move their data to another node, delete "
+            "the PersistentVolume of what is moved or needed no more, and run again"
+        )
+
+
+def places(volume: dict[str, Any]) -> set[str]:
+    """Names of the nodes that a PersistentVolume is bound to; none when it may be anywhere."""
+    affinity = (volume["spec"].get("nodeAffinity") or {}).get("required") or {}
+    return {
+        node
+        for term in affinity.get("nodeSelectorTerms", [])
+        for wanted in term.get("matchExpressions", [])
+        if wanted["key"] == HOSTNAME and wanted["operator"] == "In"
+        for node in wanted["values"]
+    }
 
 
 # --- what must run ---

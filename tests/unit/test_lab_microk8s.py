@@ -278,6 +278,7 @@ def test_what_the_stand_in_does_not_have_is_refused(host: Make) -> None:
     assert node("dashboard-proxy")[0] == 1
     assert node("kubectl", "apply", "-f", "-")[0] == 1
     assert node("kubectl", "get", "nodes", "node-9")[0] == 1
+    assert node.json("kubectl", "get", "persistentvolumes", "-o", "json")["items"] == []
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,45 @@ def test_what_nobody_can_decide_is_said_and_left_alone(hosts: dict[str, Any], wo
         plan(hosts)
 
 
+# --- who leaves ---
+
+
+def volume(name: str, *places: str, key: str = "kubernetes.io/hostname", claim: str = "") -> dict[str, Any]:
+    """A PersistentVolume of these nodes; of any without them."""
+    expressions = [{"key": key, "operator": "In", "values": [*places]}]
+    affinity = {"nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}}}
+    bound = {"claimRef": {"namespace": "shop", "name": claim}} if claim else {}
+    return {"metadata": {"name": name}, "spec": {**bound, **(affinity if places else {})}}
+
+
+MEMBERS = {"192.0.2.1:19001": "voter"}
+
+
+def test_a_host_that_goes_is_known_by_its_address_and_else_by_its_name() -> None:
+    listed = listing("k1", "k2", "k3")
+    listed["k3"]["ready"] = False
+    hosts = {"web-2": "192.0.2.2", "k3": "", "k4": "192.0.2.4"}
+    assert microk8s.leaving(hosts, listed, MEMBERS, []) == [
+        {"host": "web-2", "node": "k2", "ready": True},
+        {"host": "k3", "node": "k3", "ready": False},
+        {"host": "k4", "node": None, "ready": False},
+    ]
+
+
+def test_a_server_does_not_go() -> None:
+    with pytest.raises(Unfit, match="k1 is a server, whose database would go with it"):
+        microk8s.leaving({"web-1": "192.0.2.1"}, listing("k1", "k2"), MEMBERS, [])
+
+
+def test_who_has_the_only_copy_of_a_volume_does_not_go() -> None:
+    listed, going = listing("k1", "k2", "k3"), {"k2": "192.0.2.2", "k3": "192.0.2.3"}
+    elsewhere = [volume("a", "k1"), volume("b", "k1", "k2"), volume("c"), volume("d", "k2", key="zone")]
+    assert len(microk8s.leaving(going, listed, MEMBERS, elsewhere)) == 2
+    lost = [volume("pvc-1", "k2", claim="data"), volume("pvc-2", "k3", "k2"), volume("pvc-0", "k3")]
+    with pytest.raises(Unfit, match="k2 has pvc-1 of shop/data, pvc-2; k3 has pvc-0, pvc-2"):
+        microk8s.leaving(going, listed, MEMBERS, elsewhere + lost)
+
+
 # --- what must run ---
 
 
