@@ -484,6 +484,18 @@ def scale(_: Context, workers: str = "", environment: str = "", yes: bool = Fals
 
 
 @task(
+    name="upgrade",
+    help={
+        "channel": "the channel that is meant, as 1.36/stable; it must be microk8s_channel of the inventory",
+        "environment": ENVIRONMENT,
+    },
+)
+def upgrade(_: Context, channel: str = "", environment: str = "") -> None:
+    """Bring a cluster's Kubernetes to its channel, node by node: hostwright upgrade --channel 1.36/stable"""
+    upkeep.upgrade(environments.load(environment), channel)
+
+
+@task(
     name="down",
     help={
         "environment": ENVIRONMENT,
@@ -576,7 +588,8 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, ssh, scale, down,
+        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, ssh,
+        scale, upgrade, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

@@ -39,6 +39,11 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
     _configure(environment, phases, verbose)
     _keep_authority(environment)
+    prove(environment, phases)
+
+
+def prove(environment: Environment, phases: Phases) -> None:
+    """The proof as the last phase. Raises Failure when something does not hold."""
     with phases.phase("proof", "Proof") as note:
         result = proof.run(environment)
         note.result = f"{result.holds} of {result.total} hold"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from hostwright.hosts.record import HostRecord
 from hostwright.progress import Phases
 
 WORKERS = "cluster.workers"
+CHANNEL = re.compile(r"1\.(2[89]|[3-9]\d)/(stable|candidate|beta|edge)")  # as the role microk8s takes it
 
 
 def require_cluster(environment: Environment, fix: str) -> None:
@@ -45,8 +47,7 @@ def leaving(environment: Environment, workers: int) -> list[str]:
 
 def going(known: Sequence[HostRecord], wanted: Collection[str]) -> list[str]:
     """Those of the known hosts that are not wanted, all of them workers. Raises BadInput."""
-    if not known:
-        raise BadInput("the environment has no hosts yet", fix="hostwright up makes as many as it says")
+    require_hosts(known)
     gone = [host for host in known if host.name not in wanted]
     if servers := [host.name for host in gone if "servers" in host.groups]:
         raise BadInput(
@@ -76,6 +77,31 @@ def scale(environment: Environment, workers: int, names: Sequence[str]) -> None:
         if workers > before:
             stack.configure(environment, WORKERS, str(before))
         raise
+
+
+def upgrade(environment: Environment, channel: str = "") -> None:
+    """Bring the cluster to the inventory's channel, node by node, and prove it.
+
+    `channel`: the one that is meant, which must be the inventory's. Killed, the same command goes on.
+    Raises BadInput, or Failure before anything is touched where a host cannot be brought there.
+    """
+    require_cluster(environment, "hostwright patch brings one host its system's updates, Docker's among them")
+    if channel and not CHANNEL.fullmatch(channel):
+        raise BadInput(
+            f"{channel!r} is no channel", where="--channel", fix="--channel 1.36/stable, for instance"
+        )
+    require_hosts(engine.outputs(environment))
+    phases = Phases()
+    with phases.phase("upgrade", "Upgrade") as note:
+        recap = playbook.play(environment, "upgrade", {"microk8s_upgrade_to": channel}, note)
+        note.result = f"{recap.changed} changes"
+    deploy.prove(environment, phases)
+
+
+def require_hosts(known: Sequence[HostRecord]) -> None:
+    """Raise BadInput before the first `up`."""
+    if not known:
+        raise BadInput("the environment has no hosts yet", fix="hostwright up makes as many as it says")
 
 
 def _with(environment: Environment, workers: int) -> Environment:

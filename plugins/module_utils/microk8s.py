@@ -39,18 +39,24 @@ def minor(text: str) -> int:
     return int(found[1])
 
 
-def step(installed: dict[str, str] | None, channel: str, upgrade: bool, offline: bool) -> Step | None:
+def step(
+    installed: dict[str, str] | None, channel: str, upgrade: bool, offline: bool, revision: str = ""
+) -> Step | None:
     """What brings an installed snap (a row of `snap list`) to the channel. Raises Unfit for a jump.
 
     Kubernetes goes up one minor at a time, and only where that is asked for; it never goes down. A file
-    tells no channel, so that offline the minor alone counts.
+    tells no channel, so that offline the minor alone counts. `revision`: the one that the channel, or the
+    file, has; an upgrade leaves a node alone that has it.
     """
     if installed is None:
         return Step("install", "is not installed")
     now, wanted = minor(installed["version"]), minor(channel)
     if wanted == now:
         other = not offline and installed["tracking"] not in ("-", channel)
-        return Step("refresh", f"follows {installed['tracking']}") if other or upgrade else None
+        if other:
+            return Step("refresh", f"follows {installed['tracking']}")
+        newer = upgrade and revision != installed["rev"]  # where none is known there may be one
+        return Step("refresh", f"has revision {installed['rev']}") if newer else None
     if wanted < now:
         raise Unfit(
             f"runs 1.{now}, and microk8s_channel asks for 1.{wanted}: Kubernetes does not go down again"
@@ -66,6 +72,25 @@ def step(installed: dict[str, str] | None, channel: str, upgrade: bool, offline:
             "with -e microk8s_upgrade=true"
         )
     return Step("refresh", f"runs 1.{now}")
+
+
+def offered(text: str, channel: str) -> str:
+    """The revision of a channel in `snap info`; one without its own follows the one above. Raises Unfit."""
+    revision = ""
+    for name, said in re.findall(r"^\s+(1\.\d+/\w+):\s+(.*)$", text, re.M):
+        found = re.search(r"\((\d+)\)", said)
+        if name.partition("/")[0] != channel.partition("/")[0]:
+            continue
+        revision = found[1] if found else revision
+        if name == channel and revision:
+            return revision
+    raise Unfit(f"the store has no MicroK8s at {channel}: `snap info microk8s` says what there is")
+
+
+def asserted(text: str) -> str:
+    """The revision of a snap's file, of its assertion; none where it says none."""
+    found = re.search(r"^snap-revision: (\d+)$", text, re.M)
+    return found[1] if found else ""
 
 
 def snaps(text: str) -> dict[str, dict[str, str]]:

@@ -50,7 +50,7 @@ options:
       - Without it snaps come from their store.
     type: str
   upgrade:
-    description: Whether the next minor of Kubernetes is welcome.
+    description: Whether the next minor of Kubernetes is welcome, and a newer revision of the same.
     type: bool
     default: false
   hosts:
@@ -277,7 +277,8 @@ class Host:
         changed, installed = False, self._installed()
         channel, offline = self.given["channel"], bool(self.given["snaps"])
         try:
-            step = decide.step(installed, channel, self.given["upgrade"], offline)
+            revision = self._offered(channel) if installed and self.given["upgrade"] else ""
+            step = decide.step(installed, channel, self.given["upgrade"], offline, revision)
         except decide.Unfit as error:
             raise decide.Unfit(f"{self.name} {error}") from None
         if step and step.verb == "install":
@@ -503,6 +504,15 @@ class Host:
         else:
             self._snap("wait", "system", "seed.loaded")
             self._snap("install", "microk8s", "--classic", f"--channel={self.given['channel']}")
+
+    def _offered(self, channel: str) -> str:
+        """The revision that the channel has, or the folder of files."""
+        if self.given["snaps"]:
+            return decide.asserted(Path(self._file("microk8s.assert")).read_text())
+        code, out, err = self._run("snap", "info", "microk8s")
+        if code:
+            raise decide.Unfit(f"cannot ask what {channel} has: {_last(out, err)}")
+        return decide.offered(out, channel)
 
     def _from_files(self, names: list[str]) -> None:
         for name in names:

@@ -16,7 +16,8 @@ from tests.live import program
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "ssh", "scale", "down",
+    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "ssh",
+    "scale", "upgrade", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
 CLUSTER = ["init", "shop", "--topology", "cluster"]
@@ -220,6 +221,7 @@ def test_a_release_is_a_number(home: dict[str, str], project: Path, options: lis
     [
         (["scale"], "how many workers?", "--workers 3"),
         (["scale", "--workers", "-1"], "'-1' is no number", "--workers 3"),
+        (["upgrade"], "prod is one host, and no cluster", "hostwright patch"),
         (["scale", "--workers", "1"], "prod is one host, and no cluster", "app_compose_replicas"),
     ],
 )

@@ -93,21 +93,60 @@ def test_rows_of_snap_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "tracking", "channel", "upgrade", "offline", "verb"),
+    ("tracking", "channel", "upgrade", "offline", "revision", "verb"),
     [
-        ("v1.35.2", "1.35/stable", "1.35/stable", False, False, None),
-        ("v1.35.2", "1.35/stable", "1.35/candidate", False, False, "refresh"),
-        ("v1.35.2", "-", "1.35/stable", False, True, None),
-        ("v1.35.2", "1.35/stable", "1.35/stable", True, False, "refresh"),
-        ("v1.35.2", "1.35/stable", "1.36/stable", True, False, "refresh"),
-        ("v1.35.2", "-", "1.36/stable", True, True, "refresh"),
+        ("1.35/stable", "1.35/stable", False, False, "", None),
+        ("1.35/stable", "1.35/candidate", False, False, "", "refresh"),
+        ("-", "1.35/stable", False, True, "", None),
+        ("1.35/stable", "1.35/stable", True, False, "8500", None),
+        ("1.35/stable", "1.35/stable", True, False, "8501", "refresh"),
+        ("1.35/stable", "1.35/candidate", True, False, "8500", "refresh"),
+        ("-", "1.35/stable", True, True, "8500", None),
+        ("-", "1.35/stable", True, True, "8501", "refresh"),
+        ("-", "1.35/stable", True, True, "", "refresh"),
+        ("1.35/stable", "1.36/stable", True, False, "8600", "refresh"),
+        ("-", "1.36/stable", True, True, "8600", "refresh"),
     ],
 )
 def test_what_brings_a_snap_to_its_channel(
-    version: str, tracking: str, channel: str, upgrade: bool, offline: bool, verb: str | None
+    tracking: str, channel: str, upgrade: bool, offline: bool, revision: str, verb: str | None
 ) -> None:
-    found = microk8s.step({"version": version, "tracking": tracking}, channel, upgrade, offline)
+    installed = {"version": "v1.35.2", "tracking": tracking, "rev": "8500"}
+    found = microk8s.step(installed, channel, upgrade, offline, revision)
     assert (found and found.verb) == verb
+
+
+INFO = """name:      microk8s
+tracking:     1.35/stable
+channels:
+  1.36/stable:           v1.36.0         2026-05-20 (8600) 181MB classic
+  1.36/candidate:        ^
+  1.35/stable:           v1.35.4         2026-06-01 (8501) 181MB classic
+  1.35/candidate:        v1.35.5         2026-06-09 (8512) 181MB classic
+  1.35/beta:             \u2191
+  1.34/stable:           --
+  1.35-strict/stable:    v1.35.4         2026-06-01 (8502) 181MB -
+installed:               v1.35.2                    (8500) 181MB classic,held
+"""
+
+
+@pytest.mark.parametrize(
+    ("channel", "revision"),
+    [("1.36/stable", "8600"), ("1.36/candidate", "8600"), ("1.35/stable", "8501"), ("1.35/beta", "8512")],
+)
+def test_the_store_says_which_revision_a_channel_has(channel: str, revision: str) -> None:
+    assert microk8s.offered(INFO, channel) == revision
+
+
+@pytest.mark.parametrize("channel", ["1.34/stable", "1.37/stable", "1.36/edge"])
+def test_a_channel_that_has_nothing_is_said(channel: str) -> None:
+    with pytest.raises(Unfit, match="the store has no MicroK8s at"):
+        microk8s.offered(INFO, channel)
+
+
+def test_a_files_assertion_says_its_revision() -> None:
+    assert microk8s.asserted("type: snap-revision\nsnap-size: 1\nsnap-revision: 8500\n\nsigned") == "8500"
+    assert microk8s.asserted("type: snap-revision\n") == ""
 
 
 def test_what_is_not_there_is_installed() -> None:
@@ -124,7 +163,7 @@ def test_what_is_not_there_is_installed() -> None:
 )
 def test_no_minor_is_skipped_and_none_taken_unasked(channel: str, upgrade: bool, words: str) -> None:
     with pytest.raises(Unfit, match=words):
-        microk8s.step({"version": "v1.35.2", "tracking": "1.35/stable"}, channel, upgrade, False)
+        microk8s.step({"version": "v1.35.2", "tracking": "1.35/stable", "rev": "1"}, channel, upgrade, False)
 
 
 # --- what commands say ---

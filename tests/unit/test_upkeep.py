@@ -68,6 +68,15 @@ def test_more_than_the_network_has_room_for_is_refused(made: Any) -> None:
         upkeep.leaving(made("container", "cluster"), 300)
 
 
+@pytest.mark.parametrize(
+    "channel", ["latest/stable", "1.36", "1.27/stable", "1.36-strict/stable", "v1.36/stable"]
+)
+def test_a_channel_is_pinned(made: Any, channel: str) -> None:
+    with pytest.raises(BadInput, match="is no channel") as refused:
+        upkeep.upgrade(made("container", "cluster"), channel)
+    assert refused.value.where == "--channel"
+
+
 def test_settings_with_another_number_of_workers_keep_all_else(made: Any) -> None:
     environment = made("container", "cluster", servers=1, workers=1)
     names = [host.name for host in typed.hosts(upkeep._with(environment, 3))]
