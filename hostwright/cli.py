@@ -495,6 +495,12 @@ def upgrade(_: Context, channel: str = "", environment: str = "") -> None:
     upkeep.upgrade(environments.load(environment), channel)
 
 
+@task(name="patch", help={"environment": ENVIRONMENT})
+def patch(_: Context, environment: str = "") -> None:
+    """Bring hosts their system's updates, one at a time, and reboot where that is due: hostwright patch"""
+    upkeep.patch(environments.load(environment))
+
+
 @task(
     name="down",
     help={
@@ -589,7 +595,7 @@ def main() -> None:
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
         proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, ssh,
-        scale, upgrade, down,
+        scale, upgrade, patch, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

@@ -98,6 +98,19 @@ def upgrade(environment: Environment, channel: str = "") -> None:
     deploy.prove(environment, phases)
 
 
+def patch(environment: Environment) -> None:
+    """Bring every host its operating system's updates, one after another, and prove it.
+
+    Killed, the same command goes on. Raises BadInput before the first `up`, else Failure.
+    """
+    require_hosts(engine.outputs(environment))
+    phases = Phases()
+    with phases.phase("patch", "Patch") as note:
+        recap = playbook.play(environment, "patch", {}, note)
+        note.result = f"{recap.changed} changes"
+    deploy.prove(environment, phases)
+
+
 def require_hosts(known: Sequence[HostRecord]) -> None:
     """Raise BadInput before the first `up`."""
     if not known:

@@ -300,15 +300,19 @@ def places(volume: dict[str, Any]) -> set[str]:
 
 def unready(listed: dict[str, dict[str, Any]], wanted: list[str], wanted_minor: int) -> list[str]:
     """What is not yet as it should be of the wanted nodes, in words."""
+    there = [name for name in wanted if name in listed and listed[name]["ready"]]
+    others = [name for name in there if minor(listed[name]["version"]) != wanted_minor]
+    return away(listed, wanted) + [f"{name} runs {listed[name]['version']}" for name in others]
+
+
+def away(listed: dict[str, dict[str, Any]], wanted: list[str]) -> list[str]:
+    """Who of the wanted nodes is not there or not Ready, in words."""
     found = []
     for name in wanted:
-        node = listed.get(name)
-        if node is None:
+        if name not in listed:
             found.append(f"{name} is not among the nodes")
-        elif not node["ready"]:
+        elif not listed[name]["ready"]:
             found.append(f"{name} is not Ready")
-        elif minor(node["version"]) != wanted_minor:
-            found.append(f"{name} runs {node['version']}")
     return found
 
 

@@ -21,7 +21,8 @@ options:
       - V(joined) joins the node to the leader, after installing it anew where O(again) says so.
       - V(ready), on the leader, waits until O(nodes) are Ready and addons answer; missing ones are enabled.
       - V(exported), on the leader, gives a kubeconfig with a context for each of O(servers).
-      - V(drained) and V(uncordoned), on the leader, empty O(node) and let pods return to it.
+      - V(drained) and V(uncordoned), on the leader, empty O(node) and let pods return to it, when it is Ready
+        and, of three O(servers), each votes.
       - V(upgraded) brings the snap to the channel.
       - V(leaving), on a server, sees which nodes O(nodes) are, and refuses those that have a volume's only
         copy. V(left) has a worker leave the cluster; V(forgotten), on a server, removes O(gone) from it.
@@ -380,8 +381,12 @@ class Host:
         return {"changed": True}
 
     def uncordoned(self) -> dict[str, Any]:
+        node, servers = self.given["node"], len(self.given["servers"])
+        if not self.module.check_mode:
+            self._wait_for(lambda: decide.away(self._nodes() or {}, [node]))
+            self._wait_for(lambda: decide.too_few_voters(self._members(), servers))
         listed = self._nodes() or {}
-        if not listed.get(self.given["node"], {}).get("cordoned", True):
+        if not listed.get(node, {}).get("cordoned", True):
             return {"changed": False}
         if not self.module.check_mode:
             self._asked("kubectl", "uncordon", self.given["node"])

@@ -17,7 +17,7 @@ from tests.live import program
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
     "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "ssh",
-    "scale", "upgrade", "down",
+    "scale", "upgrade", "patch", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
 CLUSTER = ["init", "shop", "--topology", "cluster"]

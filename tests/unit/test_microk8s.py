@@ -356,9 +356,10 @@ def test_nodes_that_are_missing_away_or_old_are_named() -> None:
     listed["k3"]["version"] = "v1.34.9"
     assert microk8s.unready(listed, ["k1", "k2", "k3", "k4"], 35) == [
         "k2 is not Ready",
-        "k3 runs v1.34.9",
         "k4 is not among the nodes",
+        "k3 runs v1.34.9",
     ]
+    assert microk8s.away(listed, ["k1", "k3"]) == []
 
 
 def test_three_servers_vote() -> None:
