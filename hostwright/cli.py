@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         status,
         support,
         toolchain,
+        upkeep,
     )
     from hostwright.environments import Environment
     from hostwright.hosts import engine
@@ -67,6 +68,7 @@ else:
     status = Later("hostwright.status")
     support = Later("hostwright.support")
     toolchain = Later("hostwright.toolchain")
+    upkeep = Later("hostwright.upkeep")
 
 ENVIRONMENT = "the environment (default: $HOSTWRIGHT_ENVIRONMENT, or the only one of the project)"
 JSON = "print JSON for a program to read"
@@ -498,6 +500,43 @@ def ssh(_: Context, host: str = "", environment: str = "") -> None:
 
 
 @task(
+    name="scale",
+    help={
+        "workers": "how many workers the cluster is to have; those with the highest numbers go",
+        "environment": ENVIRONMENT,
+        "yes": "do not ask before hosts are removed",
+    },
+)
+def scale(_: Context, workers: str = "", environment: str = "", yes: bool = False) -> None:
+    """Give a cluster more workers, or fewer, which are emptied before: hostwright scale --workers 2"""
+    chosen, asked = environments.load(environment), _count(workers, "--workers")
+    if asked is None:
+        raise BadInput("how many workers?", where="--workers", fix="--workers 3, for instance; or 0")
+    names = upkeep.leaving(chosen, asked)
+    if names and not yes:
+        _ask(chosen, "scale", f"empties and removes {', '.join(names)} (data volumes stay)")
+    upkeep.scale(chosen, asked, names)
+
+
+@task(
+    name="upgrade",
+    help={
+        "channel": "the channel that is meant, as 1.36/stable; it must be microk8s_channel of the inventory",
+        "environment": ENVIRONMENT,
+    },
+)
+def upgrade(_: Context, channel: str = "", environment: str = "") -> None:
+    """Bring a cluster's Kubernetes to its channel, node by node: hostwright upgrade --channel 1.36/stable"""
+    upkeep.upgrade(environments.load(environment), channel)
+
+
+@task(name="patch", help={"environment": ENVIRONMENT})
+def patch(_: Context, environment: str = "") -> None:
+    """Bring hosts their system's updates, one at a time, and reboot where that is due: hostwright patch"""
+    upkeep.patch(environments.load(environment))
+
+
+@task(
     name="down",
     help={
         "environment": ENVIRONMENT,
@@ -509,15 +548,22 @@ def down(_: Context, environment: str = "", data: bool = False, yes: bool = Fals
     """Remove what `up` made, and nothing else: hostwright down -e staging"""
     chosen = environments.load(environment)
     if not yes:
-        if not sys.stdin.isatty():
-            raise BadInput("down asks before it removes", fix="add --yes to answer beforehand")
         deed = "removes the hosts AND DATA" if data else "removes the hosts (data volumes stay)"
         if chosen.driver == "static":
             deed = "forgets the hosts (the machines stay as they are)"
-        answer = input(f"This {deed} of {chosen.name!r}. Type its name to go on: ")
-        if answer.strip() != chosen.name:
-            raise BadInput("the name does not match; nothing was removed", fix=f"type {chosen.name} to go on")
+        _ask(chosen, "down", deed)
     deploy.down(chosen, data)
+
+
+def _ask(environment: Environment, verb: str, deed: str) -> None:
+    """Have the person type the environment's name. Raises BadInput where that is not done."""
+    if not sys.stdin.isatty():
+        raise BadInput(f"{verb} asks before it removes", fix="add --yes to answer beforehand")
+    answer = input(f"This {deed} of {environment.name!r}. Type its name to go on: ")
+    if answer.strip() != environment.name:
+        raise BadInput(
+            "the name does not match; nothing was removed", fix=f"type {environment.name} to go on"
+        )
 
 
 def say(text: str) -> None:
@@ -583,7 +629,8 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, promote_, ssh, down,
+        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate,
+        scale, upgrade, patch, promote_, ssh, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

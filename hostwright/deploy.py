@@ -39,6 +39,11 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
     _configure(environment, phases, verbose)
     _keep_authority(environment)
+    prove(environment, phases)
+
+
+def prove(environment: Environment, phases: Phases) -> None:
+    """The proof as the last phase. Raises Failure when something does not hold."""
     with phases.phase("proof", "Proof") as note:
         result = proof.run(environment)
         note.result = f"{result.holds} of {result.total} hold"
@@ -137,11 +142,15 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observa
 
 
 def lab_environment(topology: str, driver: str, app: str, mirror: Any, components: str = "") -> Environment:
-    """Write the settings of lab-TOPOLOGY for this machine's mirror; its secrets, when it has some, stay."""
+    """Write the settings of lab-TOPOLOGY for this machine's mirror; its secrets and workers stay."""
     name = f"lab-{topology}"
     project = paths.toolkit()
     scaffold.ensure_passphrase()
     key = scaffold.ensure_key(name)
+    path = _settings_of_lab(project, name)
+    document = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    old = document.get("config") or {}
+    cluster = old.get("hostwright:cluster", {"servers": 3, "workers": 0})
     settings: dict[str, Any] = {
         "application": app,
         **({"components": components} if components else {}),
@@ -152,7 +161,7 @@ def lab_environment(topology: str, driver: str, app: str, mirror: Any, component
             "privateKey": str(key),
             "publicKey": key.with_suffix(".pub").read_text().strip(),
         },
-        **({"cluster": {"servers": 3, "workers": 0}} if topology == "cluster" else {}),
+        **({"cluster": cluster} if topology == "cluster" else {}),
         "hosts": {"memory": 4096, "cpus": 2, "disk": 20},
         "network": LAB_NETWORKS[topology, driver],
     }
@@ -165,9 +174,6 @@ def lab_environment(topology: str, driver: str, app: str, mirror: Any, component
         }
     else:
         settings["container"] = {"image": mirror.node_image}
-    path = _settings_of_lab(project, name)
-    document = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
-    old = document.get("config") or {}
     document["config"] = {key: value for key, value in old.items() if key.startswith("hostwright:secret")} | {
         f"hostwright:{key}": value for key, value in settings.items()
     }

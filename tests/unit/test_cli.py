@@ -16,7 +16,8 @@ from tests.live import program
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "promote", "ssh", "down",
+    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate",
+    "scale", "upgrade", "patch", "promote", "ssh", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
 CLUSTER = ["init", "shop", "--topology", "cluster"]
@@ -220,6 +221,25 @@ def test_a_release_is_a_number(home: dict[str, str], project: Path, options: lis
     assert (done.returncode, done.stdout) == (2, "")
     assert "is no release" in done.stderr
     assert "hostwright releases says which there are" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["scale"], "how many workers?", "--workers 3"),
+        (["scale", "--workers", "-1"], "'-1' is no number", "--workers 3"),
+        (["upgrade"], "prod is one host, and no cluster", "hostwright patch"),
+        (["scale", "--workers", "1"], "prod is one host, and no cluster", "app_compose_replicas"),
+    ],
+)
+def test_what_a_single_host_does_not_have(
+    home: dict[str, str], project: Path, arguments: list[str], what: str, fix: str
+) -> None:
+    done = run(home, project, *arguments)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert what in done.stderr
+    assert fix in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_down_asks_first(home: dict[str, str], project: Path) -> None:

@@ -267,7 +267,7 @@ def test_stopping_starting_and_what_inspect_finds(host: Make) -> None:
 def test_certificates(host: Make) -> None:
     node = host(1)
     assert node("refresh-certs")[0] == 3
-    assert "in 365 days" in node("refresh-certs", "-c")[1]
+    assert "server certificate will expire in 364 days" in node("refresh-certs", "-c")[1], "and some hours"
     before = node.node.read("certs/server.crt")
     assert node("refresh-certs", "-e", "server.crt")[0] == 0
     assert node.node.read("certs/server.crt") != before
@@ -278,6 +278,7 @@ def test_what_the_stand_in_does_not_have_is_refused(host: Make) -> None:
     assert node("dashboard-proxy")[0] == 1
     assert node("kubectl", "apply", "-f", "-")[0] == 1
     assert node("kubectl", "get", "nodes", "node-9")[0] == 1
+    assert node.json("kubectl", "get", "persistentvolumes", "-o", "json")["items"] == []
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hostwright import application, secrets, toolchain
 from hostwright.application import Application
 from hostwright.environments import Environment, load
 from hostwright.errors import BadInput, Failure
+from hostwright.hosts import stack
 
 ADDRESSES = ["192.0.2.10", "2001:db8::10", "shop.example.com"]
 AUTHORITY = {"ca_certificate", "ca_private_key"}
@@ -175,11 +176,11 @@ def test_what_an_operator_set_goes_before_what_was_made(
 ) -> None:
     own = ("config", "set", "--secret", "secret-admin_email", "boss@shop.example")
     secrets._keep(environment, {})  # the stack
-    secrets._checked(environment, secrets._pulumi(environment, *own))
+    stack.checked(environment, stack.pulumi(environment, *own))
     assert secrets.ensure(environment, warehouse, ADDRESSES)["admin_email"] == "boss@shop.example"
     assert "admin_email" not in secrets._kept(environment)[0], "his would come back when he takes it out"
     own = ("config", "set", "--secret", "secret-rabbitmq_password", "of my own")
-    secrets._checked(environment, secrets._pulumi(environment, *own))
+    stack.checked(environment, stack.pulumi(environment, *own))
     before = secrets.ensure(environment, warehouse, ADDRESSES)
     assert before["rabbitmq_password"] == "of my own"
     with pytest.raises(BadInput, match="the secret 'rabbitmq_password' is one you set") as caught:
@@ -251,7 +252,7 @@ def test_forgetting_takes_all_of_them_and_nothing_else(environment: Environment)
 def test_what_was_written_over_is_said(environment: Environment, text: str) -> None:
     secrets._keep(environment, {"service_key": "x"})
     over = ("config", "set", "--secret", secrets.MADE, text)
-    secrets._checked(environment, secrets._pulumi(environment, *over))
+    stack.checked(environment, stack.pulumi(environment, *over))
     with pytest.raises(BadInput, match="hostwright:secrets is not what was kept there"):
         secrets.read(environment)
 
