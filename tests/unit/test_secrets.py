@@ -233,7 +233,7 @@ def test_what_is_of_people_is_carried_and_what_is_of_a_place_stays(
     assert secrets.read(environment) == old
 
     own = ("config", "set", "--secret", "secret-admin_email", "boss@shop.example")
-    secrets._checked(other, secrets._pulumi(other, *own))
+    stack.checked(other, stack.pulumi(other, *own))
     for check in (True, False):
         with pytest.raises(BadInput, match="'admin_email' goes along, and you set another one") as caught:
             secrets.carry(environment, other, warehouse, check=check)
