@@ -281,6 +281,8 @@ class Microk8s:
         self.node.backend.mkdir()
         # MicroK8s asks it for the database's port, and ends here when an earlier join was cut off.
         (backup / "info.yaml").read_text()
+        # The next pod would be in the network that this node's had before.
+        (self.node.data / kubernetes.CNI).unlink(missing_ok=True)
 
     def leave(self, _: list[str]) -> int:
         if self.node.worker:

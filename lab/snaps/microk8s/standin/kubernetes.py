@@ -26,6 +26,7 @@ from .node import API, KUBELET, Node
 
 POD_NETWORK, SERVICE_NETWORK = "10.1.0.0/16", "10.152.183.0/24"
 VXLAN, BRIDGE, PORT = "vxlan.calico", "cali0", 4789
+CNI = "args/cni-network/10-standin.conflist"  # what containerd knows of the network of this node's pods
 DAEMONS = ("containerd", "k8s-dqlite", "kubelite")
 ADDONS = ("dns", "metrics-server", "ingress")
 ALWAYS = "network"  # is there without being enabled
@@ -384,10 +385,10 @@ def _write_cni(node: Node, pods: str) -> bool:
     text = json.dumps(
         {"cniVersion": "0.4.0", "name": "k8s-pod-network", "plugins": [bridge, ports]}, indent=2
     )
-    place = node.data / "args/cni-network/10-standin.conflist"
+    place = node.data / CNI
     if place.exists() and place.read_text() == text:
         return False
-    node.write("args/cni-network/10-standin.conflist", text)
+    node.write(CNI, text)
     return True
 
 
