@@ -44,12 +44,14 @@ class Gateway:
     """Where the application is, whom to trust, and its first admin.
 
     `names`: by address, the first for everything, under which name the application is asked for there.
-    `sink`: mails stay in the application's own sink, where an admin can read them.
+    `sink`: mails stay in the application's own sink, where an admin can read them. `ingress`: a cluster's
+    controller is before it.
     """
 
     names: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
     sink: bool = True
+    ingress: bool = False
 
     @property
     def address(self) -> str:

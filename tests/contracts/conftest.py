@@ -38,6 +38,7 @@ def gateway(request: pytest.FixtureRequest) -> Gateway:
             {each: machine.known_as(each) for each in found if machine.ipv6 or ":" not in each},
             machine.secrets,
             sink="SMTP_HOST" not in settings.get("mail", {}),
+            ingress=machine.clustered,
         )
     return environment.gateway(request.getfixturevalue("live"))
 
