@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         graph,
         loglines,
         paths,
+        promote,
         proof,
         releases,
         remote,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         status,
         support,
         toolchain,
+        upkeep,
     )
     from hostwright.environments import Environment
     from hostwright.hosts import engine
@@ -56,6 +58,7 @@ else:
     graph = Later("hostwright.graph")
     loglines = Later("hostwright.loglines")
     paths = Later("hostwright.paths")
+    promote = Later("hostwright.promote")
     proof = Later("hostwright.proof")
     releases = Later("hostwright.releases")
     remote = Later("hostwright.remote")
@@ -65,6 +68,7 @@ else:
     status = Later("hostwright.status")
     support = Later("hostwright.support")
     toolchain = Later("hostwright.toolchain")
+    upkeep = Later("hostwright.upkeep")
 
 ENVIRONMENT = "the environment (default: $HOSTWRIGHT_ENVIRONMENT, or the only one of the project)"
 JSON = "print JSON for a program to read"
@@ -455,11 +459,81 @@ def rotate(_: Context, names: str, environment: str = "") -> None:
     say("next: hostwright up delivers them; until then the hosts go on with the old ones")
 
 
+@task(
+    name="promote",
+    help={
+        "from": "the environment that runs now, on one host",
+        "to": "the cluster that takes its place; up has been there",
+        "overwrite": "although the cluster has data of its own: that goes",
+        "confirm": "all is well there: end it",
+        "abort": "the one of before serves again",
+    },
+)
+def promote_(
+    _: Context,
+    from_: str = "",
+    to: str = "",
+    overwrite: bool = False,
+    confirm: bool = False,
+    abort: bool = False,
+) -> None:
+    """Move an application with its data to a cluster: hostwright promote --from prod --to prod-cluster"""
+    if not (from_ and to):
+        raise BadInput("from where, and to where?", fix="hostwright promote --from ENVIRONMENT --to CLUSTER")
+    if overwrite + confirm + abort > 1:
+        raise BadInput("--overwrite, --confirm and --abort are one at a time", fix="take two of them out")
+    source, target = environments.load(from_), environments.load(to)
+    if confirm:
+        lines = promote.confirm(source, target)
+    elif abort:
+        lines = promote.abort(source, target)
+    else:
+        lines = promote.promote(source, target, overwrite)
+    print("\n".join(lines))
+
+
 @task(name="ssh", help={"host": "the host (default: the only one)", "environment": ENVIRONMENT})
 def ssh(_: Context, host: str = "", environment: str = "") -> None:
     """Log in, or run a command: hostwright ssh -- uptime"""
     chosen = environments.load(environment)
     remote.interactive(chosen, remote.choose(engine.outputs(chosen), host), shlex.split(Hostwright.remainder))
+
+
+@task(
+    name="scale",
+    help={
+        "workers": "how many workers the cluster is to have; those with the highest numbers go",
+        "environment": ENVIRONMENT,
+        "yes": "do not ask before hosts are removed",
+    },
+)
+def scale(_: Context, workers: str = "", environment: str = "", yes: bool = False) -> None:
+    """Give a cluster more workers, or fewer, which are emptied before: hostwright scale --workers 2"""
+    chosen, asked = environments.load(environment), _count(workers, "--workers")
+    if asked is None:
+        raise BadInput("how many workers?", where="--workers", fix="--workers 3, for instance; or 0")
+    names = upkeep.leaving(chosen, asked)
+    if names and not yes:
+        _ask(chosen, "scale", f"empties and removes {', '.join(names)} (data volumes stay)")
+    upkeep.scale(chosen, asked, names)
+
+
+@task(
+    name="upgrade",
+    help={
+        "channel": "the channel that is meant, as 1.36/stable; it must be microk8s_channel of the inventory",
+        "environment": ENVIRONMENT,
+    },
+)
+def upgrade(_: Context, channel: str = "", environment: str = "") -> None:
+    """Bring a cluster's Kubernetes to its channel, node by node: hostwright upgrade --channel 1.36/stable"""
+    upkeep.upgrade(environments.load(environment), channel)
+
+
+@task(name="patch", help={"environment": ENVIRONMENT})
+def patch(_: Context, environment: str = "") -> None:
+    """Bring hosts their system's updates, one at a time, and reboot where that is due: hostwright patch"""
+    upkeep.patch(environments.load(environment))
 
 
 @task(
@@ -474,15 +548,22 @@ def down(_: Context, environment: str = "", data: bool = False, yes: bool = Fals
     """Remove what `up` made, and nothing else: hostwright down -e staging"""
     chosen = environments.load(environment)
     if not yes:
-        if not sys.stdin.isatty():
-            raise BadInput("down asks before it removes", fix="add --yes to answer beforehand")
         deed = "removes the hosts AND DATA" if data else "removes the hosts (data volumes stay)"
         if chosen.driver == "static":
             deed = "forgets the hosts (the machines stay as they are)"
-        answer = input(f"This {deed} of {chosen.name!r}. Type its name to go on: ")
-        if answer.strip() != chosen.name:
-            raise BadInput("the name does not match; nothing was removed", fix=f"type {chosen.name} to go on")
+        _ask(chosen, "down", deed)
     deploy.down(chosen, data)
+
+
+def _ask(environment: Environment, verb: str, deed: str) -> None:
+    """Have the person type the environment's name. Raises BadInput where that is not done."""
+    if not sys.stdin.isatty():
+        raise BadInput(f"{verb} asks before it removes", fix="add --yes to answer beforehand")
+    answer = input(f"This {deed} of {environment.name!r}. Type its name to go on: ")
+    if answer.strip() != environment.name:
+        raise BadInput(
+            "the name does not match; nothing was removed", fix=f"type {environment.name} to go on"
+        )
 
 
 def say(text: str) -> None:
@@ -548,7 +629,8 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, ssh, down,
+        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate,
+        scale, upgrade, patch, promote_, ssh, down,
     )  # fmt: skip
     Hostwright(
         name="hostwright",

@@ -11,7 +11,7 @@ import yaml
 
 from hostwright import application, environments, paths, playbook, proof, scaffold, secrets, toolchain
 from hostwright.environments import Environment
-from hostwright.errors import BadInput, Failure
+from hostwright.errors import BadInput
 from hostwright.hosts import engine
 from hostwright.progress import Phases
 
@@ -37,9 +37,13 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     with phases.phase("hosts", "Hosts") as note:
         outcome = engine.up(environment, note)
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
-    _require_runtime(environment)
     _configure(environment, phases, verbose)
     _keep_authority(environment)
+    prove(environment, phases)
+
+
+def prove(environment: Environment, phases: Phases) -> None:
+    """The proof as the last phase. Raises Failure when something does not hold."""
     with phases.phase("proof", "Proof") as note:
         result = proof.run(environment)
         note.result = f"{result.holds} of {result.total} hold"
@@ -48,23 +52,17 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
     result.check()
 
 
-def _require_runtime(environment: Environment) -> None:
-    """Raise Failure for a topology whose runtime is not among the plays of the site yet."""
-    if environment.topology == "cluster":
-        raise Failure(
-            f"the hosts of {environment.name} are there; this version does not install MicroK8s on them",
-            where="hostwright:topology: cluster",
-            fix="use them as they are (hostwright ssh), or choose the topology single",
-        )
-
-
 def _configure(environment: Environment, phases: Phases, verbose: bool) -> None:
     """One ansible-playbook run shown as three phases: each play of the site is one."""
     with contextlib.ExitStack() as stack:
         current: dict[str, Any] = {}
 
         def turn(play: str) -> None:
+            # One of a name is for each topology, and of the other no host is there.
+            if current.get("play") == play:
+                return
             stack.close()
+            current["play"] = play
             name = PLAYS.get(play, "system")
             current["note"] = stack.enter_context(phases.phase(name, play))
 
@@ -92,7 +90,6 @@ def plan(environment: Environment) -> None:
     if not engine.outputs(environment):
         print("hosts do not exist yet: nothing to ask Ansible")
         return
-    _require_runtime(environment)
     recap = playbook.run(environment.project, environment.name, SITE, ["--check", "--diff"], echo=True)
     print(f"Ansible would change {recap.changed} things")
 
@@ -129,7 +126,12 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observa
         toolchain.ensure(note)
     with phases.phase("mirror", "Mirror") as note:
         workshop.ensure_requirements(note)
-        mirror = workshop.build(note, qcow2=driver == "libvirt", components=observability)
+        mirror = workshop.build(
+            note,
+            qcow2=driver == "libvirt",
+            kubernetes=topology == "cluster" and not only_mirror,
+            components=observability,
+        )
         workshop.serve()
         if driver == "libvirt":
             importlib.import_module("lab.libvirtd").ensure()
@@ -140,11 +142,15 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observa
 
 
 def lab_environment(topology: str, driver: str, app: str, mirror: Any, components: str = "") -> Environment:
-    """Write the settings of lab-TOPOLOGY for this machine's mirror; its secrets, when it has some, stay."""
+    """Write the settings of lab-TOPOLOGY for this machine's mirror; its secrets and workers stay."""
     name = f"lab-{topology}"
     project = paths.toolkit()
     scaffold.ensure_passphrase()
     key = scaffold.ensure_key(name)
+    path = _settings_of_lab(project, name)
+    document = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    old = document.get("config") or {}
+    cluster = old.get("hostwright:cluster", {"servers": 3, "workers": 0})
     settings: dict[str, Any] = {
         "application": app,
         **({"components": components} if components else {}),
@@ -155,7 +161,7 @@ def lab_environment(topology: str, driver: str, app: str, mirror: Any, component
             "privateKey": str(key),
             "publicKey": key.with_suffix(".pub").read_text().strip(),
         },
-        **({"cluster": {"servers": 3, "workers": 0}} if topology == "cluster" else {}),
+        **({"cluster": cluster} if topology == "cluster" else {}),
         "hosts": {"memory": 4096, "cpus": 2, "disk": 20},
         "network": LAB_NETWORKS[topology, driver],
     }
@@ -168,16 +174,13 @@ def lab_environment(topology: str, driver: str, app: str, mirror: Any, component
         }
     else:
         settings["container"] = {"image": mirror.node_image}
-    path = _settings_of_lab(project, name)
-    document = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
-    old = document.get("config") or {}
     document["config"] = {key: value for key, value in old.items() if key.startswith("hostwright:secret")} | {
         f"hostwright:{key}": value for key, value in settings.items()
     }
     text = yaml.safe_dump(document, sort_keys=False, width=1000)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
-    importlib.import_module("lab.inventory").write(name, mirror)
+    importlib.import_module("lab.inventory").write(name, mirror, topology)
     return environments.load(name, project)
 
 

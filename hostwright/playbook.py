@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hostwright import paths
 from hostwright.environment import pulumi_env
+from hostwright.environments import Environment
 from hostwright.errors import Failure
 
 PLAY = re.compile(r"^PLAY \[(?P<name>[^\]]*)\]")
@@ -87,3 +90,15 @@ def run(
             fix="mend what the task says and run the same command again; what is done is not done twice",
         )
     return Recap(ok, changed, log)
+
+
+def play(
+    environment: Environment,
+    name: str,
+    variables: Mapping[str, Any],
+    on_task: Callable[[str], None] = lambda _: None,
+) -> Recap:
+    """Run a playbook of the toolkit's collection, by its name, with these variables. Raises as `run`."""
+    options = ["--extra-vars", json.dumps(dict(variables))]
+    playbook = f"hostwright.hostwright.{name}"
+    return run(environment.project, environment.name, playbook, options, on_task=on_task)

@@ -10,7 +10,7 @@ from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts.record import HostRecord
 
-ROLLBACK, RESTART = "hostwright.hostwright.rollback", "hostwright.hostwright.restart"
+ROLLBACK, RESTART = "rollback", "restart"
 
 
 def known(environment: Environment, host: HostRecord) -> list[dict[str, Any]]:
@@ -78,13 +78,9 @@ def rollback(environment: Environment, hosts: list[HostRecord], asked: int | Non
     variables: dict[str, Any] = {"app_compose_rollback_force": force}
     if asked is not None:
         variables["app_compose_release"] = asked
-    _play(environment, ROLLBACK, variables)
+    playbook.play(environment, ROLLBACK, variables)
 
 
 def restart(environment: Environment, names: list[str]) -> None:
     """Restart services, instance after instance where there is somebody else to ask."""
-    _play(environment, RESTART, {"app_compose_restart": names})
-
-
-def _play(environment: Environment, name: str, variables: dict[str, Any]) -> None:
-    playbook.run(environment.project, environment.name, name, ["--extra-vars", json.dumps(variables)])
+    playbook.play(environment, RESTART, {"app_compose_restart": names})

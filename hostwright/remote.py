@@ -50,10 +50,16 @@ def choose(hosts: Sequence[HostRecord], name: str = "") -> HostRecord:
 
 def interactive(environment: Environment, host: HostRecord, command: Sequence[str] = ()) -> NoReturn:
     """Become ssh, so that the terminal, its size and its signals are the operator's own."""
-    arguments = ["ssh", *ssh_options(environment), "-p", str(host.port), f"{host.user}@{host.address}"]
+    arguments = ssh(environment, host)
     if command:
         arguments += [shlex.join(command)]
     os.execvp("ssh", arguments)  # noqa: S606  (no shell: the arguments are a list)
+
+
+def ssh(environment: Environment, host: HostRecord, *options: str) -> list[str]:
+    """The command that logs in there; words after it are one command of the shell there."""
+    place = ["-p", str(host.port), f"{host.user}@{host.address}"]
+    return ["ssh", *ssh_options(environment), *options, *place]
 
 
 def connect(environment: Environment, host: HostRecord) -> Connection:

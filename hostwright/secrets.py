@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import secrets as randomness
-import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,9 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hostwright.application import Application
-from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
-from hostwright.errors import BadInput, Failure
+from hostwright.errors import BadInput
 from hostwright.hosts import stack
 
 # Keys of the Pulumi configuration: what was made, as one JSON object, which one call writes, whole or not;
@@ -42,6 +40,9 @@ CERTIFICATE, KEY = "_certificate", "_private_key"  # of an owner, made from one 
 # The first admin is made with these and is the application's afterwards: a new one here would open nothing. A
 # public key is its private key's, and follows it.
 FIXED = ("admin_email", "admin_password", "token_public_key")
+# Of the application's people and not of where it runs: tokens that were given out, the first admin's login,
+# what services sign for one another.
+CARRIED = (*FIXED, "token_private_key", "service_key", "webhook_key")
 
 
 def ensure(environment: Environment, application: Application, names: Iterable[str] = ()) -> dict[str, str]:
@@ -111,11 +112,30 @@ def rotate(environment: Environment, application: Application, secrets: Collecti
     return sorted(name for name, value in values.items() if held.get(name) != value)
 
 
+def carry(source: Environment, target: Environment, application: Application, check: bool = False) -> None:
+    """Give the target those of CARRIED that the source has; twice changes nothing, and `check` never does.
+
+    Raises BadInput for one that an operator set to something else there.
+    """
+    with _alone(target):
+        made, own = _kept(target)
+        known = {secret.name for secret in application.secrets()}
+        carried = {name: text for name, text in read(source).items() if name in CARRIED and name in known}
+        if clash := sorted(name for name, text in carried.items() if own.get(name, text) != text):
+            raise BadInput(
+                f"the secret {clash[0]!r} goes along, and you set another one there",
+                where=target.name,
+                fix=f"in infra/: pulumi config rm {OWN}{clash[0]} --stack {target.name}",
+            )
+        if not check and carried.items() - (made | own).items():
+            _keep(target, made | carried, own)
+
+
 def forget(name: str, project: Path) -> None:
     """Take what was made out of the environment's configuration; for when its data is gone too."""
     environment = Environment(name, project, {})
     if _kept(environment)[0]:
-        _checked(environment, _pulumi(environment, "config", "rm", MADE))
+        stack.checked(environment, stack.pulumi(environment, "config", "rm", MADE))
 
 
 def complete(
@@ -206,10 +226,10 @@ def _alone(environment: Environment) -> Iterator[None]:
 
 def _kept(environment: Environment) -> tuple[dict[str, str], dict[str, str]]:
     """What was made, and what an operator set, by name."""
-    done = _pulumi(environment, "config", "--show-secrets", "--json")
+    done = stack.pulumi(environment, "config", "--show-secrets", "--json")
     if "no stack named" in done.stderr:
         return {}, {}
-    config = json.loads(_checked(environment, done) or "{}")
+    config = json.loads(stack.checked(environment, done) or "{}")
     values = {key.split(":", 1)[1]: str(item["value"]) for key, item in config.items()}
     own = {key.removeprefix(OWN): value for key, value in values.items() if key.startswith(OWN)}
     try:
@@ -226,34 +246,11 @@ def _keep(environment: Environment, values: Mapping[str, str], own: Collection[s
     """These, without an operator's `own`, are what was made; over standard input, as others see arguments."""
     made = {name: value for name, value in values.items() if name not in own}
     command, text = ("config", "set", "--secret", "--raw", MADE), json.dumps(made, sort_keys=True)
-    done = _pulumi(environment, *command, stdin=text)
+    done = stack.pulumi(environment, *command, stdin=text)
     if "no stack named" in done.stderr:
-        _checked(environment, _pulumi(environment, "stack", "init"))
-        done = _pulumi(environment, *command, stdin=text)
-    _checked(environment, done)
-
-
-def _pulumi(environment: Environment, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """One call of the CLI for the environment's stack."""
-    try:
-        return subprocess.run(
-            ["pulumi", *arguments, "--stack", environment.name, "--non-interactive", "--color", "never"],
-            cwd=environment.project / "infra",
-            env=pulumi_env(),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise Failure("there is no pulumi on this machine", fix="hostwright toolchain") from None
-
-
-def _checked(environment: Environment, done: subprocess.CompletedProcess[str]) -> str:
-    """Its standard output, or what it complained of as an error of ours."""
-    if done.returncode:
-        raise stack.explain(environment, done.stderr or done.stdout)
-    return done.stdout
+        stack.checked(environment, stack.pulumi(environment, "stack", "init"))
+        done = stack.pulumi(environment, *command, stdin=text)
+    stack.checked(environment, done)
 
 
 # --- Making them ---

@@ -33,6 +33,11 @@ COMPONENTS = (
     "prometheus", "alertmanager", "node-exporter", "postgres-exporter", "blackbox-exporter",
     "nginx-prometheus-exporter", "opentelemetry-collector-contrib", "loki", "jaeger",
 )  # fmt: skip
+# What the lab's Kubernetes runs beside applications, at the places that its addons name.
+ADDONS = {
+    "pause": "pause", "coredns": "coredns/coredns", "metrics-server": "metrics-server/metrics-server",
+    "traefik": "library/traefik",
+}  # fmt: skip
 PROJECT = "hostwright"
 # What is built -> its Dockerfile, what goes in beside the own folder, the images it stands on.
 KINDS = {
@@ -68,9 +73,14 @@ def build(components: bool = False) -> dict[str, str]:
     return made | services(made)
 
 
-def pushed(name: str) -> str:
+def addons() -> dict[str, str]:
+    """Have the images of the lab's Kubernetes in the registry, which must be running: name -> reference."""
+    return {name: pushed(name, place) for name, place in ADDONS.items()}
+
+
+def pushed(name: str, place: str = "") -> str:
     """Have one base image in the registry, and give its reference there."""
-    place = f"{PROJECT}/{name}"
+    place = place or f"{PROJECT}/{name}"
     tag = str(recipe(name)["tag"])
     return f"{place}:{tag}@{registry.push(base(name), place, tag)}"
 

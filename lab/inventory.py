@@ -9,23 +9,25 @@ import yaml
 
 from hostwright import paths
 from lab.mirror import Mirror
+from lab.snap import KUBERNETES
 
+TRACK = KUBERNETES.removeprefix("v").rpartition(".")[0]
 _HEAD = "# Written by `hostwright lab`: where hosts of this environment take packages and images from.\n"
 
 
-def write(environment: str, mirror: Mirror) -> Path:
+def write(environment: str, mirror: Mirror, topology: str = "single") -> Path:
     """Write inventories/ENVIRONMENT/group_vars/all/mirror.yml unless it says so already; its path."""
     path = paths.project() / "inventories" / environment / "group_vars" / "all" / "mirror.yml"
-    text = _HEAD + yaml.dump(variables(mirror), Dumper=_Dumper, sort_keys=False)
+    text = _HEAD + yaml.dump(variables(mirror, topology), Dumper=_Dumper, sort_keys=False)
     if not path.exists() or path.read_text() != text:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return path
 
 
-def variables(mirror: Mirror) -> dict[str, Any]:
-    """Variables of the roles mirror and app_compose: the mirror is the only source, signatures checked."""
-    return {
+def variables(mirror: Mirror, topology: str = "single") -> dict[str, Any]:
+    """Variables of the roles: the mirror is the only source, signatures checked."""
+    found: dict[str, Any] = {
         "mirror_repositories": [
             {"name": "hostwright-lab", "url": f"{mirror.url}/rpm/", "gpg_key": mirror.rpm_key.strip() + "\n"}
         ],
@@ -34,6 +36,14 @@ def variables(mirror: Mirror) -> dict[str, Any]:
         "mirror_registry": mirror.registry,
         "app_compose_images": mirror.images,
     }
+    if topology == "cluster":
+        registry = f"https://{mirror.registry}"
+        found |= {
+            "microk8s_channel": f"{TRACK}/stable",
+            "microk8s_snaps": f"{mirror.url}/snaps-kubernetes/{TRACK}",
+            "microk8s_registries": {"docker.io": registry, "registry.k8s.io": registry},
+        }
+    return found
 
 
 class _Dumper(yaml.SafeDumper):

@@ -16,7 +16,7 @@ from lab.servers import HOST, PORT, URL, ca_pem, publish
 from lab.servers import serve as start_servers
 from lab.wheels import wheels
 
-PARTS = ("node", "packages", "snaps", "wheels", "images", "qcow2")
+PARTS = ("node", "packages", "snaps", "wheels", "images", "qcow2", "kubernetes")
 
 
 class Mirror:
@@ -69,18 +69,21 @@ def build(
     *,
     only: Collection[str] = (),
     qcow2: bool = False,
+    kubernetes: bool = False,
     components: bool = False,
 ) -> Mirror:
     """Have the mirror's parts built and served; those whose inputs have not changed take no time.
 
-    `only` names the parts wanted, of PARTS (default: all but the disk, which `qcow2` adds); `components` adds
-    the images of what watches an application; `note` is told the name of each part as it is ready.
+    `only` names the parts wanted, of PARTS (default: all but the disk, which `qcow2` adds, and a MicroK8s of
+    a real Kubernetes, which `kubernetes` adds); `components` adds the images of what watches an application;
+    `note` is told the name of each part as it is ready.
     """
     start_servers()
-    wanted = set(only) or {part for part in PARTS if qcow2 or part != "qcow2"}
+    asked = {"qcow2": qcow2, "kubernetes": kubernetes}
+    wanted = set(only) or {part for part in PARTS if asked.get(part, True)}
     makers: dict[str, Callable[[], Any]] = {
         "node": _node, "packages": _packages, "snaps": _snaps, "wheels": _wheels, "qcow2": _qcow2,
-        "images": partial(images.build, components),
+        "images": partial(images.build, components), "kubernetes": _kubernetes,
     }  # fmt: skip
 
     def make(part: str) -> tuple[str, Any]:
@@ -120,6 +123,12 @@ def _snaps() -> dict[str, str]:
     folder = snap.snaps()
     publish("snaps", folder)
     return {str(each.relative_to(folder)): sha256(each) for each in sorted(folder.glob("*/*.snap"))}
+
+
+def _kubernetes() -> dict[str, str]:
+    folder = snap.kubernetes_snaps()
+    publish("snaps-kubernetes", folder)
+    return {str(each.relative_to(folder)): sha256(each) for each in folder.glob("*/*.snap")} | images.addons()
 
 
 def _wheels() -> dict[str, str]:

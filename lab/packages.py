@@ -44,7 +44,7 @@ def repository() -> Path:
         named = opensuse.offered()
         names = {deb: each.name for each in named for deb in each.origin}
         with unpacked(rootfs.node()) as tree:
-            debs = _closure(tree, sorted(names))
+            debs = closure(tree, sorted(names))
             rest = [Package(name=deb, source="", origin=[deb]) for deb in debs if deb not in names]
             names |= {each.name: each.name for each in rest}
 
@@ -96,7 +96,7 @@ def definition() -> tuple[str | Path, ...]:
     return (*_CODE, repr(opensuse.base()))
 
 
-def _closure(tree: Path, tops: Iterable[str]) -> dict[str, Deb]:
+def closure(tree: Path, tops: Iterable[str]) -> dict[str, Deb]:
     """The Debian packages that `tops` need and the tree has not, downloaded into it, by name."""
     with inside(tree) as command:
         command("apt-get", "update")

@@ -1,20 +1,31 @@
-"""The stand-in's snaps: zip files that the stand-in for snapd unpacks, and the store they come from."""
+"""The stand-in's snaps: zip files that the stand-in for snapd unpacks, and the store they come from.
+
+Of MicroK8s there are two with the same commands: in front of a state machine, for roles, and in front of a
+real Kubernetes, for what runs on it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.parts import part
+from lab import packages, rootfs
+from lab.parts import part, run, scratch
+from lab.programs import program
 from lab.snaps.microk8s.standin.node import DAEMONS
+from lab.tree import unpacked
 
 SOURCES = Path(__file__).with_name("snaps")
 # Each minor is one upgrade further; from 1.35 on the ingress is another.
 MINORS = (34, 35, 36)
 BASES = {"snapd": "2.72", "core22": "20260101"}
+# The one that is built, and what it needs of Debian.
+KUBERNETES = "v1.35.8"
+DEBIAN = ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "ethtool", "socat")
 
 _TIME = (2024, 1, 1, 0, 0, 0)
 
@@ -28,15 +39,37 @@ def snaps() -> Path:
     return part("snaps", make, SOURCES, Path(__file__))
 
 
+def kubernetes_snaps() -> Path:
+    """The same of one track, whose MicroK8s is a Kubernetes; minutes of both cores when it is not built."""
+    binary = program("kubernetes")
+
+    def make(target: Path) -> None:
+        with unpacked(rootfs.node()) as tree, scratch() as folder:
+            debs = packages.closure(tree, DEBIAN)
+            for deb in debs.values():
+                run("dpkg-deb", "--extract", deb.file, folder)
+            used = [folder / each for each in ("usr/bin", "usr/sbin", "usr/lib") if (folder / each).is_dir()]
+            _store(
+                target, {KUBERNETES: {"kubernetes": binary, **{f"usr/{each.name}": each for each in used}}}
+            )
+
+    return part("snaps-kubernetes", make, SOURCES, Path(__file__), binary.name, rootfs.node().name)
+
+
 def write(target: Path) -> None:
-    """Make that folder. The same sources give the same bytes."""
-    versions = {f"1.{minor}": f"v1.{minor}.0" for minor in MINORS}
+    """Make the folder of the state machine's. The same sources give the same bytes."""
+    _store(target, {f"v1.{minor}.0": {} for minor in MINORS})
+
+
+def _store(target: Path, of: Mapping[str, Mapping[str, Path]]) -> None:
+    """Version -> what its MicroK8s has beside the stand-in, by its place there."""
+    versions = {version.removeprefix("v").rpartition(".")[0]: version for version in of}
     for track, version in versions.items():
         folder = target / track
         folder.mkdir(parents=True)
         for name, of_base in BASES.items():
-            _pack(folder / f"{name}.snap", {"name": name, "version": of_base, "type": "base"}, None)
-        _pack(folder / "microk8s.snap", microk8s(version), SOURCES / "microk8s")
+            _pack(folder / f"{name}.snap", {"name": name, "version": of_base, "type": "base"}, {})
+        _pack(folder / "microk8s.snap", microk8s(version), {"": SOURCES / "microk8s", **of[version]})
     known = {name: dict.fromkeys(versions, version) for name, version in BASES.items()}
     (target / "channels.json").write_text(json.dumps({"microk8s": versions, **known}, indent=2))
 
@@ -56,22 +89,21 @@ def microk8s(version: str) -> dict[str, Any]:
     }
 
 
-def _pack(file: Path, meta: dict[str, Any], sources: Path | None) -> None:
-    """One snap, and beside it what is asserted of it."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as snap:
+def _pack(file: Path, meta: dict[str, Any], sources: Mapping[str, Path]) -> None:
+    """One snap of files, or folders of files, by their place in it; and beside it what is asserted of it."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as snap:
         _add(snap, "meta/snap.yaml", json.dumps(meta, indent=2).encode(), 0o644)
-        for path in sorted(sources.rglob("*")) if sources else ():
-            if path.is_file() and "__pycache__" not in path.parts:
-                _add(
-                    snap,
-                    str(path.relative_to(sources or path)),
-                    path.read_bytes(),
-                    path.stat().st_mode & 0o755,
-                )
+        for place, source in sources.items():
+            for path in [source] if source.is_file() else sorted(source.rglob("*")):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    inner = Path(place, path.relative_to(source))
+                    _add(snap, str(inner), path.read_bytes(), path.stat().st_mode & 0o755)
+    digest = hashlib.sha3_384(file.read_bytes()).hexdigest()
     told = {
         "type": "snap-revision",
-        "snap-sha3-384": hashlib.sha3_384(file.read_bytes()).hexdigest(),
+        "snap-sha3-384": digest,
         "snap-name": meta["name"],
+        "snap-revision": int(digest[:4], 16),  # as the stand-in for snapd counts them
     }
     file.with_suffix(".assert").write_text("".join(f"{key}: {value}\n" for key, value in told.items()))
 

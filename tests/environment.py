@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from hostwright.proof.feed import Feed
+from hostwright.proof.named import Named
+
 READ = """
 import json, sys
 from hostwright import environments, secrets
@@ -40,16 +43,32 @@ def secrets(live: Any) -> dict[str, str]:
 class Gateway:
     """Where the application is, whom to trust, and its first admin.
 
-    `sink`: mails stay in the application's own sink, where an admin can read them.
+    `names`: by address, the first for everything, under which name the application is asked for there.
+    `sink`: mails stay in the application's own sink, where an admin can read them. `ingress`: a cluster's
+    controller is before it.
     """
 
-    addresses: tuple[str, ...]
+    names: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
     sink: bool = True
+    ingress: bool = False
+
+    @property
+    def address(self) -> str:
+        return next(iter(self.names))
+
+    @property
+    def name(self) -> str:
+        return self.names[self.address]
+
+    @property
+    def host(self) -> str:
+        """The name as in a URL: an IPv6 address in brackets."""
+        return bracketed(self.name)
 
     @property
     def url(self) -> str:
-        return f"https://{bracketed(self.addresses[0])}"
+        return f"https://{self.host}"
 
     @property
     def ca(self) -> str:
@@ -67,10 +86,9 @@ class Gateway:
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=self.ca)
 
-    @property
-    def host(self) -> str:
-        """As in a URL: an IPv6 address in brackets."""
-        return self.url.removeprefix("https://")
+    def feed(self, path: str, **options: Any) -> Feed:
+        """A WebSocket; `options` are those of Feed."""
+        return Feed(f"wss://{self.host}{path}", self.tls, host=self.address, **options)
 
 
 @dataclass
@@ -111,17 +129,22 @@ def login(http: httpx2.Client, email: str, password: str) -> Account:
 
 def gateway(live: Any) -> Gateway:
     """The live environment's own."""
-    return Gateway(addresses(live.hosts()[0]), secrets(live))
+    return Gateway({address: address for address in addresses(live.hosts()[0])}, secrets(live))
 
 
-def addresses(host: Mapping[str, Any]) -> tuple[str, ...]:
+def addresses(host: Mapping[str, Any]) -> list[str]:
     """Of a host record: by which its gateway is reached, the first for everything."""
-    return tuple(found for name in ("address", "address6") if (found := host.get(name)))
+    return [found for name in ("address", "address6") if (found := host.get(name))]
 
 
-def client(gateway: Gateway) -> httpx2.Client:
-    """Nobody in particular; redirects are answers, not followed."""
-    return httpx2.Client(base_url=gateway.url, verify=gateway.tls, timeout=15)
+def client(gateway: Gateway, address: str = "", tls: ssl.SSLContext | None = None) -> httpx2.Client:
+    """Nobody in particular, at the first address unless told; redirects are answers, not followed."""
+    address = address or gateway.address
+    return httpx2.Client(
+        base_url=f"https://{bracketed(gateway.names[address])}",
+        transport=Named(address, tls or gateway.tls),
+        timeout=15,
+    )
 
 
 def register(http: httpx2.Client) -> Account:

@@ -148,6 +148,20 @@ def make(
     )
 
 
+def cluster(beside: Live, name: str, network: dict[str, str]) -> Live:
+    """A cluster of one server in the project of another environment; not up. It goes with the folder."""
+    _claim(name)
+    purge(name)
+    mirror = lab.build(kubernetes=True)
+    given = beside.project.parent / "cluster.yml"
+    given.write_text(yaml.safe_dump(inventory.variables(mirror, "cluster") | OWN))
+    init = ["init", str(beside.project), f"--environment={name}", "--driver=container", "--topology=cluster"]
+    beside.run("hostwright", *init, "--servers=1", f"--mirror={given}")
+    live = Live(name, beside.project, beside.env | {"HOSTWRIGHT_ENVIRONMENT": name})
+    live.set(network=network, container={"image": mirror.node_image})
+    return live
+
+
 def project(
     folder: Path,
     name: str,

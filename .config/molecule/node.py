@@ -1,10 +1,13 @@
 """Node containers for one molecule scenario, made and removed by the code of the container driver.
 
-A scenario's first node is called molecule-ROLE, the others molecule-ROLE-2 and so on.
+A scenario's first node is called molecule-ROLE, the others molecule-ROLE-2 and so on. A platform may say
+how much memory its node has (MiB), and, of a scenario's nodes all alike, that its MicroK8s is to be a real
+Kubernetes (`kubernetes: true`), which takes long to build.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,20 +25,24 @@ from infra import topology
 USER = "opensuse"
 
 
-def create(*nodes: str) -> None:
-    """Start nodes (NAME=GROUP), and write how molecule reaches them and where their packages come from."""
+def create(platforms: str) -> None:
+    """Start nodes (JSON, as in molecule.yml), and write how molecule reaches them and the mirror."""
     import lab
     from lab import inventory
 
-    mirror = lab.build()
+    nodes = json.loads(platforms)
+    kubernetes = any(node.get("kubernetes") for node in nodes)
+    mirror = lab.build(kubernetes=kubernetes)
     folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
     key = folder / "id_ed25519"
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     made = {"image": mirror.node_image, "publicKey": Path(f"{key}.pub").read_text().strip()}
     logins = []
-    for name, _, group in (node.partition("=") for node in nodes):
-        props = _props(name, group) | made
+    for node in nodes:
+        name = node["name"]
+        props = _props(name, node["groups"][-1]) | made
+        props["memory"] = node.get("memory", props["memory"])
         containers.create_network(_network(name))
         containers.create_volume(_volume(name))
         containers.create_node(props)
@@ -44,7 +51,7 @@ def create(*nodes: str) -> None:
         logins.append({"instance": name, **login})
     Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).write_text(yaml.safe_dump(logins))
     (folder / "inventory").mkdir(exist_ok=True)
-    told = {"all": {"vars": inventory.variables(mirror)}}
+    told = {"all": {"vars": inventory.variables(mirror, "cluster" if kubernetes else "single")}}
     (folder / "inventory" / "mirror.yml").write_text(yaml.safe_dump(told))
 
 

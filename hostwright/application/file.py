@@ -81,6 +81,11 @@ class ServiceFile(_File):
     """In place of the image's own."""
     migrate: tuple[str, ...] | None = None
     """Command of the job that runs, with the same settings and secrets, before the service starts."""
+    used: str | None = None
+    """SQL that counts in its database what people made, and no proof: what may not be overwritten unasked.
+
+    Not needed where all that it has follows from others' events.
+    """
     needs: dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]] = {}
     """Which kind of store an application must give."""
     calls: tuple[Name, ...] = ()

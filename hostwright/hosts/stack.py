@@ -44,6 +44,37 @@ def outputs(environment: Environment) -> dict[str, Any]:
     return dict(json.loads(done.stdout or "{}"))
 
 
+def pulumi(environment: Environment, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """One call of the CLI for the environment's stack. Raises Failure where there is none."""
+    try:
+        return subprocess.run(
+            ["pulumi", *arguments, "--stack", environment.name, "--non-interactive", "--color", "never"],
+            cwd=environment.project / "infra",
+            env=pulumi_env(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Failure("there is no pulumi on this machine", fix="hostwright toolchain") from None
+
+
+def checked(environment: Environment, done: subprocess.CompletedProcess[str]) -> str:
+    """Its standard output, or what it complained of as an error of ours."""
+    if done.returncode:
+        raise explain(environment, done.stderr or done.stdout)
+    return done.stdout
+
+
+def configure(environment: Environment, key: str, value: str) -> None:
+    """Write one plain value of the settings, at `key` with dots for what is inside; comments stay.
+
+    Raises HostwrightError when Pulumi cannot.
+    """
+    checked(environment, pulumi(environment, "config", "set", "--path", f"hostwright:{key}", value))
+
+
 def known(environment: Environment) -> bool:
     """Whether Pulumi's state has heard of the environment; only a backend in files can tell at once."""
     folder = backend()

@@ -11,6 +11,7 @@ from hostwright.environments import Environment
 
 if TYPE_CHECKING:
     from infra.config import Settings
+    from infra.topology import HostSpec
 
 # infra/ is a part of the toolkit and not of this package: Pulumi runs it where it is.
 if (_toolkit := str(paths.toolkit())) not in sys.path:
@@ -22,6 +23,13 @@ def settings(environment: Environment) -> Settings:
     from infra import config
 
     return config.parse(environment.name, environment.settings, environment.project / "infra")
+
+
+def hosts(environment: Environment) -> list[HostSpec]:
+    """The hosts that the settings ask for, of a driver that makes them. Raises BadInput."""
+    from infra import topology
+
+    return topology.hosts(settings(environment))
 
 
 def check_servers(servers: int, where: str) -> None:

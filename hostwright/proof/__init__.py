@@ -23,14 +23,20 @@ from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.proof import lines, report
 
-MARKS = {"holds": ("✓", "green"), "fails": ("✗", "red"), "not deployed": ("–", "yellow")}
+MARKS = {
+    "holds": ("✓", "green"),
+    "fails": ("✗", "red"),
+    "not deployed": ("–", "yellow"),
+    "unproved": ("?", "yellow"),
+}
 FIRST = 5  # rows that an error names
 
 
 @dataclass(frozen=True)
 class ProofResult:
-    """What was proved, a row a fact; its `result` is holds, fails, or not deployed.
+    """What was proved, a row a fact.
 
+    Its `result` is holds, fails, not deployed, or unproved: nothing here can show it; the detail says why.
     `lines`: of the application's document, where contracts were asked for; see lines.judge.
     """
 
@@ -52,7 +58,7 @@ class ProofResult:
 
     @property
     def holds(self) -> int:
-        """Without what is declared and not deployed."""
+        """Without what is declared and not deployed, or could not be shown."""
         return sum(row["result"] == "holds" for row in self.rows)
 
     @property
@@ -195,11 +201,13 @@ def show(result: ProofResult, console: Console) -> None:
             print("\t".join(str(row[column]).replace("\n", "; ") for column in columns))
         for each in result.lines:
             print("\t".join((each["result"], "line", each["section"], each["text"], _shown_by(each))))
-    absent = result.total - result.holds - result.failed
+    results = [row["result"] for row in result.rows]
+    absent, unproved = results.count("not deployed"), results.count("unproved")
     console.print(
         ("\n" if console.is_terminal else "")
         + f"{result.holds} of {result.total} hold, {result.failed} fail"
         + (f", {absent} declared, not deployed" if absent else "")
+        + (f", {unproved} unproved" if unproved else "")
         + f" ({result.seconds} s)",
         style="bold green" if result.ok else "bold red",
     )

@@ -29,10 +29,16 @@ AMQP_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
 
 
 def main() -> None:
-    """`{"knock": [...]}` or `{"scan": {...}}` on standard input; a list of answers, or of open ports."""
+    """`{"knock": [...]}` or `{"scan": {...}}` on standard input; a list of answers, or of open ports.
+
+    With `"resolve": [...]` beside `knock` it is `{"knocks": answers, "names": see resolve}`.
+    """
     request = json.load(sys.stdin)
     if "scan" in request:
         json.dump(scan(**request["scan"]), sys.stdout)
+    elif "resolve" in request:
+        found = {"knocks": knock_all(request["knock"]), "names": resolve(request["resolve"])}
+        json.dump(found, sys.stdout)
     else:
         json.dump(knock_all(request["knock"]), sys.stdout)
 
@@ -45,13 +51,34 @@ def knock_all(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return list(pool.map(lambda target: knock(**target), targets))
 
 
+def resolve(names: Sequence[str]) -> dict[str, list[str]]:
+    """Name -> its addresses, as any program here finds them; of a name that is not known, none."""
+
+    def addresses(name: str) -> list[str]:
+        try:
+            return sorted({str(each[4][0]) for each in socket.getaddrinfo(name, None)})
+        except OSError:
+            return []
+
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip(names, pool.map(addresses, names), strict=True))
+
+
 def knock(
-    address: str, port: int, protocol: str = "tcp", ca: str = "", name: str = "", timeout: float = 3.0
+    address: str,
+    port: int,
+    protocol: str = "tcp",
+    ca: str = "",
+    name: str = "",
+    host: str = "",
+    header: str = "",
+    timeout: float = 3.0,
 ) -> dict[str, Any]:
     """Connect within `timeout` seconds and speak the protocol: tcp, ssh, http, https, postgres, amqp, smtp.
 
     `ca`: PEM of the authority that must have signed an https certificate; `name`: the name or address that
-    the certificate must be for (default: it is not compared). Answers `state`: open, refused, rejected (by a
+    the certificate must be for (default: it is not compared); `host`: whom http asks for; `header`: what its
+    answer must have unless it redirects, as no other's has it. Answers `state`: open, refused, rejected (by a
     firewall that says so) or filtered (silence); `speaks`: it is that protocol, and no 5xx (a gateway with
     nothing behind it); `detail`: what was seen; `seconds`.
     """
@@ -62,7 +89,9 @@ def knock(
             connection.settimeout(PATIENCE)
             try:
                 if protocol == "https":
-                    answer["detail"] = _https(connection, ca, name)
+                    answer["detail"] = _https(connection, ca, name, host, header)
+                elif protocol == "http":
+                    answer["detail"] = _http(connection, host, header)
                 else:
                     answer["detail"] = SPEAKERS[protocol](connection)
                 answer["speaks"] = True
@@ -181,21 +210,34 @@ def state_of(error: OSError) -> str:
     return "refused" if error.errno == errno.ECONNREFUSED else "rejected"
 
 
-def _https(connection: socket.socket, ca: str, name: str) -> str:
+def _https(connection: socket.socket, ca: str, name: str, host: str, header: str) -> str:
     context = ssl.create_default_context(cadata=ca or None)
     context.check_hostname = bool(name)
     with context.wrap_socket(connection, server_hostname=name or None) as secured:
-        return f"{secured.version()}, {_http(secured)}"
+        return f"{secured.version()}, {_http(secured, host, header)}"
 
 
-def _http(connection: socket.socket) -> str:
-    connection.sendall(b"GET / HTTP/1.1\r\nHost: proof.invalid\r\nConnection: close\r\n\r\n")
+def _http(connection: socket.socket, host: str, header: str) -> str:
+    host = host or "proof.invalid"
+    connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     line = _read(connection, 12).decode("latin-1")
     if not line.startswith("HTTP/1."):
         raise ValueError(f"answered {line!r}")
-    if int(line[9:12]) >= 500:
-        raise ValueError(f"answered HTTP {line[9:12]}")
-    return f"HTTP {int(line[9:12])}"
+    status = int(line[9:12])
+    if status >= 500:
+        raise ValueError(f"answered HTTP {status}")
+    if header and not 300 <= status < 400 and header.lower() not in _headers(connection):
+        raise ValueError(f"answered HTTP {status} without {header}: somebody else answers")
+    return f"HTTP {status}"
+
+
+def _headers(connection: socket.socket) -> set[str]:
+    """Names of the headers that follow, in small letters."""
+    data = b""
+    while b"\r\n\r\n" not in data and (part := connection.recv(4096)):
+        data += part
+    lines = data.partition(b"\r\n\r\n")[0].decode("latin-1").splitlines()
+    return {line.partition(":")[0].lower() for line in lines}
 
 
 def _postgres(connection: socket.socket) -> str:
@@ -259,7 +301,6 @@ def _read(connection: socket.socket, size: int) -> bytes:
 SPEAKERS: dict[str, Callable[[socket.socket], str]] = {
     "tcp": _tcp,
     "ssh": _ssh,
-    "http": _http,
     "postgres": _postgres,
     "amqp": _amqp,
     "smtp": _smtp,

@@ -66,13 +66,13 @@ def _judged(line: Line, rows: Sequence[Row], topology: str) -> dict[str, Any]:
     shown = [row for row in rows if line.key in row["shows"] or any(_fits(row, each) for each in line.hosts)]
     results = {row["result"] for row in shown}
     detail = line.note
-    if "fails" in results:
+    if line.topology and line.topology != topology:
+        result, detail, shown = "not deployed", f"of the topology {line.topology}; this is {topology}", []
+    elif "fails" in results:
         result = "fails"
         detail = "; ".join(row["what"] for row in shown if row["result"] == "fails")
     elif "holds" in results:
         result = "holds"
-    elif line.topology and line.topology != topology:
-        result, detail = "not deployed", f"of the topology {line.topology}; this is {topology}"
     elif shown or line.optional or line.elsewhere:
         result = "not deployed"
         detail = line.elsewhere or line.note or "the component is not part of this environment"

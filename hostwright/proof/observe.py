@@ -61,23 +61,30 @@ def _guarded(looker: Callable[[], Any]) -> Any:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _run(*command: str, status: tuple[int, ...] = (0,)) -> str:
+def _run(*command: str, status: tuple[int, ...] = (0,), text: str = "") -> str:
+    """What a command says to `text` on its standard input. Raises RuntimeError for another exit status."""
+    done = _done(*command, text=text)
+    if done.returncode not in status:
+        raise RuntimeError(f"{' '.join(command)}: {done.returncode}: {done.stderr.strip()[-300:]}")
+    return done.stdout
+
+
+def _done(
+    *command: str, text: str = "", timeout: float = COMMAND_TIMEOUT
+) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(["/usr/sbin", "/usr/bin", "/sbin", "/bin"])
     program = shutil.which(command[0], path=path)
     if program is None:
         raise FileNotFoundError(f"{command[0]} is not installed")
-    done = subprocess.run(
+    return subprocess.run(
         [program, *command[1:]],
         capture_output=True,
         text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=COMMAND_TIMEOUT,
+        input=text,
+        timeout=timeout,
         env={"PATH": path, "LC_ALL": "C.UTF-8"},
         check=False,
     )
-    if done.returncode not in status:
-        raise RuntimeError(f"{' '.join(command)}: {done.returncode}: {done.stderr.strip()[-300:]}")
-    return done.stdout
 
 
 def _os() -> dict[str, str]:
@@ -136,12 +143,12 @@ def _sysctl() -> dict[str, str]:
 
 
 def _addresses() -> list[str]:
-    """The addresses by which others can reach the host: not loopback, not link-local, not its bridges'."""
+    """The addresses by which others can reach the host: not loopback, link-local, its bridges' or pods'."""
     links = json.loads(_run("ip", "-j", "address", "show", "up"))
     return [
         entry["local"]
         for link in links
-        if not re.match(r"lo$|docker|br-|veth|virbr", link["ifname"])
+        if not re.match(r"lo$|docker|br-|veth|virbr|cali|vxlan\.|cni|kube-", link["ifname"])
         for entry in link["addr_info"]
         if entry["scope"] == "global" and not entry.get("deprecated")
     ]
@@ -326,6 +333,7 @@ def _cluster() -> dict[str, Any]:
 def _essence(container: dict[str, Any]) -> dict[str, Any]:
     """What the proof asks of a container: never its environment or command line, where secrets could be."""
     config, host, state = container["Config"], container["HostConfig"], container["State"]
+    status = _fields(Path("/proc", str(state["Pid"]), "status").read_text()) if state["Running"] else None
     labels = config.get("Labels") or {}
     return {
         "name": container["Name"].lstrip("/"),
@@ -340,9 +348,9 @@ def _essence(container: dict[str, Any]) -> dict[str, Any]:
         "restarts": container["RestartCount"],
         "restart": host["RestartPolicy"]["Name"],
         "user": config.get("User", ""),
-        "uid": _uid(state["Pid"]) if state["Running"] else None,
+        "uid": _uid(status) if status else None,
         "read_only": host["ReadonlyRootfs"],
-        "capabilities": _capabilities(state["Pid"]) if state["Running"] else None,
+        "capabilities": _capabilities(status) if status else None,
         "no_new_privileges": any(o.startswith("no-new-privileges") for o in host["SecurityOpt"] or []),
         "privileged": host["Privileged"],
         "memory": host["Memory"],
@@ -371,19 +379,18 @@ def _networks(container: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def _status(pid: int) -> dict[str, str]:
-    text = Path("/proc", str(pid), "status").read_text()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+def _fields(status: str) -> dict[str, str]:
+    """/proc/PID/status of a container's first process."""
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in status.splitlines())}
 
 
-def _uid(pid: int) -> int:
-    """The user of the container's first process, as the kernel has it."""
-    return int(_status(pid)["Uid"].split()[1])
+def _uid(status: dict[str, str]) -> int:
+    """Its user, as the kernel has it."""
+    return int(status["Uid"].split()[1])
 
 
-def _capabilities(pid: int) -> str:
-    """What the first process could do if it tried: permitted and inheritable by what it starts."""
-    status = _status(pid)
+def _capabilities(status: dict[str, str]) -> str:
+    """What it could do if it tried: permitted and inheritable by what it starts."""
     return f"{int(status['CapPrm'], 16) | int(status['CapBnd'], 16):x}"
 
 
@@ -439,10 +446,10 @@ def _knock_from(
 SELF: dict[str, str] = {}
 
 
-def payload(request: dict[str, Any]) -> str:
-    """A program for `python3 -c` that looks and prints the answer, compressed, in base64."""
+def payload(request: dict[str, Any], module: str = "observe") -> str:
+    """A program for `python3 -c` that prints what `module.look` answers, compressed, in base64."""
     folder = Path(__file__).parent
-    sources = {name: (folder / f"{name}.py").read_text() for name in ("knock", "observe")}
+    sources = {name: (folder / f"{name}.py").read_text() for name in ("knock", "observe", "namespace")}
     packed = base64.b64encode(zlib.compress(json.dumps([sources, request]).encode(), 9)).decode()
     return (
         f"import base64,json,sys,types,zlib\nS,R=json.loads(zlib.decompress(base64.b64decode('{packed}')))\n"
@@ -454,7 +461,7 @@ def payload(request: dict[str, Any]) -> str:
             "    setattr(package,name,module)\n"
             "    exec(compile(text,name+'.py','exec'),module.__dict__)\n"
             "package.observe.SELF.update({'knock': S['knock'].replace('__name__ == \"__main__\"','True')})\n"
-            "answer=json.dumps(package.observe.look(R)).encode()\n"
+            f"answer=json.dumps(package.{module}.look(R)).encode()\n"
             "print(base64.b64encode(zlib.compress(answer)).decode())\n"
         )
     )

@@ -30,6 +30,7 @@ def page(proof: dict[str, Any]) -> str:
         places=PLACES,
         failures=[row for row in proof["rows"] if row["result"] == "fails"],
         absent=[row for row in proof["rows"] if row["result"] == "not deployed"],
+        unproved=[row for row in proof["rows"] if row["result"] == "unproved"],
         several=len(proof["hosts"]) > 1,
         lab=any(host["system"].get("VARIANT_ID") == "lab" for host in proof["hosts"]),
     )
@@ -70,7 +71,7 @@ def sections(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def ports(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each declared port with what each place saw of it: `open`, `closed`, `fails` or nothing asked."""
+    """Each declared port with what each place saw of it: `open`, `closed`, `fails`, `unproved` or nothing."""
 
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
         port = row["port"]
@@ -96,5 +97,5 @@ def cell(row: dict[str, Any]) -> dict[str, str]:
     """One answer: what was seen and whether that is as declared."""
     expected = "closed" if row["closed"] else "open"
     family = "" if not row["address"] else "IPv6" if ":" in row["address"] else "IPv4"
-    state = expected if row["result"] == "holds" else "fails"
+    state = {"holds": expected, "unproved": "unproved"}.get(row["result"], "fails")
     return {"state": state, "family": family, "title": f"{row['what']}: {row['detail'] or row['result']}"}

@@ -15,7 +15,18 @@ from hostwright.application import Port
 from hostwright.proof.wanted import Look, Machine, Unreachable
 
 SYSTEM = ("PRETTY_NAME", "VARIANT", "VARIANT_ID", "kernel", "container")
-AREAS = ("Reach", "Mirror", "System", "Firewall", "Docker", "MicroK8s", "Application", "Ports", "Warehouse")
+AREAS = (
+    "Reach",
+    "Mirror",
+    "System",
+    "Firewall",
+    "Docker",
+    "MicroK8s",
+    "Kubernetes",
+    "Application",
+    "Ports",
+    "Warehouse",
+)
 NO_CASE = SimpleNamespace(params={})
 ROW: dict[str, Any] = {
     "host": "",
@@ -66,7 +77,8 @@ class Rows:
         """One row a test; a failure while it is prepared or cleaned up is its failure."""
         row = self.rows.setdefault(item.nodeid, described)
         if report.when == "call" or report.outcome != "passed":
-            row["result"] = RESULTS[report.outcome]
+            # What pytest.xfail ends was asked for, and the answer shows nothing here; its reason says why.
+            row["result"] = "unproved" if hasattr(report, "wasxfail") else RESULTS[report.outcome]
             row["seconds"] = round(report.duration, 3)
             details = [str(value) for key, value in report.user_properties if key == "detail"]
             row["detail"] = _reason(report) if report.outcome != "passed" else "; ".join(details)
@@ -114,6 +126,8 @@ def _of_host(item: pytest.Function, machine: Machine, case: Any) -> dict[str, An
 
 def _reason(report: pytest.TestReport) -> str:
     """Why it fails, in the words of the assertion: its message, else what was compared."""
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail).removeprefix("reason: ")
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)
@@ -148,6 +162,9 @@ def _host(machine: Machine) -> dict[str, Any]:
     engine = seen.get("containers") or {}
     if "version" in engine:
         versions |= {"docker": engine["version"], "docker compose": engine["compose"]}
+    snap = (seen.get("cluster") or {}).get("snap") or {}
+    if "version" in snap:
+        versions["microk8s"] = snap["version"]
     return record | {
         "addresses": machine.addresses,
         "system": {key: seen["os"].get(key, "") for key in SYSTEM},
@@ -155,5 +172,20 @@ def _host(machine: Machine) -> dict[str, Any]:
         "containers": [
             {"name": each["name"], "image": each["image"], "id": each["image_id"], "state": each["state"]}
             for each in engine.get("containers", [])
-        ],
+        ]
+        + _pods(machine),
     }
+
+
+def _pods(machine: Machine) -> list[dict[str, str]]:
+    """The application's, where they have been looked at: each is one container."""
+    found = vars(machine).get("deployed", {}).get("pods", [])
+    return [
+        {
+            "name": pod["metadata"]["name"],
+            "image": pod["spec"]["containers"][0]["image"],
+            "id": next((each["imageID"] for each in pod["status"].get("containerStatuses", [])), ""),
+            "state": pod["status"]["phase"],
+        }
+        for pod in (found if isinstance(found, list) else [])
+    ]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,24 @@ from testinfra.host import Host  # type: ignore[import-untyped]
 from testinfra.utils.ansible_runner import AnsibleRunner  # type: ignore[import-untyped]
 
 from hostwright import application, environments, paths, secrets
-from hostwright.application import Application, Port
-from hostwright.proof import knock, observe
+from hostwright.application import Application, Edge, Port
+from hostwright.application.file import INGRESS
+from hostwright.proof import knock, namespace, observe
+from hostwright.render import Cluster, Environment
+from hostwright.render.kubernetes import instances
+from hostwright.render.manifests import Place
+from hostwright.render.network import MIGRATE, is_address, of_ingress
 
-ROLES = ("mirror", "base", "firewall", "docker", "app_compose", "microk8s")
-OF_ONE_HOST, OF_A_CLUSTER = ("docker", "app_compose"), ("microk8s",)
+ROLES = ("mirror", "base", "firewall", "docker", "app_compose", "microk8s", "app_kubernetes")
+OF_ONE_HOST, OF_A_CLUSTER = ("docker", "app_compose"), ("microk8s", "app_kubernetes")
+GATEWAYS = "X-Request-ID"  # a header of all that the gateway answers, and of nothing that a controller does
+# What nobody may do in the application's namespace but its operators: verb, API group, resource.
+FORBIDDEN = (
+    ("get", "", "secrets"), ("list", "", "secrets"), ("get", "", "configmaps"), ("list", "", "pods"),
+    ("create", "", "pods"), ("create", "", "pods/exec"), ("create", "", "serviceaccounts/token"),
+    ("patch", "apps", "deployments"), ("delete", "networking.k8s.io", "networkpolicies"), ("*", "*", "*"),
+)  # fmt: skip
+OPERATOR = "an operator"
 LOOPBACK = ("127.0.0.1", "::1")
 FILES = [
     "/etc/docker/daemon.json",
@@ -66,23 +80,35 @@ class Machine:
     @property
     def roles(self) -> list[str]:
         """The roles that are meant for the host: on a cluster's, Kubernetes stands for Docker."""
-        others = OF_ONE_HOST if "cluster" in self.groups else OF_A_CLUSTER
+        others = OF_ONE_HOST if self.clustered else OF_A_CLUSTER
         return [role for role in ROLES if role not in others]
+
+    @property
+    def clustered(self) -> bool:
+        return "cluster" in self.groups
+
+    @property
+    def asked(self) -> bool:
+        """Whether this host answers for the application: of a cluster the inventory's first server."""
+        servers = AnsibleRunner.get_runner(self.inventory).inventory.get("servers", {}).get("hosts", [])
+        return not self.clustered or servers[:1] == [self.name]
 
     @functools.cached_property
     def declared(self) -> Application | None:
-        """What is meant to run here, if anything is."""
+        """What is meant to run here, if anything is; a cluster has no components."""
         environment = self.variables.get("hostwright_environment", {})
-        name = self.variables.get("app_compose_application") or environment.get("application")
+        role = "app_kubernetes" if self.clustered else "app_compose"
+        name = self.variables.get(f"{role}_application") or environment.get("application")
         components = self.variables.get("app_compose_components", environment.get("components", ()))
-        known = name and "app_compose" in self.roles
-        return application.load(name, components=components) if known else None
+        return application.load(name, components=() if self.clustered else components) if name else None
 
     @functools.cached_property
     def application(self) -> Application | None:
-        """The same without the components whose image cannot be had."""
+        """The same without the components whose image cannot be had; None where another host answers."""
+        if not self.asked:
+            return None
         exclusive = self.variables.get("app_compose_exclusive", self.variables.get("mirror_exclusive", False))
-        if not (self.declared and exclusive):
+        if not (self.declared and exclusive) or self.clustered:
             return self.declared
         return self.declared.held(self.variables.get("app_compose_images", {}))
 
@@ -99,13 +125,17 @@ class Machine:
 
     @property
     def instances(self) -> dict[str, str]:
-        """What runs all the time, by container (service of the Compose project): the part it is one of."""
+        """What runs all the time, by container (service of the Compose project): the part it is one of.
+
+        On a cluster each part stands for all of its pods.
+        """
         if not self.application:
             return {}
-        asked = self.variables.get("app_compose_replicas", {})
+        asked = {} if self.clustered else self.variables.get("app_compose_replicas", {})
         found = {name: name for name in ["gateway", *self.application.stores, *self.application.components]}
         for name, service in self.application.services.items():
-            for number in range(1, asked.get(name, service.replicas) + 1):
+            most = 1 if self.clustered else asked.get(name, service.replicas)
+            for number in range(1, most + 1):
                 found[name if number == 1 else f"{name}-{number}"] = name
         return found
 
@@ -113,21 +143,70 @@ class Machine:
     def jobs(self) -> list[str]:
         """What has run to its end before: migrations."""
         services = self.application.services.items() if self.application else ()
-        return [f"{name}-migrate" for name, service in services if service.file.migrate]
+        return [f"{name}{MIGRATE}" for name, service in services if service.file.migrate]
+
+    def uid(self, part: str) -> int:
+        """Whom the part of the application runs as."""
+        assert self.application  # noqa: S101  (it has parts)
+        if part == "gateway":
+            return self.application.gateway.uid
+        if part in self.application.stores:
+            return self.application.stores[part].traits.uid
+        return self.application.parts[part].file.uid
+
+    def image(self, part: str) -> str:
+        """The image that is asked for: the environment's, else the application's."""
+        assert self.application  # noqa: S101  (it has parts)
+        if part == "gateway":
+            name = self.application.gateway.image_name
+        elif part in self.application.stores:
+            name = self.application.stores[part].image_name
+        else:
+            name = self.application.parts[part].image
+        images = self.wanted["app_kubernetes_images" if self.clustered else "app_compose_images"]
+        return str(images.get(name) or self.application.images()[name])
 
     @property
     def published(self) -> list[Port]:
-        """The declared ports of the host itself: of public and of host scope."""
-        return [port for port in self._ports if port.scope != "internal"]
+        """The declared ports of the host itself: of public and of host scope. Each node has a cluster's."""
+        here = self.declared if self.clustered else self.application
+        return [port for port in here.ports() if port.scope != "internal"] if here else []
 
     @property
     def internal(self) -> list[Port]:
         """The declared ports of the application's own network."""
-        return [port for port in self._ports if port.scope == "internal"]
+        ports = self.application.ports() if self.application else []
+        return [port for port in ports if port.scope == "internal"]
 
     @property
-    def _ports(self) -> list[Port]:
-        return self.application.ports() if self.application else []
+    def doors(self) -> list[Port]:
+        """On a cluster the ports of Services, at which pods find each other; 80 is the Ingress' way in."""
+        ports = self.application.ports() if self.application and self.clustered else []
+        found = {
+            (port.owner, port.number): port
+            for port in ports
+            if port.scope != "public" or (of_ingress(port) and port.number == INGRESS[0])
+        }
+        return list(found.values())
+
+    def scale(self, part: str) -> tuple[int, int]:
+        """How many of a part there are on a cluster, at least and at most."""
+        if not self.application or part in self.application.stores:
+            return 1, 1
+        cluster = Cluster(overlay=self.wanted["app_kubernetes_overlay"])
+        replicas = {name: int(number) for name, number in self.wanted["app_kubernetes_replicas"].items()}
+        return instances(Place(self.application, Environment(cluster=cluster, replicas=replicas)), part)
+
+    @property
+    def edges(self) -> list[Edge]:
+        """Who has to reach whom on a cluster."""
+        settings = self.wanted["app_kubernetes_settings"]
+        return self.application.edges(settings) if self.application else []
+
+    def callers(self, door: Port) -> set[str]:
+        """Who has to reach it."""
+        key = (door.owner, door.container_port)
+        return {edge.source for edge in self.edges if (edge.target, edge.port) == key}
 
     @functools.cached_property
     def wanted(self) -> Wanted:
@@ -155,6 +234,7 @@ class Machine:
     @functools.cached_property
     def _look(self) -> dict[str, Any] | str:
         logins = [user["name"] for user in self.variables.get("base_users", [])]
+        engine = "docker" in self.roles
         request = {
             "files": FILES,
             "users": [
@@ -162,9 +242,9 @@ class Machine:
                 *self.variables.get("docker_users", []),
                 self.variables.get("ansible_user", "root"),
             ],
-            "engine": "docker" in self.roles,
+            "engine": engine,
             "cluster": "microk8s" in self.roles,
-            "knock": [self._target(look) for look in self.looks("host")],
+            "knock": [self._target(look) for look in self.looks("host")] if engine else [],
             "inside": [
                 {"service": instance, "port": port.container_port, "protocol": port.protocol}
                 for port in self.internal
@@ -172,19 +252,67 @@ class Machine:
                 if part == port.owner
             ],
         }
+        return self._sent(observe.payload(request))
+
+    def _sent(self, program: str) -> dict[str, Any] | str:
+        """What a program of ours sees there as root, or why there is no answer."""
         try:
-            done = self.host.run("sudo -n python3 -c %s", observe.payload(request))
+            done = self.host.run("sudo -n python3 -c %s", program)
         except RuntimeError as error:  # testinfra's, when ssh itself fails; its text is the whole command
             return f"{self.name}: {str(getattr(error.args[0], 'stderr', error)).strip()}"
         if done.rc != 0:
             return f"{self.name}: {done.stderr.strip()[-500:] or f'exit status {done.rc}'}"
         return observe.unpack(done.stdout)
 
+    @property
+    def namespace(self) -> str:
+        """Of the application, on a cluster."""
+        return str(self.wanted["app_kubernetes_namespace"])
+
+    @functools.cached_property
+    def deployed(self) -> dict[str, Any]:
+        """What the application is on its cluster, see namespace.look: a look of its own, as it is long."""
+        services = self.application.services.items() if self.application else ()
+        python = [name for name, service in services if service.file.build == "python"]
+        found = self._sent(
+            observe.payload(
+                {
+                    "kubectl": self.wanted["app_kubernetes_kubectl"],
+                    "namespace": self.namespace,
+                    "directory": self.wanted["app_kubernetes_directory"],
+                    "doors": [_door(port) for port in self.doors],
+                    "python": python,
+                    # Who has nobody to reach may not ask for names either.
+                    "resolving": sorted({edge.source for edge in self.edges} & {*python}),
+                    "forward": [_door(look.port) for look in self.looks("host")],
+                    "reviews": [
+                        account | {"resourceAttributes": _attributes(self.namespace, *what)}
+                        for account in accounts(self.namespace).values()
+                        for what in FORBIDDEN
+                    ],
+                },
+                "namespace",
+            )
+        )
+        return {part: {"error": found} for part in namespace.PARTS} if isinstance(found, str) else found
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        """Of the application's namespace, as the API has them; none where they cannot be seen."""
+        found = self.deployed["objects"]
+        return [each for each in found if each["kind"] == kind] if isinstance(found, list) else []
+
     def inside(self, container: str, *command: str) -> str:
         """Output of a command in a container, named as in `instances`. Raises RuntimeError if it fails."""
-        found = self.seen["containers"]["containers"]
-        name = next((each["name"] for each in found if each["service"] == container), container)
-        done = self.host.run("sudo -n docker exec %s" + " %s" * len(command), name, *command)
+        if self.clustered:
+            kubectl = [*self.wanted["app_kubernetes_kubectl"], f"--namespace={self.namespace}"]
+            name = f"service/{container}"
+            into = [*kubectl, "exec", name, f"--container={container}", "--"]
+        else:
+            found = self.seen["containers"]["containers"]
+            name = next((each["name"] for each in found if each["service"] == container), container)
+            into = ["docker", "exec", name]
+        words = [*into, *command]
+        done = self.host.run("sudo -n" + " %s" * len(words), *words)
         if done.rc != 0:
             raise RuntimeError(f"{command[0]} in {name}: {done.stderr.strip()[-300:]}")
         return str(done.stdout).strip()
@@ -203,14 +331,49 @@ class Machine:
         return sorted(found, key=lambda address: (":" in address, address))
 
     def looks(self, place: str) -> list[Look]:
-        """Every published port at every address of the place."""
-        loopback = LOOPBACK if self.ipv6 else LOOPBACK[:1]
-        addresses = loopback if place == "host" else self.addresses
-        return [Look(port, place, address) for port in self.published for address in addresses]
+        """Every published port at every address of the place.
+
+        On a cluster loopback is where `kubectl port-forward` brings what has scope host.
+        """
+        ports = self.published
+        if place == "outside":
+            return [Look(port, place, address) for port in ports for address in self._reached(port)]
+        if self.clustered:
+            ports = [port for port in ports if port.scope == "host" and self.application]
+        loopback = LOOPBACK if not self.clustered and self.ipv6 else LOOPBACK[:1]
+        return [Look(port, place, address) for port in ports for address in loopback]
+
+    def _reached(self, port: Port) -> list[str]:
+        """The addresses by which the outside would reach a port: a cluster's may have a load balancer's."""
+        if not self.clustered or port.scope == "host" or of_ingress(port):
+            return self.addresses
+        return self.balanced(port) if self.application else []
+
+    def balanced(self, port: Port) -> list[str]:
+        """The addresses of a port's load balancer."""
+        return [
+            each["ip"]
+            for service in self.objects("Service")
+            if service["metadata"]["name"] == f"{port.owner}-{port.number}"
+            for each in service.get("status", {}).get("loadBalancer", {}).get("ingress", [])
+            if "ip" in each
+        ]
+
+    def known_as(self, address: str) -> str:
+        """Under which name the application is asked for at an address: on a cluster the first that is one.
+
+        By an address an Ingress controller shows its own certificate.
+        """
+        names = self.wanted["app_kubernetes_names"] if self.clustered else []
+        return next((name for name in names if not is_address(name) and "*" not in name), address)
 
     @property
     def ipv6(self) -> bool:
-        """Whether the application is published over IPv6 too."""
+        """Whether the application is published over IPv6 too: on a cluster, whether its pods have it."""
+        if self.clustered:
+            environment = self.variables.get("hostwright_environment", {})
+            pods = self.variables.get("app_kubernetes_pods") or [environment.get("pod_network") or ""]
+            return any(":" in each for each in pods)
         return bool(self.variables.get("app_compose_ipv6", True))
 
     def admits(self, look: Look) -> bool:
@@ -232,7 +395,10 @@ class Machine:
     @functools.cached_property
     def _answers_on_host(self) -> dict[tuple[str, int], dict[str, Any]]:
         keys = [(look.address, look.port.number) for look in self.looks("host")]
-        return dict(zip(keys, self.seen["host"], strict=True))
+        answers = self.deployed["forwarded"] if self.clustered else self.seen["host"]
+        if isinstance(answers, dict):
+            raise Unreachable(answers["error"])
+        return dict(zip(keys, answers, strict=True))
 
     @functools.cached_property
     def _answers_outside(self) -> dict[tuple[str, int], dict[str, Any]]:
@@ -241,10 +407,13 @@ class Machine:
         return dict(zip(keys, knock.knock_all([self._target(look) for look in looks]), strict=True))
 
     def _target(self, look: Look) -> dict[str, Any]:
-        """How to knock there. A certificate must name the address, signed by the environment's authority."""
+        """How to knock there. A certificate must be for the name, signed by the environment's authority."""
         target = {"address": look.address, "port": look.port.number, "protocol": look.port.protocol}
+        name = self.known_as(look.address)
         if look.port.protocol == "https":
-            target |= {"ca": self.secrets["ca_certificate"], "name": look.address}
+            target |= {"ca": self.secrets["ca_certificate"], "name": name}
+        if self.clustered and of_ingress(look.port):
+            target |= {"host": bracketed(name), "header": GATEWAYS}
         return target
 
     @functools.cached_property
@@ -285,6 +454,42 @@ class Machine:
             raise OSError(f"cannot scan {address}: {(err.strip().splitlines() or ['?'])[-1]}")
         found: list[int] = json.loads(out)
         return found
+
+
+def bracketed(address: str) -> str:
+    """As in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
+def module_utils(name: str) -> Any:
+    """What the roles' modules decide by, without the collection that it is a part of."""
+    spec = spec_from_file_location(name, paths.toolkit() / f"plugins/module_utils/{name}.py")
+    assert spec  # noqa: S101  (the file is ours)
+    assert spec.loader  # noqa: S101
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def accounts(namespace: str) -> dict[str, dict[str, Any]]:
+    """Who is asked about, as the API knows them; of these an operator alone may do anything."""
+    every = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
+    return {
+        "somebody unknown": {"user": "system:anonymous", "groups": ["system:unauthenticated"]},
+        "the default ServiceAccount": {"user": f"system:serviceaccount:{namespace}:default", "groups": every},
+        OPERATOR: {"user": "operator", "groups": ["system:masters"]},
+    }
+
+
+def _attributes(namespace: str, verb: str, group: str, what: str) -> dict[str, str]:
+    """Of a SubjectAccessReview."""
+    resource, _, subresource = what.partition("/")
+    found = {"namespace": namespace, "verb": verb, "group": group, "resource": resource}
+    return found | ({"subresource": subresource} if subresource else {})
+
+
+def _door(port: Port) -> dict[str, Any]:
+    return {"owner": port.owner, "port": port.number, "protocol": port.protocol}
 
 
 @functools.cache

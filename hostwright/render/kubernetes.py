@@ -192,8 +192,7 @@ def _gateway(place: Place) -> Iterator[Manifest]:
     ]  # fmt: skip
     up = _http("/", PROBE)
     pod.probes(up, up)
-    least = max(2, place.overlay.replicas)  # it is everybody's way in, in every overlay
-    yield from _rolling(pod, least, max(least, place.overlay.most))
+    yield from _rolling(pod, *instances(place, "gateway"))
 
 
 def _gateway_ends_tls(place: Place) -> bool:
@@ -221,11 +220,15 @@ def _service(place: Place, service: Service) -> Iterator[Manifest]:
         yield from _job(pod(f"{service.name}{MIGRATE}", file.migrate))
     serving = pod(service.name, file.command)
     serving.probes(_http(file.health.live, file.port), _http(file.health.ready, file.port))
-    yield from _rolling(serving, *_instances(place, service))
+    yield from _rolling(serving, *instances(place, service.name))
 
 
-def _instances(place: Place, service: Service) -> tuple[int, int]:
-    """How many at least and at most."""
+def instances(place: Place, part: str) -> tuple[int, int]:
+    """How many of the gateway or of a service there are at least and at most."""
+    if part == "gateway":
+        least = max(2, place.overlay.replicas)  # it is everybody's way in, in every overlay
+        return least, max(least, place.overlay.most)
+    service = place.application.services[part]
     wanted = max(service.replicas, place.overlay.replicas)
     least = min(service.most, place.environment.replicas.get(service.name, wanted))
     return least, min(service.most, max(least, place.overlay.most))
@@ -280,7 +283,7 @@ WRITABLE = {"postgres": ("/run/postgresql",), "rabbitmq": ()}
 def _connections(place: Place, store: str) -> int:
     """For all instances that there may be of who uses it, and one more of each while they roll."""
     users = [
-        _instances(place, service)[1] + 1
+        instances(place, service.name)[1] + 1
         for service in place.application.services.values()
         if service.database and service.database.store == store
     ]

@@ -41,7 +41,7 @@ def services(place: Place) -> Iterator[Manifest]:
     behind = behind_ingress(place)
     owners: dict[str, dict[str, Body]] = {}
     for port in place.application.ports():
-        if _of_ingress(port):
+        if of_ingress(port):
             continue
         entry = {"port": port.number, "targetPort": port.container_port, "protocol": "TCP"}
         name = f"{port.protocol}-{port.number}"
@@ -55,7 +55,7 @@ def services(place: Place) -> Iterator[Manifest]:
         entry = {"name": "ingress", "port": INGRESS[0], "targetPort": target, "protocol": "TCP"}
         owners.setdefault("gateway", {})["ingress"] = entry
     for owner, entries in owners.items():
-        spec = {
+        spec: Body = {
             "type": "ClusterIP",
             "selector": place.selector(owner),
             "ports": [entries[name] for name in sorted(entries)],
@@ -63,7 +63,8 @@ def services(place: Place) -> Iterator[Manifest]:
         yield Manifest("1-base", "Service", owner, owner, component(place, owner), {"spec": spec})
 
 
-def _of_ingress(port: Port) -> bool:
+def of_ingress(port: Port) -> bool:
+    """Whether an Ingress has the port."""
     return port.scope == "public" and port.owner == "gateway" and port.number in INGRESS
 
 
@@ -91,7 +92,7 @@ def ingress(place: Place) -> Iterator[Manifest]:
     behind = behind_ingress(place)
     if behind is None:
         return
-    names = [name for name in place.environment.names if not _is_address(name)]
+    names = [name for name in place.environment.names if not is_address(name)]
     hosts: list[Body] = [{"host": name} for name in names]
     if len(names) < len(place.environment.names) or not names:
         hosts.append({})
@@ -109,7 +110,7 @@ def ingress(place: Place) -> Iterator[Manifest]:
     )
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
     try:
         ip_address(name)
     except ValueError:
@@ -148,12 +149,16 @@ def policies(place: Place) -> Iterator[Manifest]:
             for edge in known
             if edge.source == owner
         ]
-        spec = {
+        spec: Body = {
             "podSelector": {"matchLabels": place.selector(owner)},
             "policyTypes": ["Ingress", "Egress"],
+        }
+        rules: dict[str, list[Body]] = {
             "ingress": [*into, *_from_outside(place, owner)],
             "egress": [*out, *([RESOLVE] if out else [])],
         }
+        # Kubernetes keeps no empty list, and would find a difference each time.
+        spec |= {direction: each for direction, each in rules.items() if each}
         yield Manifest("1-base", "NetworkPolicy", owner, owner, component(place, owner), {"spec": spec})
 
 
@@ -165,7 +170,7 @@ def _from_outside(place: Place, owner: str) -> Iterator[Body]:
         port = place.application.gateway.container_port(behind)
         yield _rule("from", [{"namespaceSelector": {"matchLabels": name}}], port)
     for port_ in place.application.ports():
-        if port_.owner == owner and port_.scope == "public" and not _of_ingress(port_):
+        if port_.owner == owner and port_.scope == "public" and not of_ingress(port_):
             sources = [{"ipBlock": {"cidr": source}} for source in port_.sources]
             yield _rule("from", sources, port_.container_port)
 

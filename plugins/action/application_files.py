@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,27 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
 from hostwright import environments, secrets
 from hostwright.application import Application, load
 from hostwright.errors import BadInput, HostwrightError
-from hostwright.render import Environment, gateway_options, render
+from hostwright.render import (
+    Cluster,
+    Environment,
+    gateway_options,
+    pinned,
+    render,
+    secret_files,
+    volumes,
+)
 
+# Fields of `hostwright.render.Cluster`, and the nodes that new stores are dealt out over.
+CLUSTER = {
+    "overlay": {"type": "str", "required": True},
+    "nodes": {"type": "list", "elements": "str", "required": True},
+    "pins": {"type": "dict", "default": {}},
+    "folder": {"type": "path", "required": True},
+    "ingress_class": {"type": "str", "required": True},
+    "ingress_namespace": {"type": "str", "required": True},
+    "ingress_annotations": {"type": "dict", "default": {}},
+    "pods": {"type": "list", "elements": "str", "required": True},
+}
 ARGUMENTS = {
     "directory": {"type": "path", "required": True},
     "application": {"type": "str", "required": True},
@@ -33,6 +54,7 @@ ARGUMENTS = {
     "patience": {"type": "int", "default": 1},
     "gateway": {"type": "dict", "default": {}},
     "release": {"type": "path"},
+    "cluster": {"type": "dict", "options": CLUSTER},
 }
 
 
@@ -45,30 +67,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        given = json.loads(json.dumps(given))  # Ansible's own kinds of strings can go into no manifest
         if given["release"]:
             return self._deliver({"directory": given["directory"], "release": given["release"]}, task_vars)
         try:
             application, absent = _application(given)
             values = _secrets(application, given, self._task.check_mode)
-            files = render(application, _environment(given, secrets.digests(application, values)))
+            digests = secrets.digests(application, values)
+            environment = _environment(given, digests, _cluster(application, given["cluster"]))
+            files = render(application, environment)
+            own = _secret_files(application, environment, values)
+            told = [asdict(each) for each in volumes(application, environment)] if given["cluster"] else []
         except HostwrightError as error:
             raise AnsibleActionFail(str(error)) from None
-        delivered = self._deliver(
-            {
-                "directory": given["directory"],
-                "files": files,
-                "secrets": {
-                    f"secrets/{owner}/{name}": text
-                    for owner, found in secrets.files_of(application, values).items()
-                    for name, text in found.items()
-                },
-                "owners": {
-                    reader.owner: reader.uid for secret in application.secrets() for reader in secret.readers
-                },
-            },
-            task_vars,
-        )
-        return delivered | {"not_deployed": absent}
+        delivered = self._deliver({"directory": given["directory"], "files": files, **own}, task_vars)
+        return delivered | {"not_deployed": absent, "volumes": told}
 
     def _deliver(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         result: dict[str, Any] = self._execute_module(
@@ -100,10 +113,37 @@ def _secrets(application: Application, given: dict[str, Any], check: bool) -> di
     return secrets.ensure(environment, application, given["names"])
 
 
-def _environment(given: dict[str, Any], digests: dict[str, str]) -> Environment:
+def _cluster(application: Application, given: dict[str, Any] | None) -> Cluster | None:
+    if given is None:
+        return None
+    told = {name: value for name, value in given.items() if name not in ("nodes", "pins", "pods")}
+    pins = pinned(application, given["nodes"], given["pins"])
+    return Cluster(**told, pins=pins, pods=tuple(given["pods"]))
+
+
+def _secret_files(
+    application: Application, environment: Environment, values: dict[str, str]
+) -> dict[str, Any]:
+    """Path -> content, and who reads what: each service its own, and of a cluster's manifests root alone."""
+    if environment.topology == "cluster":
+        found = secret_files(application, environment, values)
+        return {"secrets": {f"secrets/{Path(path).name}": text for path, text in found.items()}}
+    return {
+        "secrets": {
+            f"secrets/{owner}/{name}": text
+            for owner, found in secrets.files_of(application, values).items()
+            for name, text in found.items()
+        },
+        "owners": {reader.owner: reader.uid for secret in application.secrets() for reader in secret.readers},
+    }
+
+
+def _environment(given: dict[str, Any], digests: dict[str, str], cluster: Cluster | None) -> Environment:
     try:
         return Environment(
             name=given["environment"],
+            topology="cluster" if cluster else "single",
+            cluster=cluster or Cluster(),
             images=given["images"],
             names=tuple(given["names"]),
             replicas={name: int(number) for name, number in given["replicas"].items()},

@@ -73,9 +73,10 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
             if not outputs.get("hosts"):
                 raise Failure(f"{environment.name} has no hosts yet", where=path, fix="hostwright up")
             record = EnvironmentRecord.model_validate(outputs["environment"])
-            for group in GROUPS.get(record.topology, ()):
-                # Also one without hosts: plays and roles may name it.
-                self.inventory.add_group(group)
+            for groups in GROUPS.values():
+                # Also those without hosts, and of the other topology: plays and roles name them.
+                for group in groups:
+                    self.inventory.add_group(group)
             for host in outputs["hosts"]:
                 self._add(environment, record, HostRecord.model_validate(host))
         except HostwrightError as error:

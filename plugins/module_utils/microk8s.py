@@ -16,6 +16,7 @@ WORKLOADS = {
 }
 NETWORK = ("kube-system/calico-node", "kube-system/calico-kube-controllers")
 VOTERS = 3
+HOSTNAME = "kubernetes.io/hostname"  # the label that volumes of one node name it by
 EVERYONE = ["0.0.0.0/0", "::/0"]
 
 
@@ -38,18 +39,24 @@ def minor(text: str) -> int:
     return int(found[1])
 
 
-def step(installed: dict[str, str] | None, channel: str, upgrade: bool, offline: bool) -> Step | None:
+def step(
+    installed: dict[str, str] | None, channel: str, upgrade: bool, offline: bool, revision: str = ""
+) -> Step | None:
     """What brings an installed snap (a row of `snap list`) to the channel. Raises Unfit for a jump.
 
     Kubernetes goes up one minor at a time, and only where that is asked for; it never goes down. A file
-    tells no channel, so that offline the minor alone counts.
+    tells no channel, so that offline the minor alone counts. `revision`: the one that the channel, or the
+    file, has; an upgrade leaves a node alone that has it.
     """
     if installed is None:
         return Step("install", "is not installed")
     now, wanted = minor(installed["version"]), minor(channel)
     if wanted == now:
         other = not offline and installed["tracking"] not in ("-", channel)
-        return Step("refresh", f"follows {installed['tracking']}") if other or upgrade else None
+        if other:
+            return Step("refresh", f"follows {installed['tracking']}")
+        newer = upgrade and revision != installed["rev"]  # where none is known there may be one
+        return Step("refresh", f"has revision {installed['rev']}") if newer else None
     if wanted < now:
         raise Unfit(
             f"runs 1.{now}, and microk8s_channel asks for 1.{wanted}: Kubernetes does not go down again"
@@ -65,6 +72,25 @@ def step(installed: dict[str, str] | None, channel: str, upgrade: bool, offline:
             "with -e microk8s_upgrade=true"
         )
     return Step("refresh", f"runs 1.{now}")
+
+
+def offered(text: str, channel: str) -> str:
+    """The revision of a channel in `snap info`; one without its own follows the one above. Raises Unfit."""
+    revision = ""
+    for name, said in re.findall(r"^\s+(1\.\d+/\w+):\s+(.*)$", text, re.M):
+        found = re.search(r"\((\d+)\)", said)
+        if name.partition("/")[0] != channel.partition("/")[0]:
+            continue
+        revision = found[1] if found else revision
+        if name == channel and revision:
+            return revision
+    raise Unfit(f"the store has no MicroK8s at {channel}: `snap info microk8s` says what there is")
+
+
+def asserted(text: str) -> str:
+    """The revision of a snap's file, of its assertion; none where it says none."""
+    found = re.search(r"^snap-revision: (\d+)$", text, re.M)
+    return found[1] if found else ""
 
 
 def snaps(text: str) -> dict[str, dict[str, str]]:
@@ -209,20 +235,84 @@ def _again(name: str, seen: dict[str, Any], leader: str) -> bool:
     return False
 
 
+# --- who leaves ---
+
+
+def leaving(
+    hosts: dict[str, str],
+    listed: dict[str, dict[str, Any]],
+    members: dict[str, str],
+    volumes: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Hosts (name in the inventory -> address) as they are to be taken away. Raises Unfit.
+
+    A row each: `host`, `node` (its name, None when it is listed no more) and whether that is `ready`. A node
+    is known by the host's address, else by its name. `members` are the database's, `volumes` the
+    PersistentVolumes, of which none may be on what goes alone.
+    """
+    known = {each["address"]: name for name, each in listed.items()}
+    nodes = {host: known.get(address) or _listed(host, listed) for host, address in hosts.items()}
+    served = {member.rpartition(":")[0] for member in members}
+    for node in filter(None, nodes.values()):
+        if listed[node]["address"] in served:
+            raise Unfit(f"{node} is a server, whose database would go with it: only workers are taken away")
+    _check_volumes({node for node in nodes.values() if node}, volumes)
+    return [
+        {"host": host, "node": node, "ready": bool(node and listed[node]["ready"])}
+        for host, node in nodes.items()
+    ]
+
+
+def _listed(host: str, listed: dict[str, dict[str, Any]]) -> str | None:
+    return host if host in listed else None
+
+
+def _check_volumes(nodes: set[str], volumes: list[dict[str, Any]]) -> None:
+    """Raise Unfit when a volume is on these nodes and can be on no other."""
+    kept: dict[str, list[str]] = {}
+    for volume in volumes:
+        for node in sorted(places(volume) & nodes if places(volume) <= nodes else ()):
+            claim = volume["spec"].get("claimRef") or {}
+            owner = f" of {claim['namespace']}/{claim['name']}" if claim else ""
+            kept.setdefault(node, []).append(f"{volume['metadata']['name']}{owner}")
+    if kept:
+        found = "; ".join(f"{node} has {', '.join(sorted(names))}" for node, names in sorted(kept.items()))
+        raise Unfit(
+            f"the only copy of these volumes would be lost: {found}. Move their data to another node, delete "
+            "the PersistentVolume of what is moved or needed no more, and run again"
+        )
+
+
+def places(volume: dict[str, Any]) -> set[str]:
+    """Names of the nodes that a PersistentVolume is bound to; none when it may be anywhere."""
+    affinity = (volume["spec"].get("nodeAffinity") or {}).get("required") or {}
+    return {
+        node
+        for term in affinity.get("nodeSelectorTerms", [])
+        for wanted in term.get("matchExpressions", [])
+        if wanted["key"] == HOSTNAME and wanted["operator"] == "In"
+        for node in wanted["values"]
+    }
+
+
 # --- what must run ---
 
 
 def unready(listed: dict[str, dict[str, Any]], wanted: list[str], wanted_minor: int) -> list[str]:
     """What is not yet as it should be of the wanted nodes, in words."""
+    there = [name for name in wanted if name in listed and listed[name]["ready"]]
+    others = [name for name in there if minor(listed[name]["version"]) != wanted_minor]
+    return away(listed, wanted) + [f"{name} runs {listed[name]['version']}" for name in others]
+
+
+def away(listed: dict[str, dict[str, Any]], wanted: list[str]) -> list[str]:
+    """Who of the wanted nodes is not there or not Ready, in words."""
     found = []
     for name in wanted:
-        node = listed.get(name)
-        if node is None:
+        if name not in listed:
             found.append(f"{name} is not among the nodes")
-        elif not node["ready"]:
+        elif not listed[name]["ready"]:
             found.append(f"{name} is not Ready")
-        elif minor(node["version"]) != wanted_minor:
-            found.append(f"{name} runs {node['version']}")
     return found
 
 

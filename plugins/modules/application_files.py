@@ -84,6 +84,45 @@ options:
       - The folder of a release. Its files are brought in place of what would be rendered, and the secrets
         that are there stay as they are.
     type: path
+  cluster:
+    description:
+      - Of a Kubernetes, for which manifests are rendered in place of a Compose project.
+    type: dict
+    suboptions:
+      overlay:
+        description: C(dev), C(staging) or C(prod), how much of everything there is.
+        type: str
+        required: true
+      nodes:
+        description: Nodes that data may be kept on. Stores without a node are dealt out over them.
+        type: list
+        elements: str
+        required: true
+      pins:
+        description: Store to the node that has its data.
+        type: dict
+        default: {}
+      folder:
+        description: The folder of the nodes that the stores' are in.
+        type: path
+        required: true
+      ingress_class:
+        description: Of the Ingress controller.
+        type: str
+        required: true
+      ingress_namespace:
+        description: Where the Ingress controller's pods are.
+        type: str
+        required: true
+      ingress_annotations:
+        description: What the Ingress is annotated with.
+        type: dict
+        default: {}
+      pods:
+        description: Networks of the pods.
+        type: list
+        elements: str
+        required: true
   files:
     description: Path below the folder to text. From the action, as are the next ones.
     type: dict
@@ -130,6 +169,11 @@ not_deployed:
   returned: always
   type: list
   elements: str
+volumes:
+  description: For a cluster the folders that stores need, each with C(store), C(node), C(path) and C(uid).
+  returned: always
+  type: list
+  elements: dict
 services:
   description: Containers that a changed file concerns, sorted.
   returned: always
@@ -176,7 +220,7 @@ def main() -> None:
     # Before the files: whatever is written is in it, also when we are killed in between.
     changes.file(folder / MANIFEST, _lines(old | wanted))
     for path, text in sorted(secrets.items()):
-        changes.file(folder / path, text, owners[str(PurePosixPath(path).parent)], 0o400, secret=True)
+        changes.file(folder / path, text, owners.get(str(PurePosixPath(path).parent), 0), 0o400, secret=True)
     # What starts everything comes last.
     for path in sorted(files, key=lambda each: (each == "compose.yaml", each)):
         changes.file(folder / path, files[path])

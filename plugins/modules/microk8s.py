@@ -21,10 +21,25 @@ options:
       - V(joined) joins the node to the leader, after installing it anew where O(again) says so.
       - V(ready), on the leader, waits until O(nodes) are Ready and addons answer; missing ones are enabled.
       - V(exported), on the leader, gives a kubeconfig with a context for each of O(servers).
-      - V(drained) and V(uncordoned), on the leader, empty O(node) and let pods return to it.
+      - V(drained) and V(uncordoned), on the leader, empty O(node) and let pods return to it, when it is Ready
+        and, of three O(servers), each votes.
       - V(upgraded) brings the snap to the channel.
+      - V(leaving), on a server, sees which nodes O(nodes) are, and refuses those that have a volume's only
+        copy. V(left) has a worker leave the cluster; V(forgotten), on a server, removes O(gone) from it.
     type: str
-    choices: [present, planned, admitted, joined, ready, exported, drained, upgraded, uncordoned]
+    choices:
+      - present
+      - planned
+      - admitted
+      - joined
+      - ready
+      - exported
+      - drained
+      - upgraded
+      - uncordoned
+      - leaving
+      - left
+      - forgotten
     default: present
   channel:
     description: TRACK/RISK, as C(1.35/stable).
@@ -36,7 +51,7 @@ options:
       - Without it snaps come from their store.
     type: str
   upgrade:
-    description: Whether the next minor of Kubernetes is welcome.
+    description: Whether the next minor of Kubernetes is welcome, and a newer revision of the same.
     type: bool
     default: false
   hosts:
@@ -76,10 +91,14 @@ options:
     description: The node to empty, or to fill again.
     type: str
   nodes:
-    description: Names of all nodes there must be.
+    description: Names of all nodes there must be; for V(leaving), of the hosts that are to go.
     type: list
     elements: str
     default: []
+  addresses:
+    description: For V(leaving), name of each host to its address.
+    type: dict
+    default: {}
   servers:
     description: Name of each server to its address.
     type: dict
@@ -137,6 +156,11 @@ plan:
       C(hosts), node to what the inventory calls it, C(addresses), and C(servers), server to address.
   returned: when state is planned
   type: dict
+leaving:
+  description: Of each host C(host), its C(node), if one is listed, and whether that is C(ready) (V(leaving)).
+  returned: when state is leaving
+  type: list
+  elements: dict
 peer:
   description: The beginning of the leader's fingerprint (V(admitted)).
   returned: when state is admitted
@@ -191,6 +215,9 @@ def main() -> None:
         "drained",
         "upgraded",
         "uncordoned",
+        "leaving",
+        "left",
+        "forgotten",
     )
     spec = {
         "state": {"type": "str", "choices": [*states], "default": "present"},
@@ -208,6 +235,7 @@ def main() -> None:
         "again": {"type": "bool", "default": False},
         "node": {"type": "str"},
         "nodes": {"type": "list", "elements": "str", "default": []},
+        "addresses": {"type": "dict", "default": {}},
         "servers": {"type": "dict", "default": {}},
         "addons": {"type": "list", "elements": "dict", "default": [], "options": addon},
         "environment": {"type": "str", "default": "microk8s"},
@@ -224,6 +252,8 @@ def main() -> None:
         ("state", "drained", ["node"]),
         ("state", "upgraded", ["channel"]),
         ("state", "uncordoned", ["node"]),
+        ("state", "leaving", ["nodes"]),
+        ("state", "forgotten", ["gone"]),
     ]
     module = AnsibleModule(argument_spec=spec, required_if=needs, supports_check_mode=True)
     host = Host(module)
@@ -248,7 +278,8 @@ class Host:
         changed, installed = False, self._installed()
         channel, offline = self.given["channel"], bool(self.given["snaps"])
         try:
-            step = decide.step(installed, channel, self.given["upgrade"], offline)
+            revision = self._offered(channel) if installed and self.given["upgrade"] else ""
+            step = decide.step(installed, channel, self.given["upgrade"], offline, revision)
         except decide.Unfit as error:
             raise decide.Unfit(f"{self.name} {error}") from None
         if step and step.verb == "install":
@@ -287,12 +318,7 @@ class Host:
     def admitted(self) -> dict[str, Any]:
         if self.module.check_mode:
             return {"changed": True, "peer": ""}
-        for each in self.given["gone"]:
-            self._microk8s("remove-node", each, "--force")
-        status, listed = self._status(), self._nodes()
-        members = [address.rpartition(":")[0] for address in (status or {}).get("members", {})]
-        if left := [each for each in self.given["gone"] if each in (listed or {}) or each in members]:
-            self._fail(f"{', '.join(left)} cannot be removed from the cluster, so that it could join anew")
+        self._forget()
         lasting = ("--token", self.given["token"], "--token-ttl", str(ADMIT))
         code, out, err = self._microk8s("add-node", *lasting, "--format", "json")
         try:
@@ -346,16 +372,21 @@ class Host:
     def drained(self) -> dict[str, Any]:
         if not self.module.check_mode:
             limit = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={self._left()}s")
+            # It ends by itself, and then says what it waited for.
             code, out, err = self._microk8s(
-                "kubectl", "drain", self.given["node"], *limit, timeout=self._left()
+                "kubectl", "drain", self.given["node"], *limit, timeout=self._left() + ASK
             )
             if code:
                 self._fail(f"{self.given['node']} cannot be emptied: {_last(out, err)}")
         return {"changed": True}
 
     def uncordoned(self) -> dict[str, Any]:
+        node, servers = self.given["node"], len(self.given["servers"])
+        if not self.module.check_mode:
+            self._wait_for(lambda: decide.away(self._nodes() or {}, [node]))
+            self._wait_for(lambda: decide.too_few_voters(self._members(), servers))
         listed = self._nodes() or {}
-        if not listed.get(self.given["node"], {}).get("cordoned", True):
+        if not listed.get(node, {}).get("cordoned", True):
             return {"changed": False}
         if not self.module.check_mode:
             self._asked("kubectl", "uncordon", self.given["node"])
@@ -375,6 +406,38 @@ class Host:
                 f"{self.name} runs {(now or before)['version']} after the refresh to {self.given['channel']}"
             )
         return {"changed": now != before}
+
+    def leaving(self) -> dict[str, Any]:
+        listed = self._nodes()
+        if listed is None:
+            self._fail(f"the API on {self.name} does not answer")
+        hosts = {name: self.given["addresses"].get(name, "") for name in self.given["nodes"]}
+        volumes = json.loads(self._asked("kubectl", "get", "persistentvolumes", "-o", "json"))["items"]
+        return {"changed": False, "leaving": decide.leaving(hosts, listed, self._members(), volumes)}
+
+    def left(self) -> dict[str, Any]:
+        if not self._worker():
+            return {"changed": False}
+        if not self.module.check_mode:
+            code, out, err = self._microk8s("leave", timeout=self._left())
+            if self._worker():
+                # It is going: what is wrong with it must not keep it.
+                said = f"{_last(out, err)} (exit status {code})"
+                self.module.warn(f"{self.name} is removed although it does not leave by itself: {said}")
+        return {"changed": True}
+
+    def forgotten(self) -> dict[str, Any]:
+        if not self.module.check_mode:
+            self._forget()
+        return {"changed": bool(self.given["gone"])}
+
+    def _forget(self) -> None:
+        """Remove what is gone from cluster and database, and look whether it then is: exit codes mislead."""
+        for each in self.given["gone"]:
+            self._microk8s("remove-node", each, "--force")
+        listed = [*(self._nodes() or {}), *(address.rpartition(":")[0] for address in self._members())]
+        if left := [each for each in self.given["gone"] if each in listed]:
+            self._fail(f"{', '.join(left)} cannot be removed from the cluster")
 
     # --- what is there ---
 
@@ -446,6 +509,15 @@ class Host:
         else:
             self._snap("wait", "system", "seed.loaded")
             self._snap("install", "microk8s", "--classic", f"--channel={self.given['channel']}")
+
+    def _offered(self, channel: str) -> str:
+        """The revision that the channel has, or the folder of files."""
+        if self.given["snaps"]:
+            return decide.asserted(Path(self._file("microk8s.assert")).read_text())
+        code, out, err = self._run("snap", "info", "microk8s")
+        if code:
+            raise decide.Unfit(f"cannot ask what {channel} has: {_last(out, err)}")
+        return decide.offered(out, channel)
 
     def _from_files(self, names: list[str]) -> None:
         for name in names:

@@ -115,9 +115,8 @@ def test_verbose_run(live: Any, node: Node, needles: dict[str, list[str]]) -> No
     """A run that delivers secrets anew, with all that Ansible can say about it."""
     path = "/etc/hostwright/warehouse/secrets/auth"
     node.run("sh", "-c", f"rm {path}/*")
-    said = ansible(
-        live, "ansible-playbook", "-i", f"inventories/{live.name}", "playbooks/site.yml", "-vvv", "--diff"
-    )
+    play = ("-i", f"inventories/{live.name}", "hostwright.hostwright.deploy", "-vvv", "--diff")
+    said = ansible(live, "ansible-playbook", *play)
     assert "PLAY RECAP" in said
     assert environment.secrets(live)["admin_password"] in node.run("cat", f"{path}/admin_password")
     assert hits(said, needles) == []

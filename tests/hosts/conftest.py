@@ -124,6 +124,12 @@ def seen(machine: Machine) -> dict[str, Any]:
     return Seen(machine.seen)
 
 
+@pytest.fixture
+def deployed(machine: Machine) -> dict[str, Any]:
+    """The same of the look at the application on its cluster."""
+    return Seen(machine.deployed)
+
+
 class Seen(dict[str, Any]):
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)

@@ -16,23 +16,6 @@ AREA = "Application"
 Detail = Callable[[object], None]
 
 
-def uid(application: Application, part: str) -> int:
-    if part == "gateway":
-        return application.gateway.uid
-    if part in application.stores:
-        return application.stores[part].traits.uid
-    return application.parts[part].file.uid
-
-
-def image(application: Application, part: str) -> str:
-    """The name under which the environment names a reference."""
-    if part == "gateway":
-        return application.gateway.image_name
-    if part in application.stores:
-        return application.stores[part].image_name
-    return application.parts[part].image
-
-
 def health(application: Application, part: str) -> str:
     """What the engine says of a container that is well; of some it cannot know."""
     component = application.components.get(part)
@@ -82,9 +65,7 @@ def test_image(
     machine: Machine, seen: dict[str, Any], containers: list[dict[str, Any]], case: str, detail: Detail
 ) -> None:
     """{case} runs the image that was asked for, by its digest"""
-    assert machine.application
-    name = image(machine.application, machine.instances[case])
-    asked = machine.wanted["app_compose_images"].get(name) or machine.application.images()[name]
+    asked = machine.image(machine.instances[case])
     detail(asked)
     for each in containers:
         assert each["image"] == asked
@@ -96,11 +77,10 @@ def test_image(
 @pytest.mark.each(cases=lambda machine: list(machine.instances))
 def test_rights(machine: Machine, containers: list[dict[str, Any]], case: str, detail: Detail) -> None:
     """{case} runs as its own user on a read-only root, without capabilities, within its memory"""
-    assert machine.application
     for each in containers:
         assert each["state"] == "running", f"container {each['name']} is {each['state']}"
         detail(f"uid {each['uid']}, {each['memory'] // 2**20} MiB")
-        own = uid(machine.application, machine.instances[case])
+        own = machine.uid(machine.instances[case])
         assert each["uid"] == own, f"it runs as uid {each['uid']}, and not as its own, {own}"
         assert each["read_only"], "its root can be written to"
         assert each["capabilities"] == "0", f"it could have capabilities {each['capabilities']}"
@@ -117,6 +97,7 @@ def databases(machine: Machine) -> list[tuple[str, str, str]]:
     return [(name, store, role) for store, each in stores.items() for name, role in each.databases.items()]
 
 
+@pytest.mark.app_kubernetes
 @pytest.mark.each(cases=databases)
 def test_database(machine: Machine, case: tuple[str, str, str]) -> None:
     """{case[0]} of {case[1]} is there for {case[2]} alone, and has its tables"""
@@ -138,6 +119,7 @@ BUILDING = (
 )
 
 
+@pytest.mark.app_kubernetes
 @pytest.mark.each(cases=services)
 def test_image_is_of_the_last_stage(machine: Machine, case: str) -> None:
     """nothing that built {case} is in its image"""

@@ -8,21 +8,14 @@ import ssl
 from base64 import b64decode
 from collections.abc import Callable
 from http.client import HTTPSConnection
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostwright import paths
-from hostwright.proof.wanted import Machine
+from hostwright.proof.wanted import Machine, module_utils
 
-# What the role's module reads and decides by, without the collection that it is a part of.
-_spec = spec_from_file_location("microk8s", paths.toolkit() / "plugins/module_utils/microk8s.py")
-assert _spec
-assert _spec.loader
-microk8s = module_from_spec(_spec)
-_spec.loader.exec_module(microk8s)
+microk8s = module_utils("microk8s")
 
 pytestmark = pytest.mark.microk8s
 

@@ -26,6 +26,8 @@ SYSTEM = {
     ("tcp", 53): ("systemd-resolve",),
 }
 DHCP = (68, 546)
+# What a node of a cluster listens on at all addresses though nobody is let in: controller manager, scheduler.
+NODES_OWN = (10257, 10259)
 
 
 def wide(machine: Machine) -> list[Look]:
@@ -46,6 +48,7 @@ def must_speak(look: Look, answer: dict[str, Any], detail: Detail) -> None:
     assert answer["speaks"], f"port {number} of {look.port.owner} at {where} {answer['detail']}"
 
 
+@pytest.mark.app_kubernetes
 @pytest.mark.place("outside")
 @pytest.mark.each(cases=wide)
 def test_answers_outside(machine: Machine, case: Look, detail: Detail) -> None:
@@ -53,6 +56,7 @@ def test_answers_outside(machine: Machine, case: Look, detail: Detail) -> None:
     must_speak(case, machine.answer(case), detail)
 
 
+@pytest.mark.app_kubernetes
 @pytest.mark.place("outside")
 @pytest.mark.each(cases=closed)
 def test_silent_outside(machine: Machine, case: Look, detail: Detail) -> None:
@@ -64,6 +68,7 @@ def test_silent_outside(machine: Machine, case: Look, detail: Detail) -> None:
     )
 
 
+@pytest.mark.app_kubernetes
 @pytest.mark.each(cases=lambda machine: machine.looks("host"))
 def test_answers_on_host(machine: Machine, case: Look, detail: Detail) -> None:
     """{case.port.number}/{case.port.protocol} of {case.port.owner} answers at {case.address}"""
@@ -142,6 +147,14 @@ def declared(machine: Machine, protocol: str = "tcp", forwarded: bool | None = N
     }
 
 
+def of_node(each: dict[str, Any]) -> bool:
+    """MicroK8s' own beside what is let in, and Calico's health, which a pod in the node's network tells."""
+    own = bool(each["unit"].startswith("snap.microk8s.daemon-"))
+    if loopback(each["address"]):  # of any number: containerd streams at one that is free
+        return own or (each["process"], each["port"]) == ("calico-node", 9099)
+    return own and (each["protocol"] == "tcp") and (int(each["port"]) in NODES_OWN)
+
+
 def allowed(machine: Machine, each: dict[str, Any]) -> bool:
     key = (each["protocol"], each["port"])
     if each["process"] in SYSTEM.get(key, ()):
@@ -150,6 +163,8 @@ def allowed(machine: Machine, each: dict[str, Any]) -> bool:
         return bool(each["process"] in ("sshd", "systemd"))
     if each["port"] in declared(machine, each["protocol"], forwarded=False):
         return True
+    if machine.clustered:
+        return of_node(each)
     return each["protocol"] == "tcp" and any(
         port.number == each["port"]
         and each["process"] == "docker-proxy"
@@ -158,6 +173,7 @@ def allowed(machine: Machine, each: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.app_kubernetes
 @pytest.mark.each(cases=lambda _: ["tcp", "udp"])
 def test_nothing_else_listens_on_host(
     machine: Machine, seen: dict[str, Any], case: str, detail: Detail
@@ -209,6 +225,7 @@ def test_nothing_else_listens_in_network(
     assert others == [], "\n".join(described(others, case))
 
 
+@pytest.mark.app_kubernetes
 @pytest.mark.firewall
 @pytest.mark.place("outside")
 @pytest.mark.each(cases=lambda machine: machine.addresses)

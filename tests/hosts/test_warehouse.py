@@ -18,21 +18,22 @@ import httpx2
 import pytest
 
 from hostwright.proof.feed import Feed
-from hostwright.proof.wanted import Machine
+from hostwright.proof.named import Named
+from hostwright.proof.wanted import Machine, bracketed
 
-pytestmark = [pytest.mark.app_compose, pytest.mark.place("outside")]
+pytestmark = [pytest.mark.app_compose, pytest.mark.app_kubernetes, pytest.mark.place("outside")]
 
 AREA = "Warehouse"
 Detail = Callable[[object], None]
 PATIENCE = 60  # seconds; an emulated guest needs many of them
 
 
-# On the host, of which only its Python is known: one body to notification's listener, once for each headers.
+# Where only a Python is known: one body to notification, once for each headers.
 POST = """
 import json, sys, urllib.error, urllib.request
 found = []
-for headers in json.loads(sys.argv[1]):
-    asked = urllib.request.Request("http://127.0.0.1:8082/webhooks/orders", sys.argv[2].encode(), headers)
+for headers in json.loads(sys.argv[2]):
+    asked = urllib.request.Request(sys.argv[1] + "/webhooks/orders", sys.argv[3].encode(), headers)
     try:
         answer = urllib.request.urlopen(asked, timeout=30)
     except urllib.error.HTTPError as error:
@@ -50,9 +51,22 @@ class Errand:
         secrets = machine.secrets
         self.secrets = secrets
         self.tls = ssl.create_default_context(cadata=secrets["ca_certificate"])
-        address = machine.addresses[0]
-        self.address = f"[{address}]" if ":" in address else address
-        self.http = httpx2.Client(base_url=f"https://{self.address}", verify=self.tls, timeout=PATIENCE)
+        self.address = machine.addresses[0]
+        self.name = machine.known_as(self.address)
+        self.http = httpx2.Client(
+            base_url=f"https://{bracketed(self.name)}",
+            transport=Named(self.address, self.tls),
+            timeout=PATIENCE,
+        )
+
+    def live(self) -> Feed:
+        """The customer's WebSocket."""
+        return Feed(
+            f"wss://{bracketed(self.name)}/ws",
+            self.tls,
+            host=self.address,
+            additional_headers=self.bearer(self.customer),
+        )
 
     @functools.cached_property
     def customer(self) -> dict[str, Any]:
@@ -97,7 +111,8 @@ class Errand:
     def hook(self, told: dict[str, Any]) -> list[dict[str, Any]]:
         """What the host's listener answers to the event of a notification: `{"status", "body"}`.
 
-        First to the event with a wrong signature, then with a good one.
+        First to the event with a wrong signature, then with a good one. On a cluster it is what notification
+        answers to orders, to whom alone it listens beside the gateway.
         """
         names = ("order_id", "customer_name", "status", "total_amount")
         body = json.dumps({name: told[name] for name in names} | {"timestamp": told["occurred_at"]})
@@ -117,9 +132,15 @@ class Errand:
             }
             for signature in (bytes(32), good)
         ]
-        done = self.machine.host.run("python3 -c %s %s %s", POST, json.dumps(requests), body)
-        assert done.rc == 0, done.stderr
-        found: list[dict[str, Any]] = json.loads(done.stdout)
+        if self.machine.clustered:
+            program = ("python", "-c", POST, "http://notification:8080", json.dumps(requests), body)
+            said = self.machine.inside("orders", *program)
+        else:
+            arguments = (POST, "http://127.0.0.1:8082", json.dumps(requests), body)
+            done = self.machine.host.run("python3 -c %s %s %s %s", *arguments)
+            assert done.rc == 0, done.stderr
+            said = done.stdout
+        found: list[dict[str, Any]] = json.loads(said)
         return found
 
     def bearer(self, login: dict[str, Any]) -> dict[str, str]:
@@ -251,8 +272,7 @@ def test_customer_may_not(errand: Errand, case: str) -> None:
 def test_push(errand: Errand, case: str) -> None:
     """an admin's change of the order is pushed to the customer's WebSocket"""
     path = f"/api/orders/{errand.order['id']}/status"
-    bearer = errand.bearer(errand.customer)
-    with Feed(f"wss://{errand.address}/ws", errand.tls, additional_headers=bearer) as live:
+    with errand.live() as live:
         answer = errand.http.patch(path, json={"status": "cancelled"}, headers=errand.bearer(errand.admin))
         assert answer.status_code == 200, answer.text
         wanted = {"order_id": errand.order["id"], "new_status": "cancelled", "updated_by": "admin"}

@@ -7,15 +7,12 @@ makes the pictures of the documentation anew, from a run of its own.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -25,15 +22,14 @@ from playwright.sync_api import Browser, Page, expect
 from testing import desktop as desktops
 from testing.browser import PATIENCE, Visitor, chromium, visitor
 from testing.desktop import Desktop
-from testing.process import give, own_directory, until
+from testing.process import give, own_directory
 
 from tests import environment
 from tests.contracts.conftest import admin, gateway, http
+from tests.contracts.warehouse.conftest import mails
 from tests.environment import Account, Gateway
-from tests.faults.conftest import Node
-from tests.live import Live
 
-__all__ = ["admin", "gateway", "http"]
+__all__ = ["admin", "gateway", "http", "mails"]
 expect.set_options(timeout=PATIENCE)
 MOST = 150_000  # bytes of a picture
 LOADED = """() => document.fonts.status === "loaded" && [...document.images].every((each) =>
@@ -83,55 +79,6 @@ def ca(gateway: Gateway) -> Iterator[Path]:
 def desktop() -> Iterator[Desktop]:
     with desktops.desktop("en_GB.UTF-8") as found:
         yield found
-
-
-READ = """
-import os, sys, urllib.request
-bearer = {"Authorization": os.environ["BEARER"]}
-asked = urllib.request.Request("http://127.0.0.1:8080" + sys.argv[1], headers=bearer)
-print(urllib.request.urlopen(asked).read().decode())
-"""
-
-
-@dataclass(frozen=True)
-class Sink:
-    """Where the environment's mails end. Only from inside can it be asked for them."""
-
-    node: Node
-    admin: Account
-
-    def ask(self, path: str) -> Any:
-        bearer = f"BEARER={self.admin.bearer['Authorization']}"
-        inside = (
-            "docker",
-            "exec",
-            "--env",
-            bearer,
-            self.node.service("mailsink"),
-            "python",
-            "-c",
-            READ,
-            path,
-        )
-        return json.loads(self.node.run(*inside))
-
-    def mail(self, recipient: str, subject: str) -> dict[str, Any]:
-        """The newest to this address whose subject has this in it, when it has come."""
-        found: list[Any] = []
-
-        def come() -> bool:
-            held = self.ask(f"/messages?recipient={quote(recipient)}")
-            found[:] = [each["id"] for each in held if subject in each["subject"].lower()]
-            return bool(found)
-
-        until(come, within=60)
-        read: dict[str, Any] = self.ask(f"/messages/{found[0]}")
-        return read
-
-
-@pytest.fixture(scope="session")
-def sink(live: Live, admin: Account) -> Sink:
-    return Sink(Node(live.hosts()[0]["name"]), admin)
 
 
 @dataclass(frozen=True)

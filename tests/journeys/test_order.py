@@ -11,8 +11,9 @@ from testing.browser import Visitor
 from testing.desktop import Desktop
 from testing.process import until
 
-from tests.environment import Account, Gateway
-from tests.journeys.conftest import Album, Sink, Visit
+from tests.contracts.warehouse.conftest import Mails
+from tests.environment import Account, Gateway, heard
+from tests.journeys.conftest import Album, Visit
 
 PASSWORD = "zielony-rower7"
 # Who has ordered before, what for, and how far that is: a board is never empty.
@@ -64,7 +65,7 @@ def test_from_the_basket_to_the_parcel(
     employee: Account,
     desktop: Desktop,
     ca: Path,
-    sink: Sink,
+    mails: Mails,
     album: Album,
 ) -> None:
     for name, amount, source, statuses in EARLIER:
@@ -130,7 +131,7 @@ def test_from_the_basket_to_the_parcel(
     assert statuses == ["new", "confirmed", "shipped"]
 
     for subject in ("received", "shipped"):
-        mail = sink.mail(email, subject)
+        mail = heard(lambda: mails(email, subject), f"a mail: {subject}")[0]  # noqa: B023  (asked at once)
         assert str(order) in mail["subject"] + mail["text"]
     letter = customer.context.new_page()
     letter.set_viewport_size({"width": 700, "height": 760})

@@ -16,7 +16,8 @@ from tests.live import program
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "ssh", "down",
+    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate",
+    "scale", "upgrade", "patch", "promote", "ssh", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
 CLUSTER = ["init", "shop", "--topology", "cluster"]
@@ -108,6 +109,13 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> 
         (["lab", "--driver", "static"], "unknown driver 'static'", "container, libvirt"),
         (["graph", "--format", "gif"], "unknown format 'gif'", "svg, mermaid"),
         (["graph", "--app", "nosuch"], "nosuch", "warehouse"),
+        (["promote", "--to", "big"], "from where, and to where?", "--from ENVIRONMENT --to CLUSTER"),
+        (
+            ["promote", "--from", "prod", "--to", "big", "--abort", "--confirm"],
+            "one at a time",
+            "take two of them out",
+        ),
+        (["promote", "--from", "prod", "--to", "big"], "no hostwright project here", "hostwright init DIR"),
         (["render", "--image", "auth"], "image without a name", "NAME=REFERENCE"),
         (["render", "--format", "helm"], "unknown format 'helm'", "compose, kubernetes"),
         (["render", "--format", "kubernetes", "--overlay", "qa"], "unknown overlay 'qa'", "dev, staging"),
@@ -213,6 +221,25 @@ def test_a_release_is_a_number(home: dict[str, str], project: Path, options: lis
     assert (done.returncode, done.stdout) == (2, "")
     assert "is no release" in done.stderr
     assert "hostwright releases says which there are" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["scale"], "how many workers?", "--workers 3"),
+        (["scale", "--workers", "-1"], "'-1' is no number", "--workers 3"),
+        (["upgrade"], "prod is one host, and no cluster", "hostwright patch"),
+        (["scale", "--workers", "1"], "prod is one host, and no cluster", "app_compose_replicas"),
+    ],
+)
+def test_what_a_single_host_does_not_have(
+    home: dict[str, str], project: Path, arguments: list[str], what: str, fix: str
+) -> None:
+    done = run(home, project, *arguments)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert what in done.stderr
+    assert fix in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_down_asks_first(home: dict[str, str], project: Path) -> None:

@@ -11,10 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from hostwright import deploy, paths
-from hostwright.environments import Environment
-from hostwright.errors import Failure
-from hostwright.hosts import engine, typed
-from hostwright.hosts.record import HostRecord
+from hostwright.hosts import typed
 
 
 @pytest.fixture
@@ -52,26 +49,3 @@ def test_each_lab_has_an_inventory(topology: str) -> None:
     folder = paths.toolkit() / f"inventories/lab-{topology}"
     assert f"environment: lab-{topology}\n" in (folder / "pulumi.yml").read_text()
     assert (folder / "group_vars/all/main.yml").is_file()
-
-
-def test_a_cluster_has_hosts_and_no_runtime_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = engine.Outcome([HostRecord(name="shop-server-1", address="192.0.2.11")], 1)
-    monkeypatch.setattr(deploy.toolchain, "ensure", lambda: None)
-    monkeypatch.setattr(deploy.engine, "up", lambda *_: outcome)
-    monkeypatch.setattr(deploy.playbook, "run", lambda *_, **__: pytest.fail("no host is touched"))
-    environment = Environment("shop", tmp_path, {"topology": "cluster", "driver": "container"})
-    with pytest.raises(Failure, match="this version does not install MicroK8s") as caught:
-        deploy.up(environment)
-    assert caught.value.fix
-
-
-def test_a_plan_asks_ansible_nothing_about_a_cluster_yet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(deploy.toolchain, "ensure", lambda: None)
-    monkeypatch.setattr(deploy.engine, "preview", lambda _: "one more worker")
-    monkeypatch.setattr(deploy.engine, "outputs", lambda _: [HostRecord(name="a1", address="192.0.2.11")])
-    monkeypatch.setattr(deploy.playbook, "run", lambda *_, **__: pytest.fail("no host is asked"))
-    with pytest.raises(Failure, match="this version does not install MicroK8s"):
-        deploy.plan(Environment("shop", tmp_path, {"topology": "cluster", "driver": "container"}))
-    assert "one more worker" in capsys.readouterr().out

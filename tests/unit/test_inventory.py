@@ -133,4 +133,5 @@ def test_a_single_host_is_in_its_group(project: Path) -> None:
     put_out(project, environment, HostRecord(name="shop-1", address="192.0.2.11", groups=["single"]))
     listed = listing(project)
     assert groups(listed) == {"single": ["shop-1"]}
-    assert set(listed["all"]["children"]) == {"ungrouped", "single"}
+    # Plays name the groups of either topology.
+    assert set(listed["all"]["children"]) == {"ungrouped", "single", "cluster", "servers", "workers"}

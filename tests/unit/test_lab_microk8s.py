@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab.snaps.microk8s.standin import daemons, launch
+from lab.snaps.microk8s.standin import daemons, kubernetes, launch
 from lab.snaps.microk8s.standin.commands import Microk8s
 from lab.snaps.microk8s.standin.database import enough, give_roles
 from lab.snaps.microk8s.standin.node import DAEMONS, Node
@@ -99,7 +99,7 @@ def host(
         each = Host(node, Processes(node), lambda: tuple(capfd.readouterr()))  # type: ignore[arg-type, return-value]
         made.append(each)
         each.on()
-        assert each("status", "--wait-ready", "--timeout", "20")[0] == 0
+        assert each("status", "--wait-ready", "--timeout", "60")[0] == 0
         return each
 
     yield make
@@ -152,8 +152,10 @@ def test_three_servers_form_a_cluster_that_survives_the_loss_of_any_one(host: Ma
 def test_a_worker_says_so_and_succeeds_with_whatever_it_cannot_do(host: Make) -> None:
     server, worker = host(1), host(2)
     object.__setattr__(worker.node, "here", "127.0.0.1")  # what the API's certificate names
+    worker.node.write(kubernetes.CNI, "of the network that it had alone")
     joined(server, worker, "--worker")
     assert worker.node.worker
+    assert not (worker.node.data / kubernetes.CNI).exists(), "its next pod would be in that one"
     for command in (["status"], ["status", "--wait-ready"], ["config"], ["kubectl", "get", "nodes"]):
         status, said = worker(*command)
         assert (status, "acting as a node in a cluster" in said) == (0, True), command
@@ -267,7 +269,7 @@ def test_stopping_starting_and_what_inspect_finds(host: Make) -> None:
 def test_certificates(host: Make) -> None:
     node = host(1)
     assert node("refresh-certs")[0] == 3
-    assert "in 365 days" in node("refresh-certs", "-c")[1]
+    assert "server certificate will expire in 364 days" in node("refresh-certs", "-c")[1], "and some hours"
     before = node.node.read("certs/server.crt")
     assert node("refresh-certs", "-e", "server.crt")[0] == 0
     assert node.node.read("certs/server.crt") != before
@@ -278,6 +280,7 @@ def test_what_the_stand_in_does_not_have_is_refused(host: Make) -> None:
     assert node("dashboard-proxy")[0] == 1
     assert node("kubectl", "apply", "-f", "-")[0] == 1
     assert node("kubectl", "get", "nodes", "node-9")[0] == 1
+    assert node.json("kubectl", "get", "persistentvolumes", "-o", "json")["items"] == []
 
 
 @pytest.mark.parametrize(

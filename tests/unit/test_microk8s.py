@@ -93,21 +93,60 @@ def test_rows_of_snap_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "tracking", "channel", "upgrade", "offline", "verb"),
+    ("tracking", "channel", "upgrade", "offline", "revision", "verb"),
     [
-        ("v1.35.2", "1.35/stable", "1.35/stable", False, False, None),
-        ("v1.35.2", "1.35/stable", "1.35/candidate", False, False, "refresh"),
-        ("v1.35.2", "-", "1.35/stable", False, True, None),
-        ("v1.35.2", "1.35/stable", "1.35/stable", True, False, "refresh"),
-        ("v1.35.2", "1.35/stable", "1.36/stable", True, False, "refresh"),
-        ("v1.35.2", "-", "1.36/stable", True, True, "refresh"),
+        ("1.35/stable", "1.35/stable", False, False, "", None),
+        ("1.35/stable", "1.35/candidate", False, False, "", "refresh"),
+        ("-", "1.35/stable", False, True, "", None),
+        ("1.35/stable", "1.35/stable", True, False, "8500", None),
+        ("1.35/stable", "1.35/stable", True, False, "8501", "refresh"),
+        ("1.35/stable", "1.35/candidate", True, False, "8500", "refresh"),
+        ("-", "1.35/stable", True, True, "8500", None),
+        ("-", "1.35/stable", True, True, "8501", "refresh"),
+        ("-", "1.35/stable", True, True, "", "refresh"),
+        ("1.35/stable", "1.36/stable", True, False, "8600", "refresh"),
+        ("-", "1.36/stable", True, True, "8600", "refresh"),
     ],
 )
 def test_what_brings_a_snap_to_its_channel(
-    version: str, tracking: str, channel: str, upgrade: bool, offline: bool, verb: str | None
+    tracking: str, channel: str, upgrade: bool, offline: bool, revision: str, verb: str | None
 ) -> None:
-    found = microk8s.step({"version": version, "tracking": tracking}, channel, upgrade, offline)
+    installed = {"version": "v1.35.2", "tracking": tracking, "rev": "8500"}
+    found = microk8s.step(installed, channel, upgrade, offline, revision)
     assert (found and found.verb) == verb
+
+
+INFO = """name:      microk8s
+tracking:     1.35/stable
+channels:
+  1.36/stable:           v1.36.0         2026-05-20 (8600) 181MB classic
+  1.36/candidate:        ^
+  1.35/stable:           v1.35.4         2026-06-01 (8501) 181MB classic
+  1.35/candidate:        v1.35.5         2026-06-09 (8512) 181MB classic
+  1.35/beta:             \u2191
+  1.34/stable:           --
+  1.35-strict/stable:    v1.35.4         2026-06-01 (8502) 181MB -
+installed:               v1.35.2                    (8500) 181MB classic,held
+"""
+
+
+@pytest.mark.parametrize(
+    ("channel", "revision"),
+    [("1.36/stable", "8600"), ("1.36/candidate", "8600"), ("1.35/stable", "8501"), ("1.35/beta", "8512")],
+)
+def test_the_store_says_which_revision_a_channel_has(channel: str, revision: str) -> None:
+    assert microk8s.offered(INFO, channel) == revision
+
+
+@pytest.mark.parametrize("channel", ["1.34/stable", "1.37/stable", "1.36/edge"])
+def test_a_channel_that_has_nothing_is_said(channel: str) -> None:
+    with pytest.raises(Unfit, match="the store has no MicroK8s at"):
+        microk8s.offered(INFO, channel)
+
+
+def test_a_files_assertion_says_its_revision() -> None:
+    assert microk8s.asserted("type: snap-revision\nsnap-size: 1\nsnap-revision: 8500\n\nsigned") == "8500"
+    assert microk8s.asserted("type: snap-revision\n") == ""
 
 
 def test_what_is_not_there_is_installed() -> None:
@@ -124,7 +163,7 @@ def test_what_is_not_there_is_installed() -> None:
 )
 def test_no_minor_is_skipped_and_none_taken_unasked(channel: str, upgrade: bool, words: str) -> None:
     with pytest.raises(Unfit, match=words):
-        microk8s.step({"version": "v1.35.2", "tracking": "1.35/stable"}, channel, upgrade, False)
+        microk8s.step({"version": "v1.35.2", "tracking": "1.35/stable", "rev": "1"}, channel, upgrade, False)
 
 
 # --- what commands say ---
@@ -269,6 +308,45 @@ def test_what_nobody_can_decide_is_said_and_left_alone(hosts: dict[str, Any], wo
         plan(hosts)
 
 
+# --- who leaves ---
+
+
+def volume(name: str, *places: str, key: str = "kubernetes.io/hostname", claim: str = "") -> dict[str, Any]:
+    """A PersistentVolume of these nodes; of any without them."""
+    expressions = [{"key": key, "operator": "In", "values": [*places]}]
+    affinity = {"nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}}}
+    bound = {"claimRef": {"namespace": "shop", "name": claim}} if claim else {}
+    return {"metadata": {"name": name}, "spec": {**bound, **(affinity if places else {})}}
+
+
+MEMBERS = {"192.0.2.1:19001": "voter"}
+
+
+def test_a_host_that_goes_is_known_by_its_address_and_else_by_its_name() -> None:
+    listed = listing("k1", "k2", "k3")
+    listed["k3"]["ready"] = False
+    hosts = {"web-2": "192.0.2.2", "k3": "", "k4": "192.0.2.4"}
+    assert microk8s.leaving(hosts, listed, MEMBERS, []) == [
+        {"host": "web-2", "node": "k2", "ready": True},
+        {"host": "k3", "node": "k3", "ready": False},
+        {"host": "k4", "node": None, "ready": False},
+    ]
+
+
+def test_a_server_does_not_go() -> None:
+    with pytest.raises(Unfit, match="k1 is a server, whose database would go with it"):
+        microk8s.leaving({"web-1": "192.0.2.1"}, listing("k1", "k2"), MEMBERS, [])
+
+
+def test_who_has_the_only_copy_of_a_volume_does_not_go() -> None:
+    listed, going = listing("k1", "k2", "k3"), {"k2": "192.0.2.2", "k3": "192.0.2.3"}
+    elsewhere = [volume("a", "k1"), volume("b", "k1", "k2"), volume("c"), volume("d", "k2", key="zone")]
+    assert len(microk8s.leaving(going, listed, MEMBERS, elsewhere)) == 2
+    lost = [volume("pvc-1", "k2", claim="data"), volume("pvc-2", "k3", "k2"), volume("pvc-0", "k3")]
+    with pytest.raises(Unfit, match="k2 has pvc-1 of shop/data, pvc-2; k3 has pvc-0, pvc-2"):
+        microk8s.leaving(going, listed, MEMBERS, elsewhere + lost)
+
+
 # --- what must run ---
 
 
@@ -278,9 +356,10 @@ def test_nodes_that_are_missing_away_or_old_are_named() -> None:
     listed["k3"]["version"] = "v1.34.9"
     assert microk8s.unready(listed, ["k1", "k2", "k3", "k4"], 35) == [
         "k2 is not Ready",
-        "k3 runs v1.34.9",
         "k4 is not among the nodes",
+        "k3 runs v1.34.9",
     ]
+    assert microk8s.away(listed, ["k1", "k3"]) == []
 
 
 def test_three_servers_vote() -> None:

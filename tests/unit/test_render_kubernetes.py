@@ -564,7 +564,7 @@ def test_another_public_port_is_a_load_balancer_that_knows_its_sources() -> None
     assert (spec["type"], spec["loadBalancerSourceRanges"]) == ("LoadBalancer", ["192.0.2.0/24"])
     assert spec["ports"] == [{"name": "https-8443", "port": 8443, "protocol": "TCP", "targetPort": 8443}]
     assert spec["allocateLoadBalancerNodePorts"] is False
-    policy = of(found, "NetworkPolicy")["gateway"]["spec"]["ingress"]
+    policy = of(found, "NetworkPolicy")["gateway"]["spec"].get("ingress", [])
     assert {
         "from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
         "ports": [{"port": 8443, "protocol": "TCP"}],
@@ -586,7 +586,7 @@ def flows(found: dict[str, Manifest], direction: str) -> set[tuple[str, str, int
         if name == "default-deny":
             continue
         here = owner(policy["spec"]["podSelector"]["matchLabels"])
-        for rule in policy["spec"][direction]:
+        for rule in policy["spec"].get(direction, []):
             for peer in rule[side]:
                 inside = "podSelector" in peer and "namespaceSelector" not in peer
                 there = owner(peer["podSelector"]["matchLabels"]) if inside else "outside"

@@ -109,6 +109,14 @@ def test_what_came_in_plain_is_sent_to_https(gateway: Gateway) -> None:
         assert "strict-transport-security" not in headers
 
 
+@pytest.mark.parametrize(("path", "status"), [("/api/orders/%00", 400), (f"/?{'x' * 20000}", 414)])
+def test_what_is_refused_is_sent_nowhere(gateway: Gateway, path: str, status: int) -> None:
+    """nginx has not read its headers by then."""
+    for headers in (INGRESS, {"Host": "shop.example.com"}):
+        told, _, body = gateway.ask(path, **headers)
+        assert (told, list(body)) == (status, ["error"])
+
+
 def test_what_came_over_tls_is_served_as_on_a_host(gateway: Gateway) -> None:
     status, headers, seen = gateway.ask("/panel/", **INGRESS)
     assert status == 200

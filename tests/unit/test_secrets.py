@@ -15,6 +15,7 @@ from hostwright import application, secrets, toolchain
 from hostwright.application import Application
 from hostwright.environments import Environment, load
 from hostwright.errors import BadInput, Failure
+from hostwright.hosts import stack
 
 ADDRESSES = ["192.0.2.10", "2001:db8::10", "shop.example.com"]
 AUTHORITY = {"ca_certificate", "ca_private_key"}
@@ -175,11 +176,11 @@ def test_what_an_operator_set_goes_before_what_was_made(
 ) -> None:
     own = ("config", "set", "--secret", "secret-admin_email", "boss@shop.example")
     secrets._keep(environment, {})  # the stack
-    secrets._checked(environment, secrets._pulumi(environment, *own))
+    stack.checked(environment, stack.pulumi(environment, *own))
     assert secrets.ensure(environment, warehouse, ADDRESSES)["admin_email"] == "boss@shop.example"
     assert "admin_email" not in secrets._kept(environment)[0], "his would come back when he takes it out"
     own = ("config", "set", "--secret", "secret-rabbitmq_password", "of my own")
-    secrets._checked(environment, secrets._pulumi(environment, *own))
+    stack.checked(environment, stack.pulumi(environment, *own))
     before = secrets.ensure(environment, warehouse, ADDRESSES)
     assert before["rabbitmq_password"] == "of my own"
     with pytest.raises(BadInput, match="the secret 'rabbitmq_password' is one you set") as caught:
@@ -215,6 +216,30 @@ def test_rotation_changes_what_is_named_and_what_is_made_from_it(
             secrets.rotate(environment, warehouse, [wrong])
 
 
+def test_what_is_of_people_is_carried_and_what_is_of_a_place_stays(
+    warehouse: Application, environment: Environment
+) -> None:
+    (environment.project / "infra" / "Pulumi.other.yaml").write_text("config: {}\n")
+    other = load("other", environment.project)
+    old = secrets.ensure(environment, warehouse, ADDRESSES)
+    new = secrets.ensure(other, warehouse, ["192.0.2.20"])
+    secrets.carry(environment, other, warehouse, check=True)
+    assert secrets.read(other) == new
+    secrets.carry(environment, other, warehouse)
+    moved = secrets.read(other)
+    assert changed(new, moved) == {*secrets.CARRIED} - {"admin_email"}  # which every environment has alike
+    assert {name: old[name] for name in secrets.CARRIED} == {name: moved[name] for name in secrets.CARRIED}
+    assert secrets.ensure(other, warehouse, ["192.0.2.20"]) == moved, "and nothing has to be made anew"
+    assert secrets.read(environment) == old
+
+    own = ("config", "set", "--secret", "secret-admin_email", "boss@shop.example")
+    stack.checked(other, stack.pulumi(other, *own))
+    for check in (True, False):
+        with pytest.raises(BadInput, match="'admin_email' goes along, and you set another one") as caught:
+            secrets.carry(environment, other, warehouse, check=check)
+    assert "pulumi config rm secret-admin_email --stack other" in caught.value.fix
+
+
 def test_forgetting_takes_all_of_them_and_nothing_else(environment: Environment) -> None:
     secrets._keep(environment, {"admin_email": "boss@shop.example", "service_key": "x"})
     secrets.forget(environment.name, environment.project)
@@ -227,7 +252,7 @@ def test_forgetting_takes_all_of_them_and_nothing_else(environment: Environment)
 def test_what_was_written_over_is_said(environment: Environment, text: str) -> None:
     secrets._keep(environment, {"service_key": "x"})
     over = ("config", "set", "--secret", secrets.MADE, text)
-    secrets._checked(environment, secrets._pulumi(environment, *over))
+    stack.checked(environment, stack.pulumi(environment, *over))
     with pytest.raises(BadInput, match="hostwright:secrets is not what was kept there"):
         secrets.read(environment)
 

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hostwright.proof.feed import Feed
-from tests.environment import heard, refused
+from tests.environment import Gateway, heard, refused
 
 PATH = "/api/notifications"
 FIELDS = {
@@ -120,8 +120,8 @@ def test_the_webhook_is_not_for_the_world(http, admin) -> None:
 # --- The feed ---
 
 
-def feed(gateway: Any, query: str = "", **options: Any) -> Feed:
-    return Feed(f"wss://{gateway.host}/ws/notifications{query}", gateway.tls, **options)
+def feed(gateway: Gateway, query: str = "", **options: Any) -> Feed:
+    return gateway.feed(f"/ws/notifications{query}", **options)
 
 
 def following(connection: Feed, order: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hostwright.proof.feed import Feed
+from tests.environment import Gateway
 
 FIELDS = {
     "id", "customer_name", "customer_email", "source", "status", "total_amount", "created_at", "updated_at",
@@ -203,8 +204,8 @@ def test_without_a_token(http, method: str, path: str) -> None:
 # --- Live updates ---
 
 
-def live(gateway: Any, headers: dict[str, str] | None = None, protocols: list[str] | None = None) -> Feed:
-    return Feed(f"wss://{gateway.host}/ws", gateway.tls, additional_headers=headers, subprotocols=protocols)
+def live(gateway: Gateway, headers: dict[str, str] | None = None, protocols: list[str] | None = None) -> Feed:
+    return gateway.feed("/ws", additional_headers=headers, subprotocols=protocols)
 
 
 def update(connection: Feed) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from hostwright.proof.feed import Feed
 from tests.environment import Account, Gateway, refused
 
 pytestmark = pytest.mark.shows("auth/jwt", "auth/middleware", "tech/auth")
@@ -189,7 +188,7 @@ def test_no_socket_for_a_forger(gateway, forger, path: str, how: str) -> None:
     ):
         with (
             pytest.raises((InvalidStatus, ConnectionClosed)) as end,
-            Feed(f"wss://{gateway.host}{path}", gateway.tls, **options) as socket,
+            gateway.feed(path, **options) as socket,
         ):
             socket.recv(timeout=30)
         error: Any = end.value

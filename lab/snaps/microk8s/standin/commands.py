@@ -15,8 +15,8 @@ from functools import partial
 from io import BytesIO
 from typing import Any, Protocol
 
-from . import kubectl, objects, tls
-from .database import Database, Document, NoLeader
+from . import etcd, kubectl, kubernetes, objects, tls
+from .database import Document, NoLeader
 from .node import AGENT, DAEMONS, DATABASE, Node
 
 ON_A_WORKER = "This MicroK8s deployment is acting as a node in a cluster.\nPlease use the control plane node."
@@ -40,7 +40,7 @@ class Microk8s:
     def __init__(self, node: Node, services: Services, pause: float = 2) -> None:
         self.node = node
         self.services = services
-        self.database = Database(node)
+        self.database = etcd.of(node)
         # MicroK8s waits ten seconds where it stops and starts its database.
         self.pause = pause
 
@@ -123,7 +123,7 @@ class Microk8s:
         if self.node.has("stopped.lock"):
             print(STOPPED)
             return 0
-        return kubectl.run(self.node, words)
+        return kubernetes.kubectl(self.node, words) if self.node.real else kubectl.run(self.node, words)
 
     def version(self, _: list[str]) -> int:
         print(f"MicroK8s {self.node.version} revision {self.node.snap.resolve().name}")
@@ -231,6 +231,8 @@ class Microk8s:
 
     def _become_server(self, told: dict[str, Any]) -> None:
         self._take(told, "ca.key", told["ca_key"])
+        if self.node.real:
+            self.node.write("certs/serviceaccount.key", told["service_account_key"])
         self.services.stop("kubelite", "k8s-dqlite")
         time.sleep(self.pause)
         self._empty_backend()
@@ -279,6 +281,8 @@ class Microk8s:
         self.node.backend.mkdir()
         # MicroK8s asks it for the database's port, and ends here when an earlier join was cut off.
         (backup / "info.yaml").read_text()
+        # The next pod would be in the network that this node's had before.
+        (self.node.data / kubernetes.CNI).unlink(missing_ok=True)
 
     def leave(self, _: list[str]) -> int:
         if self.node.worker:
@@ -330,7 +334,7 @@ class Microk8s:
             return 1
         if registered:
             self.database.remove(member)
-        self.database.change(lambda document: document["nodes"].pop(name, None))
+        self.database.forget(name)
         return 0
 
     # --- addons ---
@@ -365,6 +369,8 @@ class Microk8s:
     def disable(self, words: list[str]) -> int:
         for word in words:
             name = word.rpartition("/")[2]
+            if self.node.real:
+                kubernetes.disable(self.node, name)
             self.database.change(partial(_set_addon, name, None))
             print(f"{name} is disabled")
         return 0
@@ -414,7 +420,8 @@ class Microk8s:
             items = objects.request(self.node, "GET", "/api/v1/nodes")["items"]
         except (OSError, tls.Refused):
             return False
-        return any(each["status"]["conditions"][0]["status"] == "True" for each in items)
+        conditions = [each for item in items for each in item["status"].get("conditions", [])]
+        return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
 
 
 def _set_addon(name: str, minor: int | None, document: Document) -> None:

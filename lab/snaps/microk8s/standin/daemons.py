@@ -13,7 +13,7 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import objects, tls
+from . import etcd, kubernetes, objects, tls
 from .database import Database, Document, NoLeader
 from .node import AGENT, API, DATABASE, KUBELET, Node
 
@@ -26,6 +26,8 @@ def run(node: Node, daemon: str) -> None:
     """Run one until it is killed; it ends at once where the node's locks say that it is not for here."""
     if not node.expects(daemon):
         return
+    if node.real and daemon in kubernetes.DAEMONS:
+        kubernetes.run(node, daemon)
     begin(node, daemon)
     threading.Event().wait()
 
@@ -70,7 +72,11 @@ def token_is_good(node: Node, token: str) -> bool:
 # --- the cluster agent ---
 
 
-def _agent(node: Node, method: str, path: str, body: Any, token: str, remote: str) -> Answer:  # noqa: ARG001
+def _agent(node: Node, method: str, path: str, body: Any, token: str, remote: str) -> Answer:
+    if (method, path) == ("POST", "/standin/members") and node.real:
+        if token != node.read("var/kubernetes/backend/cluster.key"):
+            return 403, {"error": "unknown certificate"}
+        return 200, etcd.Etcd(node).admit(body["name"], body["address"])
     if (method, path) != ("POST", "/cluster/api/v2.0/join"):
         return 404, {"error": "not found"}
     if node.worker:
@@ -80,7 +86,7 @@ def _agent(node: Node, method: str, path: str, body: Any, token: str, remote: st
     if remote not in _addresses(body["hostname"]):
         what = f'The hostname ({body["hostname"]}) of the joining node does not resolve to the IP "{remote}"'
         return 400, {"error": f"{what}. Refusing join"}
-    database = Database(node)
+    database = etcd.of(node)
     members = [each["address"] for each in database.read()["members"]]
     if f"{remote}:{DATABASE}" in members:
         return 504, {"error": f"the joining node ({remote}) is already known to dqlite"}
@@ -100,6 +106,7 @@ def _agent(node: Node, method: str, path: str, body: Any, token: str, remote: st
         "ca_key": node.read("certs/ca.key"),
         "cluster_key": node.read("var/kubernetes/backend/cluster.key"),
         "voters": [each["address"] for each in document["members"] if each["role"] == "voter"],
+        **({"service_account_key": kubernetes.service_account(node)} if node.real else {}),
     }
     return 200, answer | keys
 

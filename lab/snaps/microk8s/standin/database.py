@@ -108,6 +108,10 @@ class Database:
 
         self.change(apply)
 
+    def forget(self, name: str) -> None:
+        """Take a node out, if it is there."""
+        self.change(lambda document: document["nodes"].pop(name, None))
+
     def _own(self, address: str) -> bool:
         return address in (f"127.0.0.1:{DATABASE}", f"{self.node.address}:{DATABASE}")
 

@@ -13,6 +13,7 @@ GROUPS = {
     "nodes": "/api/v1/nodes",
     "deployments": "/apis/apps/v1/deployments",
     "daemonsets": "/apis/apps/v1/daemonsets",
+    "persistentvolumes": "/api/v1/persistentvolumes",
 }
 ALIASES = {
     "node": "nodes",
@@ -20,6 +21,7 @@ ALIASES = {
     "deployment": "deployments",
     "daemonset": "daemonsets",
     "ds": "daemonsets",
+    "pv": "persistentvolumes",
 }
 
 

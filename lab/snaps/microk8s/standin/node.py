@@ -51,6 +51,11 @@ class Node:
         return self.has("clustered.lock")
 
     @property
+    def real(self) -> bool:
+        """Whether the snap has a Kubernetes, in whose place a state machine stands else."""
+        return (self.snap / "kubernetes").exists()
+
+    @property
     def backend(self) -> Path:
         return self.data / "var/kubernetes/backend"
 
@@ -124,6 +129,8 @@ class Node:
         self.write("args/extra-sans", "\n".join(config.get("extraSANs", [])))
         for registry, text in config.get("containerdRegistryConfigs", {}).items():
             self.write(f"args/certs.d/{registry}/hosts.toml", text)
+        if networks := config.get("extraCNIEnv"):
+            self.write("args/cni-env", json.dumps(networks))
         if token := config.get("persistentClusterToken"):
             self.write("credentials/persistent-cluster-token", token)
         self.found([each["name"] for each in config.get("addons", [])])
@@ -135,6 +142,7 @@ class Node:
         self.write("credentials/known_tokens.csv", f'{secrets.token_hex(16)},admin,admin,"system:masters"\n')
         shutil.rmtree(self.backend, ignore_errors=True)
         self.backend.mkdir(parents=True)
+        (self.data / "certs/serviceaccount.key").unlink(missing_ok=True)
         self.mark("no-apiserver-proxy")
         self.unmark("no-k8s-dqlite")
         self.unmark("clustered.lock")

@@ -9,7 +9,7 @@ from . import tls
 from .database import Document
 from .node import API, KUBELET, Node
 
-LISTS = ("nodes", "deployments", "daemonsets")
+LISTS = ("nodes", "deployments", "daemonsets", "persistentvolumes")  # of the last there are none
 ADDONS = {
     "dns": ("CoreDNS", "1.13.1"),
     "rbac": ("Role-Based Access Control for authorisation", ""),

@@ -9,13 +9,14 @@ import ipaddress
 import json
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 # Without these Python 3.13 believes no certificate.
 LEAF = """basicConstraints=critical,CA:FALSE
 keyUsage=critical,digitalSignature
-extendedKeyUsage=serverAuth
+extendedKeyUsage=serverAuth,clientAuth
 subjectKeyIdentifier=hash
 authorityKeyIdentifier=keyid
 """
@@ -66,8 +67,7 @@ def make_certificate(folder: Path, names: list[str]) -> None:
 def days_left(certificate: Path) -> int:
     """How many days a certificate is good for."""
     end = _openssl("x509", "-noout", "-enddate", "-in", certificate).partition("=")[2].strip()
-    now = _openssl("x509", "-noout", "-startdate", "-in", certificate).partition("=")[2].strip()
-    return int(ssl.cert_time_to_seconds(end) - ssl.cert_time_to_seconds(now)) // 86400
+    return int(ssl.cert_time_to_seconds(end) - time.time()) // 86400
 
 
 def fingerprint(certificate: Path) -> str:

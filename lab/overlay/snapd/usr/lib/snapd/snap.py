@@ -105,7 +105,7 @@ class Snapd:
     def ack(self, file: Path) -> None:
         """Take over what is asserted of a snap's file."""
         try:
-            told = dict(line.split(": ", 1) for line in file.read_text().splitlines() if ": " in line)
+            told = _asserted(file.read_text())
             digest = told["snap-sha3-384"]
         except (OSError, KeyError) as error:
             raise Failed(f"error: cannot assert: {error}") from None
@@ -138,7 +138,10 @@ class Snapd:
             raise Failed(f'error: no snap found for "{name}"')
         print(f"name:      {name}\npublisher: Canonical**\nchannels:")
         for track, version in sorted(tracks.items(), reverse=True):
-            print(f"  {track}/stable: {version} classic")
+            with self._open(f"{track}/{name}.assert") as answer:
+                told = _asserted(answer.read().decode())
+            print(f"  {track}/stable: {version} 2026-01-01 ({_number(told['snap-sha3-384'])}) 1MB classic")
+            print(f"  {track}/candidate: ^")
 
     def install(self, name: str, options: dict[str, str]) -> None:
         """From the store; what is there already is left as it is, and that is no failure."""
@@ -396,7 +399,15 @@ def _meta(file: Path) -> dict[str, Any]:
 
 def _revision(file: Path) -> str:
     """A number that follows from the content, as the store counts them."""
-    return str(int(_digest(file)[:4], 16))
+    return _number(_digest(file))
+
+
+def _number(digest: str) -> str:
+    return str(int(digest[:4], 16))
+
+
+def _asserted(text: str) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
 
 def _digest(file: Path) -> str:
@@ -404,14 +415,15 @@ def _digest(file: Path) -> str:
 
 
 def _unpack(file: Path, place: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=place.parent if place.parent.exists() else None) as scratch:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        scratch = Path(folder) / "snap"
         with zipfile.ZipFile(file) as snap:
             snap.extractall(scratch)
             for entry in snap.infolist():
                 if mode := entry.external_attr >> 16:
-                    (Path(scratch) / entry.filename).chmod(mode & 0o777)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(scratch, place)
+                    (scratch / entry.filename).chmod(mode & 0o777)
+        scratch.rename(place)
 
 
 def _empty(folder: Path) -> None:

@@ -1,0 +1,3 @@
+module hostwright/lab/pause
+
+go 1.24.0

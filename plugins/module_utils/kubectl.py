@@ -1,0 +1,155 @@
+"""An application in its namespace, as kubectl sees it: what is there, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+INSTANCE = "app.kubernetes.io/instance"
+MANAGED = "app.kubernetes.io/managed-by=hostwright"
+NAME = "app.kubernetes.io/name"
+PROMOTE = "hostwright/promote"  # on a namespace: a state and whose data it is
+VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
+
+
+class Kubectl:
+    """Calls of kubectl; one that fails ends the module with its own words."""
+
+    def __init__(self, module: Any, command: list) -> None:
+        self.module = module
+        self.command = command
+
+    def __call__(self, *arguments: str) -> str:
+        code, out, err = self.ask(*arguments)
+        if code != 0:
+            self.module.fail_json(
+                msg=(err or out).strip(), cmd=" ".join([*self.command, *arguments]), rc=code
+            )
+        return out
+
+    def ask(self, *arguments: str) -> tuple:
+        """Status, output and error; for who knows what to make of them."""
+        found: tuple = self.module.run_command([*self.command, *arguments])
+        return found
+
+    def objects(self, *arguments: str) -> list:
+        """What `get` finds, whole; nothing where there is nothing."""
+        told = self("get", *arguments, "--ignore-not-found", "--output", "json")
+        if not told.strip():
+            return []
+        found = json.loads(told)
+        return list(found["items"]) if found["kind"] == "List" else [found]
+
+
+def reference(item: dict) -> str:
+    """KIND/NAME, by which one object is told from others of a namespace."""
+    return "{}/{}".format(item["kind"].lower(), item["metadata"]["name"])
+
+
+def changed(diff: str) -> list:
+    """Objects, KIND/NAME, a diff of kubectl is about: its files are GROUP.VERSION.KIND.NAMESPACE.NAME."""
+    found = []
+    for line in diff.splitlines():
+        if line.startswith("+++ ") and "/MERGED-" in line:
+            # A group has dots, and so has a name of few kinds of ours: the version tells where the kind is.
+            words = Path(line.split()[1]).name.split(".")
+            at = next(index for index, word in enumerate(words) if VERSION.fullmatch(word))
+            found.append("{}/{}".format(words[at + 1].lower(), ".".join(words[at + 3 :])))
+    return found
+
+
+def pins(volumes: list) -> dict:
+    """Store -> node that has its data, of an instance's PersistentVolumes."""
+    found = {}
+    for each in volumes:
+        (term,) = each["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        (wanted,) = term["matchExpressions"]
+        found[each["metadata"]["labels"][NAME]] = wanted["values"][0]
+    return found
+
+
+def ready(node: dict) -> bool:
+    """Whether a node takes pods and runs them."""
+    conditions = {each["type"]: each["status"] for each in node["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True" and not node["spec"].get("unschedulable", False)
+
+
+def states(objects: list) -> dict:
+    """KIND/NAME -> what is not well yet, or cannot become so; of Deployments, StatefulSets and Jobs."""
+    found = {}
+    for item in objects:
+        state = STATES[item["kind"]](item)
+        if state:
+            found[reference(item)] = state
+    return found
+
+
+class State(str):
+    """What is wrong, in a few words."""
+
+    final = False
+    """Whether waiting changes nothing any more."""
+
+
+def hopeless(text: str) -> State:
+    state = State(text)
+    state.final = True
+    return state
+
+
+def _conditions(item: dict) -> dict:
+    return {each["type"]: each for each in item.get("status", {}).get("conditions", [])}
+
+
+def _deployment(item: dict) -> State:
+    spec, status = item["spec"], item.get("status", {})
+    wanted = spec.get("replicas", 1)
+    if status.get("observedGeneration", 0) < item["metadata"]["generation"]:
+        return State("has not been looked at yet")
+    progress = _conditions(item).get("Progressing", {})
+    if progress.get("status") == "False":
+        return hopeless(progress.get("message", "it does not progress"))
+    counts = [status.get(each, 0) for each in ("updatedReplicas", "availableReplicas", "replicas")]
+    if counts == [wanted] * 3:
+        return State("")
+    updated, available, there = counts
+    if there > wanted and updated >= wanted:
+        return State(f"{there - wanted} of before still there")
+    return State(f"{min(updated, available)} of {wanted} available")
+
+
+def _set(item: dict) -> State:
+    spec, status = item["spec"], item.get("status", {})
+    wanted = spec.get("replicas", 1)
+    if status.get("observedGeneration", 0) < item["metadata"]["generation"]:
+        return State("has not been looked at yet")
+    if status.get("updateRevision") != status.get("currentRevision"):
+        return State("is being made anew")
+    if status.get("readyReplicas", 0) < wanted:
+        return State(f"{status.get('readyReplicas', 0)} of {wanted} ready")
+    return State("")
+
+
+def _job(item: dict) -> State:
+    conditions = _conditions(item)
+    if conditions.get("Failed", {}).get("status") == "True":
+        return hopeless("it failed: {}".format(conditions["Failed"].get("message", "")))
+    if conditions.get("Complete", {}).get("status") == "True":
+        return State("")
+    return State("runs")
+
+
+STATES = {"Deployment": _deployment, "Job": _job, "StatefulSet": _set}
+
+
+def wait(ask: Any, timeout: float, pause: float = 1.0) -> dict:
+    """Until `ask()`, as `states`, is empty or hopeless or the time (seconds) is over; what it said last."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found: dict = ask()
+        if not found or any(each.final for each in found.values()) or time.monotonic() > deadline:
+            return found
+        time.sleep(pause)

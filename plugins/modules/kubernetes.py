@@ -1,0 +1,232 @@
+#!/usr/bin/python
+"""Bring an application's namespace to what its folder of manifests says, and do nothing when it is there."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubernetes
+short_description: Bring a namespace to what a folder of manifests says
+description:
+  - Decides from what is seen, so that a run that was killed is taken up by the next. Where the cluster finds
+    no difference, nothing is unwanted and everything is well, nothing is touched.
+  - Applies on the server's side, phase after phase, C(0-namespace) first. Stores are ready before migrations
+    run, and these are complete before anything is rolled out that may need them.
+  - A rollout that does not end well is undone where there was one before, and the message has the events
+    and the last lines of what is not well.
+  - What carries the application's labels and is not in the folder goes last, when everything else is there.
+    Volumes and their claims never do, as data goes with nobody but its owner.
+options:
+  directory:
+    description: The folder, with a folder a phase and C(secrets).
+    type: path
+    required: true
+  namespace:
+    description: The application's.
+    type: str
+    required: true
+  timeout:
+    description: Seconds within which what one phase brings must be well.
+    type: int
+    default: 900
+  kubectl:
+    description: The command.
+    type: list
+    elements: str
+    default: [/snap/bin/microk8s, kubectl]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The content of a Secret is never shown.
+author: [hostwright maintainers (@hostwright)]
+"""
+
+EXAMPLES = r"""
+- name: Run the application
+  hostwright.hostwright.kubernetes:
+    directory: /etc/hostwright/warehouse
+    namespace: warehouse-prod
+"""
+
+RETURN = r"""
+reasons:
+  description: What was not as the folder says, object to what was wrong.
+  returned: always
+  type: dict
+removed:
+  description: Objects that nobody wants any more.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from pathlib import Path  # noqa: E402  (Ansible wants the documentation first)
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (  # noqa: E402
+    INSTANCE,
+    MANAGED,
+    NAME,
+    Kubectl,
+    changed,
+    reference,
+    states,
+    wait,
+)
+
+# Each is applied when what the one before brought is well.
+STEPS = (("0-namespace",), ("secrets", "1-base", "2-stores"), ("3-jobs",), ("4-workloads",))
+RUNNING = "deployments,statefulsets,jobs"
+# Of these there may be some that nobody wants any more. Volumes and claims are not among them.
+PRUNED = (
+    "deployments,statefulsets,jobs,services,ingresses,networkpolicies,horizontalpodautoscalers,"
+    "poddisruptionbudgets,configmaps,secrets,serviceaccounts"
+)
+WAITED = ("Deployment", "Job", "StatefulSet")
+OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
+TAIL = "20"
+
+
+def main() -> None:
+    """Entry point of Ansible."""
+    spec = {
+        "directory": {"type": "path", "required": True},
+        "namespace": {"type": "str", "required": True},
+        "timeout": {"type": "int", "default": 900},
+        "kubectl": {"type": "list", "elements": "str", "default": ["/snap/bin/microk8s", "kubectl"]},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    if module.check_mode and not Path(module.params["directory"], STEPS[0][0]).is_dir():
+        module.exit_json(changed=True, reasons={"manifests": "not there yet"}, removed=[])
+    rollout = Rollout(module)
+    diff, differing = rollout.differences()
+    unwanted = rollout.unwanted()
+    unwell = rollout.unwell()
+    if not module.check_mode:
+        if differing or unwell:
+            rollout.apply()
+        rollout.remove(unwanted)
+    reasons = differing | dict.fromkeys(unwanted, "nobody wants it")
+    module.exit_json(
+        changed=bool(reasons or unwell),
+        reasons=reasons | {name: str(state) for name, state in unwell.items()},
+        removed=unwanted,
+        diff={"prepared": diff},
+    )
+
+
+class Rollout:
+    """What there is of the application, against what its folder says."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.kubectl = Kubectl(module, module.params["kubectl"])
+        self.folder = module.params["directory"]
+        self.namespace = module.params["namespace"]
+        self.timeout = module.params["timeout"]
+        self.labels = f"{INSTANCE}={self.namespace},{MANAGED}"
+
+    def differences(self) -> tuple:
+        """What would change, as text, and object -> why."""
+        if not self.kubectl.objects("namespace", self.namespace):
+            return "", {f"namespace/{self.namespace}": "not there yet"}
+        code, out, err = self.kubectl.ask("diff", *OURS, "-R", "-f", self.folder)
+        if code not in (0, 1):
+            self.module.fail_json(msg=err.strip() or out.strip(), rc=code)
+        return out, dict.fromkeys(changed(out), "not as the folder says")
+
+    def unwell(self) -> dict:
+        return states(self.mine(RUNNING))
+
+    def mine(self, kinds: str) -> list:
+        """All there is of the application, of these kinds."""
+        return self.kubectl.objects(kinds, "--namespace", self.namespace, "--selector", self.labels)
+
+    def unwanted(self) -> list:
+        """Objects of the application that are not in the folder."""
+        there = {reference(each) for each in self.mine(PRUNED)}
+        return sorted(there - {reference(each) for each in self.kubectl.objects("-R", "-f", self.folder)})
+
+    def apply(self) -> None:
+        """Step by step, waiting for what each brings."""
+        before = {reference(each): each for each in self.mine("deployments")}
+        self.begin_again()
+        for step in STEPS:
+            folders = [Path(self.folder, each) for each in step if Path(self.folder, each).is_dir()]
+            if not folders:
+                continue
+            files = [word for each in folders for word in ("-f", str(each))]
+            self.kubectl("apply", *OURS, *files)
+            names = [reference(each) for each in self.kubectl.objects(*files) if each["kind"] in WAITED]
+            if names:
+                unwell = wait(lambda names=names: states(self.there(names)), self.timeout)
+                if unwell:
+                    self.fail(unwell, before)
+
+    def begin_again(self) -> None:
+        """What has given up does not try again by itself, whatever has been mended meanwhile."""
+        for name, state in self.unwell().items():
+            if state.final:
+                verb = ("delete",) if name.startswith("job/") else ("rollout", "restart")
+                self.kubectl(*verb, name, "--namespace", self.namespace)
+
+    def there(self, names: list) -> list:
+        return self.kubectl.objects(*names, "--namespace", self.namespace)
+
+    def fail(self, unwell: dict, before: dict) -> None:
+        """Return to what ran, and end with what is wrong and what it said."""
+        said = [f"{name}: {state}\n{self.story(name)}" for name, state in sorted(unwell.items())]
+        undone = []
+        for each in self.there(sorted(before)):
+            name = reference(each)
+            if name in unwell and each["metadata"]["generation"] != before[name]["metadata"]["generation"]:
+                self.kubectl("rollout", "undo", name, "--namespace", self.namespace)
+                undone.append(name)
+        if undone:
+            said.append("undone: {}".format(", ".join(undone)))
+        self.module.fail_json(msg="\n".join(["not well:", *said]), reasons=dict(unwell), undone=undone)
+
+    def story(self, name: str) -> str:
+        """What an object's pods that are not well wait for, and their last lines."""
+        (item,) = self.there([name]) or [{}]
+        labels = item.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
+        chosen = f"{INSTANCE}={self.namespace},{NAME}={labels.get(NAME, '')}"
+        lines = []
+        for pod in self.kubectl.objects("pods", "--namespace", self.namespace, "--selector", chosen):
+            waits = waiting(pod)
+            if waits is None:
+                continue
+            title = pod["metadata"]["name"]
+            lines.append(f"--- pod {title} on {pod['spec'].get('nodeName', 'no node')}: {waits}")
+            arguments = ("logs", title, "--namespace", self.namespace, "--tail", TAIL)
+            code, out, _ = self.kubectl.ask(*arguments)
+            if code == 0:
+                lines.append(out.rstrip())
+        return "\n".join(lines)
+
+    def remove(self, names: list) -> None:
+        if names:
+            self.kubectl(
+                "delete", *names, "--namespace", self.namespace, "--ignore-not-found", "--wait=false"
+            )
+
+
+def waiting(pod: dict) -> str | None:
+    """What a pod waits for or ended with; nothing when it is well."""
+    status = pod.get("status", {})
+    for each in status.get("containerStatuses", []):
+        state = each.get("state", {})
+        for kind in ("waiting", "terminated"):
+            if kind in state and state[kind].get("reason") != "Completed":
+                return " ".join(filter(None, (state[kind].get("reason"), state[kind].get("message"))))
+    conditions = {each["type"]: each for each in status.get("conditions", [])}
+    if conditions.get("PodScheduled", {}).get("status") == "False":
+        return str(conditions["PodScheduled"].get("message", "on no node"))
+    if status.get("phase") == "Succeeded" or conditions.get("Ready", {}).get("status") == "True":
+        return None
+    return str(conditions.get("Ready", {}).get("message") or status.get("phase", "not there yet"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What an application on a cluster waits for, what is beyond hope, and where its data is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hostwright import application
+from hostwright.render import Cluster, Environment, pinned, render
+
+sys.path.append(str(Path(__file__).parents[2] / ".collections"))
+from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (
+    changed,
+    pins,
+    ready,
+    states,
+)
+from ansible_collections.hostwright.hostwright.plugins.modules.kubernetes import waiting
+
+Item = dict[str, Any]
+WELL = {"observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3}
+STUCK = {
+    "type": "Progressing",
+    "status": "False",
+    "message": 'ReplicaSet "orders-5d" has timed out progressing.',
+}
+
+
+def item(kind: str, status: Item, **spec: Any) -> Item:
+    return {"kind": kind, "metadata": {"name": "orders", "generation": 2}, "spec": spec, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "final"),
+    [
+        (item("Deployment", WELL, replicas=3), "", False),
+        (item("Deployment", {}, replicas=3), "has not been looked at yet", False),
+        (
+            item("Deployment", WELL | {"observedGeneration": 1}),
+            "has not been looked at yet",
+            False,
+        ),
+        (item("Deployment", WELL | {"availableReplicas": 2}, replicas=3), "2 of 3 available", False),
+        (item("Deployment", WELL | {"updatedReplicas": 1}, replicas=3), "1 of 3 available", False),
+        (item("Deployment", WELL | {"replicas": 4}, replicas=3), "1 of before still there", False),
+        (item("Deployment", WELL | {"conditions": [STUCK]}, replicas=3), STUCK["message"], True),
+        (item("StatefulSet", {"observedGeneration": 2, "readyReplicas": 1}, replicas=1), "", False),
+        (item("StatefulSet", {"observedGeneration": 2}, replicas=1), "0 of 1 ready", False),
+        (
+            item(
+                "StatefulSet",
+                {
+                    "observedGeneration": 2,
+                    "readyReplicas": 1,
+                    "currentRevision": "orders-1",
+                    "updateRevision": "orders-2",
+                },
+                replicas=1,
+            ),
+            "is being made anew",
+            False,
+        ),
+        (item("Job", {}), "runs", False),
+        (item("Job", {"conditions": [{"type": "Complete", "status": "True"}]}), "", False),
+        (
+            item("Job", {"conditions": [{"type": "Failed", "status": "True", "message": "too often"}]}),
+            "it failed: too often",
+            True,
+        ),
+    ],
+)
+def test_a_state(what: Item, state: str, final: bool) -> None:
+    found = states([what])
+    assert found == ({f"{what['kind'].lower()}/orders": state} if state else {})
+    assert [each.final for each in found.values()] == ([final] if state else [])
+
+
+def test_data_is_where_its_volume_says() -> None:
+    app = application.load("warehouse")
+    wanted = pinned(app, ["a", "b"])
+    files = render(app, Environment(topology="cluster", cluster=Cluster(pins=wanted)))
+    volumes = [yaml.safe_load(text) for path, text in files.items() if "/persistentvolume-" in path]
+    assert pins(volumes) == wanted == {"orders-db": "a", "auth-db": "b", "rabbitmq": "a"}
+
+
+CORDONED = {"unschedulable": True}
+
+
+@pytest.mark.parametrize(
+    ("status", "spec", "takes"),
+    [
+        ("True", {}, True),
+        ("False", {}, False),
+        ("Unknown", {}, False),
+        ("True", {"unschedulable": True}, False),
+    ],
+)
+def test_a_node_that_takes_pods(status: str, spec: Item, takes: bool) -> None:
+    conditions = [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": status}]
+    assert ready({"spec": spec, "status": {"conditions": conditions}}) is takes
+
+
+def test_what_a_diff_is_about() -> None:
+    def of(name: str) -> str:
+        return (
+            f"diff -u -N /tmp/LIVE-123/{name} /tmp/MERGED-456/{name}\n"
+            f"--- /tmp/LIVE-123/{name}\t2026-01-01\n+++ /tmp/MERGED-456/{name}\t2026-01-01\n"
+            "@@ -1 +1 @@\n-  a: b\n+  a: c\n+++ /not/a/file.v1.name\n"
+        )
+
+    names = [
+        "apps.v1.Deployment.warehouse-prod.orders",
+        "v1.PersistentVolume..warehouse-prod-orders-db",
+        "networking.k8s.io.v1.Ingress.warehouse-prod.gateway",
+        "v1.ConfigMap.warehouse-prod.orders-1c4e0ae20a63",
+        "autoscaling.v2.HorizontalPodAutoscaler.warehouse-prod.orders",
+    ]
+    assert changed("".join(map(of, names))) == [
+        "deployment/orders",
+        "persistentvolume/warehouse-prod-orders-db",
+        "ingress/gateway",
+        "configmap/orders-1c4e0ae20a63",
+        "horizontalpodautoscaler/orders",
+    ]
+
+
+PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "again later"}}
+READY = {"type": "Ready", "status": "True"}
+
+
+@pytest.mark.parametrize(
+    ("status", "what"),
+    [
+        ({"phase": "Running", "conditions": [READY]}, None),
+        ({"phase": "Succeeded"}, None),
+        (
+            {"phase": "Pending", "containerStatuses": [{"state": PULL}]},
+            "ImagePullBackOff again later",
+        ),
+        ({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"reason": "Error"}}}]}, "Error"),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no node has room"}]},
+            "no node has room",
+        ),
+        (
+            {"conditions": [{"type": "Ready", "status": "False", "message": "orders is not ready"}]},
+            "orders is not ready",
+        ),
+        ({}, "not there yet"),
+    ],
+)
+def test_what_a_pod_waits_for(status: Item, what: str | None) -> None:
+    assert waiting({"status": status}) == what

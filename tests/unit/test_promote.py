@@ -1,0 +1,163 @@
+"""What `promote` decides: who may, how far it is, what stands in the way, and what it says of that."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from hostwright import application, promote
+from hostwright.environments import Environment
+from hostwright.errors import BadInput, Failure
+from hostwright.hosts.record import HostRecord
+
+PROD = Environment("prod", Path("shop"), {"topology": "single"})
+BIG = Environment("big", Path("shop"), {"topology": "cluster"})
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "what"),
+    [
+        (BIG, BIG, "big is not of topology single"),
+        (PROD, PROD, "prod is not of topology cluster"),
+        (
+            PROD,
+            dataclasses.replace(BIG, settings={"topology": "cluster", "application": "starter"}),
+            "prod has the application warehouse, big starter",
+        ),
+    ],
+)
+def test_a_pair_that_cannot_be(source: Environment, target: Environment, what: str) -> None:
+    with pytest.raises(BadInput, match=what):
+        promote.check_pair(source, target)
+
+
+def test_a_pair() -> None:
+    promote.check_pair(PROD, BIG)
+
+
+@pytest.mark.parametrize(
+    ("mark", "held", "state"),
+    [
+        ("", "", ""),
+        ("copying prod", "", "copying"),  # it ended with an error, and prod serves
+        ("copying prod", "big", "copying"),  # it was killed
+        ("serving prod", "big", "serving"),
+        ("aborted prod", "", "aborted"),
+    ],
+)
+def test_how_far_it_is(mark: str, held: str, state: str) -> None:
+    assert promote.progress(mark, held, PROD, BIG) == state
+
+
+@pytest.mark.parametrize(
+    ("mark", "held", "what", "fix"),
+    [
+        ("copying test", "", "big has data of test, not of prod", "--from test --to big"),
+        ("", "other", "prod is on its way to other", "--from prod --to other --abort"),
+        # After an error prod served on: what big has is older.
+        ("serving prod", "", "prod and big may both serve", "--from prod --to big --abort"),
+        ("aborted prod", "big", "prod does not serve again yet", "--abort"),
+        ("", "big", "prod has been promoted to big", "hostwright down -e prod --data"),
+    ],
+)
+def test_marks_that_do_not_fit(mark: str, held: str, what: str, fix: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        promote.progress(mark, held, PROD, BIG)
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("postgres:17", "10.0.0.1:8443/library/postgres:17", True),
+        ("postgres:17", "postgres:18", False),
+        ("r.example/orders@sha256:a", "s.example/mirror/orders@sha256:a", True),
+        ("orders:1@sha256:a", "orders:2@sha256:a", True),
+        ("orders:1@sha256:a", "orders:1@sha256:b", False),
+        ("orders:1@sha256:a", "orders:1", True),
+    ],
+)
+def test_images_of_several_registries(one: str, other: str, same: bool) -> None:
+    assert promote.same_image(one, other) == promote.same_image(other, one) == same
+
+
+def test_other_images_are_named() -> None:
+    here = {"orders": "orders:1", "auth": "auth:1", "orders-2": "orders:1"}
+    assert promote.other_images(here, {"orders": "r/orders:2", "auth": "r/auth:1"}) == [
+        "orders is orders:1 here and r/orders:2 there"
+    ]
+
+
+def test_queues() -> None:
+    queues = {"mail.send": 3, "mail.send.dead": 1, "mail.send.retry.30": 2, "order_analytics": 0}
+    assert promote.left_over(queues) == "mail.send (3), mail.send.dead (1), mail.send.retry.30 (2)"
+    assert promote.laid_aside(queues) == {"mail.send.dead": 1, "mail.send.retry.30": 2}
+    assert promote.left_over({"order_analytics": 0}) == ""
+
+
+def test_room_is_that_of_a_node() -> None:
+    sizes = {"orders-db": 4 * GIB, "auth-db": GIB}
+    free = {"orders-db": 8 * GIB, "auth-db": 8 * GIB}
+    apart = {"orders-db": "one", "auth-db": "two", "gateway": "three"}
+    assert promote.short(sizes, free, apart) == []
+    together = dict.fromkeys(apart, "one")
+    (told,) = promote.short(sizes, free, together)
+    assert told == "one has 8192 MiB left, orders-db, auth-db need 8704"
+
+
+def sides() -> tuple[promote.Old, promote.New]:
+    warehouse = application.load("warehouse")
+    server = HostRecord(name="big-1", address="192.0.2.11", groups=["cluster", "servers"])
+    worker = HostRecord(name="big-0", address="192.0.2.10", groups=["cluster", "workers"])
+    host = HostRecord(name="prod-1", address="192.0.2.2", groups=["single"], port=2222)
+    return promote.Old(PROD, warehouse, [host]), promote.New(BIG, warehouse, [worker, server])
+
+
+def test_programs_of_a_store_run_in_its_container() -> None:
+    old, new = sides()
+    old.__dict__["variables"] = {}
+    new.__dict__["variables"] = {"app_kubernetes_overlay": "staging", "app_kubernetes_kubectl": ["kubectl"]}
+    mine, theirs = old.databases(), new.databases()
+    assert [str(each) for each in mine] == [str(each) for each in theirs]
+    assert str(mine[0]) == "orders-db/orders_db"
+    *ssh, place, command = mine[0].reach(["psql", "--command=SELECT 'a b'"])
+    assert (ssh[0], ssh[-2:], place) == ("ssh", ["-p", "2222"], "opensuse@192.0.2.2")
+    assert "BatchMode=yes" in ssh
+    assert command == (
+        "sudo -n docker compose --project-directory /etc/hostwright/warehouse exec -T orders-db "
+        "env PGHOST=/run/postgresql PGUSER=postgres psql '--command=SELECT '\"'\"'a b'\"'\"''"
+    )
+    *_, place, command = theirs[-1].reach(["pg_restore"])
+    assert place == "opensuse@192.0.2.11", "a server, and no worker"
+    assert command == (
+        "sudo -n kubectl --cache-dir=/root/.kube/cache --namespace=warehouse-staging exec --stdin "
+        "pod/auth-db-0 --container=auth-db -- env PGHOST=/run/postgresql PGUSER=postgres pg_restore"
+    )
+
+
+def test_a_host_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    unreachable = HostRecord(name="prod-1", address="127.0.0.1", port=1)
+    with pytest.raises(Failure, match="Connection refused") as caught:
+        promote.Old(PROD, application.load("warehouse"), [unreachable]).run("true")
+    assert caught.value.where == "prod-1"
+
+
+def test_one_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with (
+        promote._alone(PROD),
+        pytest.raises(BadInput, match="prod is being promoted already"),
+        promote._alone(PROD),
+    ):
+        raise AssertionError("two at once")
+
+
+def test_who_has_data_of_people_says_how_to_count_it() -> None:
+    """Others' data follows from theirs."""
+    used = {name for name, each in application.load("warehouse").services.items() if each.file.used}
+    assert used == {"auth", "orders"}

@@ -1,0 +1,694 @@
+"""The proof of an application on a cluster: its eyes, with a kubectl of our own, and what its tests say."""
+
+from __future__ import annotations
+
+import copy
+import http.server
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from hostwright import application, paths, secrets
+from hostwright.proof import knock, namespace, observe, report
+from hostwright.proof.wanted import FORBIDDEN, OPERATOR, Machine, accounts
+from hostwright.render import Cluster, Environment, render
+from tests.unit.test_proof import listening, proved, row
+
+Item = dict[str, Any]
+NAMESPACE = "warehouse-prod"
+HOSTS = paths.toolkit() / "tests" / "hosts"
+
+
+def proof_of(name: str) -> Any:
+    """A module of tests/hosts, whose marks are known where they run."""
+    spec = spec_from_file_location(name, HOSTS / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
+        spec.loader.exec_module(module)
+    return module
+
+
+kubernetes = proof_of("test_kubernetes")
+ports = proof_of("test_ports")
+warehouse = proof_of("test_warehouse")
+
+
+# --- Eyes ---
+
+
+@pytest.mark.parametrize(("headers", "speaks"), [({}, False), ({"x-request-id": "1"}, True)])
+def test_an_ingress_that_answers_itself_is_seen(headers: dict[str, str], speaks: bool) -> None:
+    asked = []
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Host"])
+            self.send_response(404)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    answer = knock.knock("127.0.0.1", server.server_port, "http", host="shop.test", header="X-Request-ID")
+    server.shutdown()
+    server.server_close()
+    assert (answer["state"], answer["speaks"], asked) == ("open", speaks, ["shop.test"])
+    assert answer["detail"].endswith("somebody else answers") is not speaks
+
+
+def test_a_redirect_may_be_the_controllers() -> None:
+    with listening(says=b"HTTP/1.1 308 Permanent Redirect\r\nLocation: https://x/\r\n\r\n") as port:
+        assert knock.knock("127.0.0.1", port, "http", header="X-Request-ID")["speaks"]
+
+
+def test_names_that_are_not_known_have_no_address() -> None:
+    found = knock.resolve(["localhost", "nobody.invalid"])
+    assert "127.0.0.1" in found["localhost"]
+    assert found["nobody.invalid"] == []
+
+
+def test_objects_one_after_another_or_in_a_list() -> None:
+    one, two = {"kind": "A"}, {"kind": "B"}
+    assert namespace.documents(f"{json.dumps(one, indent=4)}\n{json.dumps(two)}\n") == [one, two]
+    assert namespace.documents(json.dumps({"kind": "List", "items": [one, two]})) == [one, two]
+    assert namespace.documents("\n") == []
+
+
+POD = {
+    "metadata": {"name": "NAME-1", "labels": {namespace.OWNER: "NAME"}},
+    "spec": {"nodeName": "node-1"},
+    "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+}
+
+# As much of kubectl as is called, with this machine for every pod and Service.
+KUBECTL = r"""#!PYTHON
+import json, os, sys, time
+words = [word for word in sys.argv[1:] if not word.startswith(("--cache-dir", "--namespace="))]
+answers = json.load(open(ANSWERS))
+if words[0] == "exec":
+    os.environ["PATH"] = os.path.dirname(sys.executable) + ":" + os.environ["PATH"]
+    os.execvp(words[words.index("--") + 1], words[words.index("--") + 1:])
+elif words[0] == "port-forward":
+    for port in words[3:]:
+        print(f"Forwarding from 127.0.0.1:{answers['open']} -> {port[1:]}", flush=True)
+    time.sleep(60)
+elif words[0] == "create":
+    for each in json.load(sys.stdin)["items"]:
+        print(json.dumps(each | {"status": {"allowed": each["spec"]["user"] == "root"}}, indent=4))
+elif words[0] == "diff":
+    sys.stdout.write(answers["diff"])
+    sys.exit(1 if answers["diff"] else 0)
+elif words[1] == "namespace":
+    print(json.dumps({"kind": "Namespace"}))
+else:
+    print(answers.get("said") or json.dumps({"kind": "List", "items": answers.get(words[1], [])}))
+"""
+
+
+def service(name: str, *addresses: str) -> Item:
+    return {"kind": "Service", "metadata": {"name": name}, "spec": {"clusterIPs": list(addresses)}}
+
+
+@pytest.fixture
+def look(tmp_path: Path) -> Any:
+    """A look with the answers of a kubectl: run as on a server, by a Python that knows nothing of us."""
+
+    def look(**answers: Any) -> Item:
+        (tmp_path / "answers").write_text(json.dumps({"diff": ""} | answers))
+        command = tmp_path / "kubectl"
+        text = KUBECTL.replace("#!PYTHON", f"#!{sys.executable}")
+        command.write_text(text.replace("ANSWERS", repr(str(tmp_path / "answers"))))
+        command.chmod(0o755)
+        door = {"owner": "web", "port": answers.get("open", 1), "protocol": "tcp"}
+        request = {
+            "kubectl": [str(command)],
+            "namespace": NAMESPACE,
+            "directory": "/etc/hostwright/x",
+            "doors": [door],
+            "python": ["job"],
+            "resolving": ["job"],
+            "forward": [door],
+            "reviews": [{"user": "root"}, {"user": "nobody"}],
+        }
+        program = observe.payload(request, "namespace")
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+        )
+        return observe.unpack(done.stdout)
+
+    return look
+
+
+def pods(*names: str) -> list[Item]:
+    return [json.loads(json.dumps(POD).replace("NAME", name)) for name in names]
+
+
+def test_a_look_at_a_namespace_comes_back_whole(look: Any) -> None:
+    with listening() as port:
+        found = look(
+            open=port,
+            pods=[*pods("job", "store", "web"), POD | {"status": {}}],
+            services=[service("web", "127.0.0.1"), service("localhost", "127.0.0.2")],
+        )
+    assert tuple(found) == namespace.PARTS
+    by_owner = {each["owner"]: each for each in found["inside"]}
+    assert {*by_owner} == {"job", "store", "web"}, "of those that are not ready nobody is asked"
+    with_python, with_bash = by_owner["job"], by_owner["store"]
+    assert by_owner["web"]["knocks"] == [], "nobody knocks at its own door"
+    assert [(each["owner"], each["state"]) for each in with_python["knocks"]] == [("web", "open")]
+    assert with_python["knocks"][0]["speaks"]
+    assert "127.0.0.1" in with_python["names"]["localhost"]
+    assert [(each["owner"], each["state"]) for each in with_bash["knocks"]] == [("web", "open")]
+    assert "speaks" not in with_bash["knocks"][0]
+    assert isinstance(with_bash["uid"], int)
+    assert int(with_bash["capabilities"], 16) >= 0
+    assert {type(with_bash[name]) for name in ("no_new_privileges", "read_only")} == {bool}
+    assert [each["state"] for each in found["forwarded"]] == ["open"]
+    assert [each["status"]["allowed"] for each in found["reviews"]] == [True, False]
+    assert found["differences"] == []
+
+
+def test_what_bash_does_not_reach_is_closed(look: Any) -> None:
+    found = look(pods=pods("store"), services=[service("web", "127.0.0.1")])
+    assert [each["state"] for each in found["inside"][0]["knocks"]] == ["closed"]
+
+
+def test_differences_are_titles_and_no_content(look: Any) -> None:
+    title = "+++ /tmp/MERGED-1/v1.ConfigMap.warehouse-prod.orders-1c4e0ae20a63"
+    found = look(diff=f"diff -u -N a b\n--- a\n{title}\n@@ -1 +1 @@\n-password: old\n+password: new\n")
+    assert found["differences"] == [title]
+
+
+def test_a_sentence_and_success_are_no_answer(look: Any) -> None:
+    found = look(said="This MicroK8s deployment is acting as a node in a cluster.", diff="acting as a node\n")
+    for part in ("objects", "pods", "differences", "inside", "enforcers"):
+        assert "acting as a node" in found[part]["error"], part
+
+
+# --- What is declared of a cluster ---
+
+
+def written(folder: Path) -> Path:
+    """An inventory of two servers, of which the first is not the first by name, and a worker."""
+    names = {"zeus": "192.0.2.1", "apollo": "192.0.2.2", "worker": "192.0.2.3"}
+    hosts = {
+        name: {"ansible_host": address, "hostwright_host": {"address": address, "address6": "2001:db8::1"}}
+        for name, address in names.items()
+    }
+    groups = {"servers": {n: hosts[n] for n in ("zeus", "apollo")}, "workers": {"worker": hosts["worker"]}}
+    told = {"name": "prod", "topology": "cluster", "application": "warehouse", "components": ["prometheus"]}
+    document = {
+        "vars": {"hostwright_environment": told | {"pod_network": "10.1.0.0/16"}},
+        "children": {
+            "cluster": {"children": {name: {"hosts": found} for name, found in groups.items()}},
+        },
+    }
+    path = folder / "hosts.yml"
+    path.write_text(yaml.safe_dump({"all": document}, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(written(tmp_path_factory.mktemp("inventory")))
+
+
+def asked(inventory: str) -> Machine:
+    """The server that is asked, with what its roles' variables are."""
+    found = Machine("zeus", inventory)
+    found.__dict__["wanted"] = {
+        "app_kubernetes_namespace": NAMESPACE,
+        "app_kubernetes_names": ["192.0.2.1", "*.example.com", "shop.example.com"],
+        "app_kubernetes_images": {},
+        "app_kubernetes_overlay": "prod",
+        "app_kubernetes_replicas": {"panel": 1},
+        "app_kubernetes_settings": {},
+        "firewall_ports": [{"port": 10250}, {"port": 443, "forwarded": True}],
+        "firewall_ssh_port": 22,
+    }
+    found.__dict__["_look"] = {"addresses": [], "cluster": {"nodes": []}}
+    return found
+
+
+@pytest.fixture
+def machine(inventory: str) -> Machine:
+    return asked(inventory)
+
+
+def test_one_server_answers_for_the_application(machine: Machine, inventory: str) -> None:
+    others = [Machine(name, inventory) for name in ("apollo", "worker")]
+    assert machine.application
+    assert machine.application.components == {}
+    assert [each.application for each in others] == [None, None]
+    assert [each.instances for each in others] == [{}, {}]
+    for each in (machine, *others):
+        assert "app_kubernetes" in each.roles
+        assert "app_compose" not in each.roles
+        assert {port.number for port in each.published if port.scope == "public"} == {80, 443}
+
+
+def test_every_node_is_looked_at_from_outside(machine: Machine, inventory: str) -> None:
+    worker = Machine("worker", inventory)
+    worker.__dict__["_look"] = {"addresses": ["192.0.2.33"]}
+    looks = worker.looks("outside")
+    assert {look.address for look in looks if look.port.number == 443} == {
+        "192.0.2.3",
+        "192.0.2.33",
+        "2001:db8::1",
+    }
+    assert worker.looks("host") == []
+    # Its pods have no IPv6, and so has the Ingress none.
+    six = [look for look in looks if look.address == "2001:db8::1"]
+    assert six
+    assert not any(worker.admits(look) for look in six)
+
+
+def test_loopback_is_a_forwarded_port(machine: Machine) -> None:
+    looks = machine.looks("host")
+    assert {(look.port.owner, look.port.number) for look in looks} >= {("gateway", 8080), ("auth-db", 5433)}
+    machine.__dict__["deployed"] = {
+        "forwarded": [{"state": "open", "at": each.port.number} for each in looks]
+    }
+    assert [machine.answer(look)["at"] for look in looks] == [look.port.number for look in looks]
+
+
+def test_an_ingress_is_asked_by_name(machine: Machine) -> None:
+    assert machine.known_as("192.0.2.1") == "shop.example.com"
+    look = next(each for each in machine.looks("outside") if each.port.number == 80)
+    assert machine._target(look) == {
+        "address": "192.0.2.1",
+        "port": 80,
+        "protocol": "http",
+        "host": "shop.example.com",
+        "header": "X-Request-ID",
+    }
+
+
+def test_doors_and_who_has_to_reach_them(machine: Machine) -> None:
+    doors = {(door.owner, door.number): door for door in machine.doors}
+    assert machine.callers(doors["orders-db", 5432]) == {"orders", "notification", "analytics", "mail"}
+    assert machine.callers(doors["auth-db", 5433]) == {"auth"}
+    assert machine.callers(doors["mailsink", 2525]) == {"mail"}
+    assert machine.callers(doors["gateway", 80]) == set()
+    assert ("gateway", 443) not in doors
+
+
+def test_how_many_there_are(machine: Machine) -> None:
+    found = {part: machine.scale(part) for part in ("gateway", "orders", "panel", "mailsink", "orders-db")}
+    assert found == {
+        "gateway": (2, 4),
+        "orders": (2, 4),
+        "panel": (1, 4),
+        "mailsink": (1, 1),
+        "orders-db": (1, 1),
+    }
+
+
+def listener(address: str, port: int, unit: str = "", process: str = "", protocol: str = "tcp") -> Item:
+    return {
+        "address": address,
+        "port": port,
+        "unit": unit,
+        "process": process,
+        "protocol": protocol,
+        "pid": 1,
+    }
+
+
+KUBELITE = "snap.microk8s.daemon-kubelite.service"
+
+
+@pytest.mark.parametrize(
+    ("each", "allowed"),
+    [
+        (listener("*", 10250, KUBELITE), True),
+        (listener("*", 10257, KUBELITE), True),
+        (listener("127.0.0.1", 10248, KUBELITE), True),
+        (listener("127.0.0.1", 41234, "snap.microk8s.daemon-containerd.service"), True),
+        (listener("127.0.0.1", 9099, process="calico-node"), True),
+        (listener("*", 9099, process="calico-node"), False),
+        (listener("*", 10255, KUBELITE), False),
+        (listener("*", 10257, "other.service"), False),
+        (listener("127.0.0.1", 8080, "other.service"), False),
+        (listener("*", 443, "kubepods.slice"), False),
+        (listener("*", 4789, KUBELITE, protocol="udp"), False),
+    ],
+)
+def test_what_a_node_listens_on(machine: Machine, each: Item, allowed: bool) -> None:
+    assert ports.allowed(machine, each) is allowed
+
+
+class Names(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("X-Host", self.headers["Host"])
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_errand_asks_by_name_at_an_address(machine: Machine, tmp_path: Path) -> None:
+    made = secrets.complete(application.load("warehouse"), {}, "test", ["shop.example.com"])
+    (tmp_path / "certificate").write_text(made["gateway_certificate"])
+    (tmp_path / "key").write_text(made["gateway_private_key"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    asked: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Names)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    known = SimpleNamespace(secrets=made, addresses=["127.0.0.1"], known_as=machine.known_as, clustered=True)
+    errand = warehouse.Errand(known)
+    answer = errand.http.get(f"https://shop.example.com:{server.server_port}/")
+    server.shutdown()
+    server.server_close()
+    assert answer.headers["X-Host"] == f"shop.example.com:{server.server_port}"
+    assert asked == ["shop.example.com"]
+
+
+# --- What the tests make of a cluster ---
+
+
+def cluster(machine: Machine) -> Item:
+    """What is seen of a warehouse that is as it is rendered, on a cluster that enforces policies."""
+    assert machine.application
+    stores = dict.fromkeys(machine.application.stores, "zeus")
+    place = Environment(
+        topology="cluster", cluster=Cluster(pins=stores), replicas={"panel": 1}, names=("shop.example.com",)
+    )
+    objects = [yaml.safe_load(text) for text in render(machine.application, place).values()]
+    found: Item = {"objects": [], "pods": [], "inside": [], "differences": [], "enforcers": ["calico-node"]}
+    addresses = {each["metadata"]["name"]: f"10.152.183.{n}" for n, each in enumerate(objects)}
+    for each in objects:
+        kind, part = each["kind"], namespace.owner(each)
+        each["metadata"]["generation"] = 1
+        if kind == "Namespace":
+            found["namespace"] = each
+        elif kind == "Service":
+            each["spec"]["clusterIPs"] = [addresses[each["metadata"]["name"]]]
+        elif kind == "PersistentVolumeClaim":
+            each["status"] = {"phase": "Bound"}
+        elif kind == "HorizontalPodAutoscaler":
+            current = {"name": "cpu", "current": {"averageUtilization": 3, "averageValue": "3m"}}
+            each["status"] = {
+                "conditions": [{"type": "ScalingActive", "status": "True"}],
+                "currentMetrics": [{"type": "Resource", "resource": current}],
+            }
+        elif kind in ("Deployment", "StatefulSet", "Job"):
+            count = machine.scale(part)[0] if kind == "Deployment" else 1
+            each["spec"].setdefault("replicas", count)
+            each["status"] = {
+                "observedGeneration": 1,
+                **dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas", "readyReplicas"), count),
+                "conditions": [{"type": "Complete", "status": "True"}] if kind == "Job" else [],
+            }
+            for number in range(count):
+                pod = copy.deepcopy(each["spec"]["template"])
+                pod["metadata"]["name"] = f"{part}-{number}"
+                pod["spec"]["nodeName"] = ("zeus", "apollo")[number % 2]
+                image = pod["spec"]["containers"][0]["image"]
+                pod["status"] = {
+                    "phase": "Running",
+                    "conditions": [{"type": "Ready", "status": "False" if kind == "Job" else "True"}],
+                    "containerStatuses": [{"imageID": f"docker.io/library/{image}"}],
+                }
+                found["pods"].append(pod)
+        found["objects"].append(each)
+    for pod in filter(namespace.ready, found["pods"]):
+        found["inside"].append(inside(machine, pod, addresses))
+    found["reviews"] = [
+        {
+            "spec": account | {"resourceAttributes": {"verb": verb, "resource": resource}},
+            "status": {"allowed": who == OPERATOR},
+        }
+        for who, account in accounts(NAMESPACE).items()
+        for verb, _, resource in FORBIDDEN
+    ]
+    return found
+
+
+def inside(machine: Machine, pod: Item, addresses: dict[str, str]) -> Item:
+    part = namespace.owner(pod)
+    spec = pod["spec"]["securityContext"]
+    return {
+        "pod": pod["metadata"]["name"],
+        "owner": part,
+        "node": pod["spec"]["nodeName"],
+        "uid": spec["runAsUser"],
+        "capabilities": "0",
+        "no_new_privileges": True,
+        "read_only": True,
+        "names": {name: [address] for name, address in addresses.items()} if part == "orders" else {},
+        "knocks": [
+            {"owner": door.owner, "port": door.number, "address": addresses[door.owner], "detail": "heard"}
+            | {"state": "open" if part in machine.callers(door) else "filtered"}
+            for door in machine.doors
+            if door.owner != part
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def well(inventory: str) -> Item:
+    return cluster(asked(inventory))
+
+
+@pytest.fixture
+def deployed(machine: Machine, well: Item) -> Item:
+    found = copy.deepcopy(well)
+    machine.__dict__["deployed"] = found
+    return found
+
+
+def proofs(machine: Machine) -> Iterator[tuple[str, Any, list[Any]]]:
+    """Name, function and cases of each test."""
+    for name, test in vars(kubernetes).items():
+        if name.startswith("test_"):
+            (mark,) = [each for each in test.pytestmark if each.name == "each"]
+            yield name, test, list(mark.kwargs["cases"](machine))
+
+
+def failures(machine: Machine) -> dict[str, str]:
+    """`NAME-CASE` of each test that does not hold -> why, as the proof asks them; UNPROVED comes before."""
+    found: dict[str, str] = {}
+    for name, test, cases in proofs(machine):
+        for case in cases:
+            known = {"machine": machine, "deployed": machine.deployed, "case": case, "detail": str}
+            wanted = test.__code__.co_varnames[: test.__code__.co_argcount]
+            title = f"{case.owner}:{case.number}" if hasattr(case, "owner") else str(case)
+            try:
+                test(**{each: known[each] for each in wanted})
+            except AssertionError as error:
+                found[f"{name[5:]}-{title}"] = str(error)
+            except pytest.xfail.Exception as error:
+                found[f"{name[5:]}-{title}"] = f"UNPROVED {error}"
+    return found
+
+
+def test_all_holds_of_a_cluster_that_is_as_rendered(machine: Machine, deployed: Item) -> None:
+    assert failures(machine) == {}
+    empty = [name for name, _, cases in proofs(machine) if not cases]
+    assert empty == ["test_balancer"], "the warehouse has no load balancer, and everything else has a case"
+
+
+def find(items: list[Item], part: str, kind: str = "") -> Item:
+    return next(each for each in items if namespace.owner(each) == part and each.get("kind", "") == kind)
+
+
+def spoil_deployment(d: Item) -> None:
+    find(d["objects"], "orders", "Deployment")["status"]["availableReplicas"] = 1
+
+
+def spoil_job(d: Item) -> None:
+    find(d["objects"], "orders-migrate", "Job")["status"]["conditions"] = []
+
+
+def spoil_image(d: Item) -> None:
+    find(d["pods"], "orders")["spec"]["containers"][0]["image"] = "hostwright/orders:0.0.9"
+
+
+def spoil_spread(d: Item) -> None:
+    for pod in d["pods"]:
+        if namespace.owner(pod) == "orders":
+            pod["spec"]["nodeName"] = "zeus"
+
+
+def spoil_strategy(d: Item) -> None:
+    find(d["objects"], "orders", "Deployment")["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 1}}
+
+
+def spoil_autoscaler(d: Item) -> None:
+    find(d["objects"], "orders", "HorizontalPodAutoscaler")["status"]["currentMetrics"] = None
+
+
+def spoil_claim(d: Item) -> None:
+    find(d["objects"], "auth-db", "PersistentVolumeClaim")["status"]["phase"] = "Pending"
+
+
+def spoil_secret(d: Item) -> None:
+    for volume in find(d["pods"], "orders")["spec"]["volumes"]:
+        if "secret" in volume:
+            volume["secret"]["secretName"] = "orders-db-0123456789ab"
+
+
+def spoil_review(d: Item) -> None:
+    d["reviews"][0]["status"]["allowed"] = True
+
+
+def spoil_access(d: Item) -> None:
+    for each in d["reviews"]:
+        each["status"]["allowed"] = False
+
+
+def spoil_stranger(d: Item) -> None:
+    d["pods"].append({"metadata": {"name": "miner"}, "spec": {"containers": []}, "status": {}})
+
+
+def spoil_name(d: Item) -> None:
+    find_inside(d, "orders")["names"]["auth"] = []
+
+
+def find_inside(d: Item, part: str) -> Item:
+    return next(each for each in d["inside"] if each["owner"] == part)
+
+
+def heard(d: Item, source: str, target: str) -> Item:
+    return next(each for each in find_inside(d, source)["knocks"] if each["owner"] == target)
+
+
+def spoil_edge(d: Item) -> None:
+    heard(d, "auth", "rabbitmq")["state"] = "refused"
+
+
+def spoil_silence(d: Item) -> None:
+    heard(d, "storefront", "rabbitmq")["state"] = "open"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "failing"),
+    [
+        (spoil_deployment, {"runs-orders": "1 of 2 available"}),
+        (spoil_job, {"job_has_run-orders-migrate": "runs"}),
+        (spoil_image, {"image-orders": ""}),
+        (spoil_spread, {"spread-orders": "of 2 all are on zeus"}),
+        (spoil_strategy, {"rolls-orders": ""}),
+        (spoil_autoscaler, {"autoscaler-orders": "it has no figure"}),
+        (spoil_claim, {"volume-auth-db": ""}),
+        (spoil_secret, {"secrets-orders": ""}),
+        (spoil_review, {"denied-somebody unknown": "may get secrets"}),
+        (
+            spoil_access,
+            dict.fromkeys(
+                ("denied-somebody unknown", "denied-the default ServiceAccount"), "lets nobody in"
+            ),
+        ),
+        (spoil_stranger, {f"nothing_else_runs-{NAMESPACE}": "miner"}),
+        (lambda d: d["differences"].append("+++ /tmp/MERGED-1/v1.Service.x.auth"), {
+            f"manifests-{NAMESPACE}": "service/auth"
+        }),
+        (lambda d: d["namespace"]["metadata"]["labels"].clear(), {f"restricted-{NAMESPACE}": ""}),
+        (lambda d: find_inside(d, "auth").update(uid=0), {"rights-auth": "runs as uid 0"}),
+        (spoil_name, {"name-auth": "orders-0: []"}),
+        (spoil_edge, {"answers_in_namespace-rabbitmq:5672": "does not answer auth-0 on zeus"}),
+        (spoil_silence, {"silent_in_namespace-rabbitmq:5434": "it is reached by storefront on zeus"}),
+    ],
+)  # fmt: skip
+def test_what_is_not_so_is_seen(
+    machine: Machine, deployed: Item, spoil: Any, failing: dict[str, str]
+) -> None:
+    spoil(deployed)
+    found = failures(machine)
+    # A port of scope host and the internal one behind it are one to the network.
+    assert {name.partition(":")[0] for name in found} == {name.partition(":")[0] for name in failing}
+    for text in failing.values():
+        assert any(text in said for said in found.values()), found
+
+
+def test_where_nothing_enforces_policies_denial_is_unproved(machine: Machine, deployed: Item) -> None:
+    deployed["enforcers"] = []
+    assert failures(machine) == {}, "what is closed is closed"
+    spoil_silence(deployed)
+    (said,) = failures(machine).values()
+    assert said.startswith("UNPROVED no network plug-in here is known to enforce policies")
+    assert "storefront on zeus" in said
+
+
+def test_silence_of_what_answers_nobody_says_nothing(machine: Machine, deployed: Item) -> None:
+    for pod in deployed["inside"]:
+        for each in pod["knocks"]:
+            each["state"] = "filtered"
+    found = failures(machine)
+    assert "it answers nobody" in found["silent_in_namespace-auth:8080"]
+
+
+def test_a_pod_that_cannot_be_asked_is_told(machine: Machine, deployed: Item) -> None:
+    pod = find_inside(deployed, "panel")
+    pod.clear()
+    pod.update(pod="panel-0", owner="panel", node="zeus", error="RuntimeError: kubectl exec: no")
+    found = failures(machine)
+    assert "panel-0 cannot be asked" in found["rights-panel"]
+    assert "panel-0 cannot be asked" in found["silent_in_namespace-rabbitmq:5672"]
+
+
+# --- Rows ---
+
+
+TESTS = """
+import pytest
+
+def test_shown():
+    "it is shown"
+
+def test_unproved():
+    "it would be shown elsewhere"
+    pytest.xfail("nothing here enforces it")
+"""
+
+
+def test_what_nothing_here_can_show_is_unproved(tmp_path: Path) -> None:
+    (tmp_path / "test_rows.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "hostwright.proof.rows", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-c", os.devnull, f"--proof-rows={tmp_path / 'rows.json'}", str(tmp_path)],
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [(each["result"], each["detail"]) for each in rows] == [
+        ("holds", ""),
+        ("unproved", "nothing here enforces it"),
+    ]
+
+
+def test_page_says_what_is_unproved() -> None:
+    one = row(result="unproved", detail="nothing enforces policies", what="5432 is closed", place="network")
+    page = report.page(proved(row(), one))
+    assert "<h2>Unproved</h2>" in page
+    assert "Declared, not deployed" not in page
+    assert "1 of 2 hold, 1 unproved" in page
+    assert "Not proven" not in page
+    assert report.cell(one)["state"] == "unproved"
