@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         paths,
         promote,
         proof,
+        reached,
         releases,
         remote,
         render,
@@ -60,6 +61,7 @@ else:
     paths = Later("hostwright.paths")
     promote = Later("hostwright.promote")
     proof = Later("hostwright.proof")
+    reached = Later("hostwright.reached")
     releases = Later("hostwright.releases")
     remote = Later("hostwright.remote")
     render = Later("hostwright.render")
@@ -341,7 +343,7 @@ def logs(
         raise BadInput("--json is for the lines of one request", fix="add --request ID, or take --json out")
     for host in engine.outputs(chosen):
         if service:
-            _check_service(chosen, host, service)
+            _check_services(chosen, [host], [service])
         arguments = [
             "logs",
             "--timestamps",
@@ -369,10 +371,14 @@ def _logs_of_request(environment: Environment, request: str, service: str, json:
         )
 
 
-def _check_service(environment: Environment, host: HostRecord, service: str) -> None:
-    """Raise BadInput unless the host has a container of the service."""
-    known = sorted({row["service"] for row in remote.containers(environment, host)})
-    scaffold.check_choice("service", service, known)
+def _check_services(environment: Environment, hosts: Sequence[HostRecord], names: Iterable[str]) -> None:
+    """Raise BadInput unless there is each of the services, on every host or on the cluster."""
+    if environment.clustered:
+        known = [sorted(reached.cluster(environment, hosts).kinds())]
+    else:
+        known = [sorted({row["service"] for row in remote.containers(environment, host)}) for host in hosts]
+    for name, there in itertools.product(names, known):
+        scaffold.check_choice("service", name, there)
 
 
 @task(
@@ -386,22 +392,28 @@ def support_bundle(_: Context, environment: str = "", out: str = "") -> None:
     say("secrets are removed; names and addresses of people and machines are not: look before you send it")
 
 
-@task(name="restart", positional=["service"], help={"service": "the service", "environment": ENVIRONMENT})
-def restart(_: Context, service: str, environment: str = "") -> None:
-    """Restart a service, instance by instance, until all are healthy: hostwright restart orders"""
-    chosen = environments.load(environment)
+@task(
+    name="restart",
+    aliases=["redeploy"],
+    positional=["services"],
+    help={"services": "the services", "environment": ENVIRONMENT},
+)
+def restart(_: Context, services: str, environment: str = "") -> None:
+    """Restart services, instance by instance, until all are healthy: hostwright restart orders auth"""
+    chosen, names = environments.load(environment), _listed(services)
     hosts = engine.outputs(chosen)
-    for host in hosts:
-        _check_service(chosen, host, service)
-    releases.restart(chosen, [service])
-    for host in hosts:
-        print(f"{host.name}: {service} restarted")
+    upkeep.require_hosts(hosts)
+    _check_services(chosen, hosts, names)
+    releases.restart(chosen, names)
+    for name in names:
+        print(f"{chosen.name}: {name} restarted")
 
 
 @task(name="releases", help={"environment": ENVIRONMENT, "json": JSON})
 def releases_(_: Context, environment: str = "", json: bool = False) -> None:
     """List what ran well and can be returned to: hostwright releases"""
     chosen = environments.load(environment)
+    releases.require_kept(chosen)
     rows = [
         {"host": host.name, **each}
         for host in engine.outputs(chosen)
@@ -437,6 +449,7 @@ def releases_(_: Context, environment: str = "", json: bool = False) -> None:
 def rollback(_: Context, release: str = "", force: bool = False, environment: str = "") -> None:
     """Return to a release that ran well, and drop no request: hostwright rollback 6"""
     chosen, asked = environments.load(environment), releases.number(release)
+    releases.require_kept(chosen)
     hosts = engine.outputs(chosen)
     releases.rollback(chosen, hosts, asked, force)
     for host in hosts:
@@ -607,13 +620,17 @@ class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
 
 
 def _gathered(arguments: list[str]) -> list[str]:
-    """`rotate A B -e C` as `rotate A,B -e C`: invoke takes one value at a place, and the next for a verb.
+    """A command line as invoke can take it.
 
-    And `rollback 6` as `rollback --release=6`, since a value that may be left out has no place for it.
+    `rotate A B -e C` as `rotate A,B -e C`, for it takes one value at a place, and the next for a verb;
+    `rollback 6` as `rollback --release=6`, since a value that may be left out has no place for it; and
+    `rotate --help` as `--help rotate`, or that would be what is rotated.
     """
+    if arguments[2:3] == ["--help"]:
+        return [arguments[0], "--help", arguments[1]]
     if arguments[1:2] == ["rollback"] and arguments[2:3] and not arguments[2].startswith("-"):
         return [*arguments[:2], f"--release={arguments[2]}", *arguments[3:]]
-    if arguments[1:2] != ["rotate"]:
+    if not {"rotate", "restart", "redeploy"} & {*arguments[1:2]}:
         return arguments
     names, options = [], []
     rest = iter(arguments[2:])

@@ -89,6 +89,12 @@ class Cluster(Reached):
         found: list[dict[str, Any]] = answer(self.run(*words), self.host.name)["items"]
         return found
 
+    def kinds(self) -> dict[str, str]:
+        """Part of the application that is to last -> kind, `deployment` or `statefulset`."""
+        return {
+            each["metadata"]["name"]: each["kind"].lower() for each in self.items("deployments,statefulsets")
+        }
+
 
 def cluster(environment: Environment, hosts: Sequence[HostRecord]) -> Cluster:
     """The environment's, spoken to on the first of these hosts that is a server."""
