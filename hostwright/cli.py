@@ -341,9 +341,14 @@ def logs(
         return
     if json:
         raise BadInput("--json is for the lines of one request", fix="add --request ID, or take --json out")
-    for host in engine.outputs(chosen):
-        if service:
-            _check_services(chosen, [host], [service])
+    hosts = engine.outputs(chosen)
+    if hosts and chosen.clustered:
+        for line in loglines.of_cluster(reached.cluster(chosen, hosts), service, tail, follow):
+            print(line, flush=True)
+        return
+    if service:
+        _check_services(chosen, hosts, [service])
+    for host in hosts:
         arguments = [
             "logs",
             "--timestamps",

@@ -7,7 +7,8 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hostwright.errors import Failure
 from hostwright.hosts.record import HostRecord
 
 INSTANCE, NAME = "app.kubernetes.io/instance", "app.kubernetes.io/name"
+MOST = 1000  # containers that are followed at once
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,30 @@ class Reached:
             raise Failure((done.stderr or done.stdout).strip()[-500:] or words[0], where=self.host.name)
         return done.stdout
 
+    def lines(self, *words: str) -> Iterator[str]:
+        """Its output as it comes, line by line. Raises Failure with its own words when that ends badly."""
+        with (
+            tempfile.TemporaryFile("w+", errors="replace") as said,
+            subprocess.Popen(
+                self.command(*words),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                errors="replace",
+            ) as process,
+        ):
+            assert process.stdout is not None  # noqa: S101  (a pipe was asked for)
+            try:
+                for line in process.stdout:
+                    yield line.rstrip("\n")
+            except BaseException:  # whoever reads has had enough: else it would be waited for
+                process.terminate()
+                raise
+            if process.wait() != 0:
+                said.seek(0)
+                raise Failure(said.read().strip()[-500:] or words[0], where=self.host.name)
+
 
 class Cluster(Reached):
     """The application's namespace, by kubectl on a server."""
@@ -88,6 +114,16 @@ class Cluster(Reached):
         words = self.kubectl("get", kinds, self.selector(), "--output=json")
         found: list[dict[str, Any]] = answer(self.run(*words), self.host.name)["items"]
         return found
+
+    def logs(self, part: str = "", tail: int = -1, follow: bool = False) -> tuple[str, ...]:
+        """The command that prints what all pods, or those of a part, wrote: see loglines.POD.
+
+        `tail`: last lines of each, by default all. With `follow` it goes on, of the pods that are there now.
+        """
+        # Without --ignore-errors a pod that waits for its image keeps what all others wrote.
+        options = ("--all-containers", "--prefix", "--timestamps", "--ignore-errors", f"--tail={tail}")
+        many = ("--follow", f"--max-log-requests={MOST}") if follow else ()
+        return self.kubectl("logs", self.selector(part), *options, *many)
 
     def kinds(self) -> dict[str, str]:
         """Part of the application that is to last -> kind, `deployment` or `statefulset`."""

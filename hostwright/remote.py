@@ -90,13 +90,14 @@ def compose(
     `matching`: only lines with this in them leave the host.
     """
     folder = f"/etc/hostwright/{application.load(environment.application, environment.project).name}"
-    command = shlex.join(
-        ["sudo", "docker", "compose", "--ansi=never", "--project-directory", folder, *arguments]
-    )
-    if matching:
-        chosen = f"{command} | {{ grep --fixed-strings -- {shlex.quote(matching)} || test $? = 1; }}"
-        command = shlex.join(["bash", "-o", "pipefail", "-c", chosen])
-    return run(environment, host, command, stream)
+    words = ["sudo", "docker", "compose", "--ansi=never", "--project-directory", folder, *arguments]
+    return run(environment, host, shlex.join(only(words, matching) if matching else words), stream)
+
+
+def only(words: Sequence[str], matching: str) -> list[str]:
+    """The command with those lines of its output alone that have this in them, of which there may be none."""
+    chosen = f"{shlex.join(words)} | {{ grep --fixed-strings -- {shlex.quote(matching)} || test $? = 1; }}"
+    return ["bash", "-o", "pipefail", "-c", chosen]
 
 
 def run(environment: Environment, host: HostRecord, command: str, stream: bool = False) -> str:
