@@ -299,7 +299,7 @@ def proof_(_: Context, environment: str = "", json: bool = False, contracts: boo
 
 @task(name="status", help={"environment": ENVIRONMENT, "json": JSON})
 def status_(_: Context, environment: str = "", json: bool = False) -> None:
-    """Show hosts, containers and firing alerts: hostwright status"""
+    """Show hosts, containers or pods, and firing alerts: hostwright status"""
     chosen = environments.load(environment)
     found = status.look(chosen, engine.outputs(chosen))
     if json:

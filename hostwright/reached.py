@@ -109,11 +109,15 @@ class Cluster(Reached):
         """The option that chooses the application's objects, or those of a part of it."""
         return f"--selector={INSTANCE}={self.namespace}" + (f",{NAME}={part}" if part else "")
 
-    def items(self, kinds: str) -> list[dict[str, Any]]:
-        """Objects of the application. Raises Failure where the API is away, whatever MicroK8s ends with."""
-        words = self.kubectl("get", kinds, self.selector(), "--output=json")
-        found: list[dict[str, Any]] = answer(self.run(*words), self.host.name)["items"]
+    def get(self, *words: str) -> list[dict[str, Any]]:
+        """What `kubectl get` finds. Raises Failure where the API is away, whatever MicroK8s ends with."""
+        told = self.run(*self.kubectl("get", *words, "--output=json"))
+        found: list[dict[str, Any]] = answer(told, self.host.name)["items"]
         return found
+
+    def items(self, kinds: str) -> list[dict[str, Any]]:
+        """Objects of the application. Raises as `get`."""
+        return self.get(kinds, self.selector())
 
     def logs(self, part: str = "", tail: int = -1, follow: bool = False) -> tuple[str, ...]:
         """The command that prints what all pods, or those of a part, wrote: see loglines.POD.
