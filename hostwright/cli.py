@@ -514,7 +514,33 @@ def promote_(
 def ssh(_: Context, host: str = "", environment: str = "") -> None:
     """Log in, or run a command: hostwright ssh -- uptime"""
     chosen = environments.load(environment)
-    remote.interactive(chosen, remote.choose(engine.outputs(chosen), host), shlex.split(Hostwright.remainder))
+    words = Hostwright.after
+    command = shlex.split(words[0]) if len(words) == 1 else words  # one word is a line, as ssh takes it
+    remote.interactive(chosen, remote.choose(engine.outputs(chosen), host), command)
+
+
+@task(
+    name="exec",
+    positional=["service"],
+    help={"service": "the service", "environment": ENVIRONMENT},
+)
+def exec_(_: Context, service: str, environment: str = "") -> None:
+    """Run a command in a container of a service: hostwright exec rabbitmq -- rabbitmqctl list_queues"""
+    command = Hostwright.after
+    if not command:
+        raise BadInput("which command?", where="--", fix=f"hostwright exec {service} -- sh, for instance")
+    chosen = environments.load(environment)
+    hosts = engine.outputs(chosen)
+    upkeep.require_hosts(hosts)
+    _check_services(chosen, hosts, [service])
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if chosen.clustered:
+        there = reached.cluster(chosen, hosts)
+        workload = f"{there.kinds()[service]}/{service}"
+        remote.interactive(chosen, there.host, ["sudo", *there.exec(workload, command, terminal)], terminal)
+    options = [] if terminal else ["-T"]
+    words = remote.project(chosen, "exec", *options, service, *command)
+    remote.interactive(chosen, remote.choose(hosts), words, terminal)
 
 
 @task(
@@ -606,10 +632,11 @@ def table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
 class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
     """Fabric's program under our name: our verbs, our exit statuses, errors as messages."""
 
-    remainder = ""  # what stands after --
+    after: Sequence[str] = ()  # what stands after --, word by word: invoke would join it
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
         arguments = _gathered(list(sys.argv if argv is None else argv))
+        Hostwright.after = [*itertools.dropwhile("--".__ne__, arguments)][1:]
         try:
             super().run(arguments, exit=exit)
         except SystemExit as stop:
@@ -618,10 +645,6 @@ class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
         except HostwrightError as error:
             print(error, file=sys.stderr)
             raise SystemExit(error.exit_status) from None
-
-    def update_config(self) -> None:
-        super().update_config()
-        Hostwright.remainder = self.core.remainder
 
 
 def _gathered(arguments: list[str]) -> list[str]:
@@ -651,7 +674,7 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate,
+        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, exec_,
         scale, upgrade, patch, promote_, ssh, down,
     )  # fmt: skip
     Hostwright(

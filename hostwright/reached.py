@@ -129,6 +129,11 @@ class Cluster(Reached):
         many = ("--follow", f"--max-log-requests={MOST}") if follow else ()
         return self.kubectl("logs", self.selector(part), *options, *many)
 
+    def exec(self, workload: str, command: Sequence[str], terminal: bool = False) -> tuple[str, ...]:
+        """The command that runs another in a pod of KIND/NAME, with its input handed through."""
+        options = ("--stdin", *(["--tty"] if terminal else []))
+        return self.kubectl("exec", *options, workload, "--", *command)
+
     def kinds(self) -> dict[str, str]:
         """Part of the application that is to last -> kind, `deployment` or `statefulset`."""
         return {

@@ -16,7 +16,7 @@ from tests.live import program
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate",
+    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "exec",
     "scale", "upgrade", "patch", "promote", "ssh", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
@@ -230,6 +230,7 @@ def test_a_release_is_a_number(home: dict[str, str], project: Path, options: lis
 @pytest.mark.parametrize(
     ("arguments", "what", "fix"),
     [
+        (["exec", "orders"], "which command?", "hostwright exec orders -- sh"),
         (["scale"], "how many workers?", "--workers 3"),
         (["scale", "--workers", "-1"], "'-1' is no number", "--workers 3"),
         (["upgrade"], "prod is one host, and no cluster", "hostwright patch"),
