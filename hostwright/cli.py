@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json as jsonlib
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -532,12 +533,14 @@ def exec_(_: Context, service: str, environment: str = "") -> None:
     chosen = environments.load(environment)
     hosts = engine.outputs(chosen)
     upkeep.require_hosts(hosts)
-    _check_services(chosen, hosts, [service])
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if chosen.clustered:
         there = reached.cluster(chosen, hosts)
-        workload = f"{there.kinds()[service]}/{service}"
-        remote.interactive(chosen, there.host, ["sudo", *there.exec(workload, command, terminal)], terminal)
+        kinds = there.kinds()
+        scaffold.check_choice("service", service, sorted(kinds))
+        words = ["sudo", *there.exec(f"{kinds[service]}/{service}", command, terminal)]
+        remote.interactive(chosen, there.host, words, terminal)
+    _check_services(chosen, hosts, [service])
     options = [] if terminal else ["-T"]
     words = remote.project(chosen, "exec", *options, service, *command)
     remote.interactive(chosen, remote.choose(hosts), words, terminal)
@@ -645,6 +648,10 @@ class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
         except HostwrightError as error:
             print(error, file=sys.stderr)
             raise SystemExit(error.exit_status) from None
+        except BrokenPipeError:
+            # Whoever reads, as `head`, has had enough. Python would complain once more as it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
 
 
 def _gathered(arguments: list[str]) -> list[str]:

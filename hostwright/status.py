@@ -163,7 +163,7 @@ def _ask(cluster: Cluster, status: Status) -> None:
     told = cluster.run(*cluster.kubectl("get", "secrets", *chosen))
     known = {each["metadata"]["name"]: node(each) for each in nodes}
     for row in status.hosts:
-        row |= known.get(row["host"], {"node": "none", "version": ""})
+        row |= known.get(row["host"], {"node": "not joined", "version": ""})
     status.services.extend(pod(each) for each in items if each["kind"] == "Pod")
     status.workloads.extend(workloads(items))
     pairs = [line.split() for line in told.splitlines()]
