@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json as jsonlib
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         paths,
         promote,
         proof,
+        reached,
         releases,
         remote,
         render,
@@ -60,6 +62,7 @@ else:
     paths = Later("hostwright.paths")
     promote = Later("hostwright.promote")
     proof = Later("hostwright.proof")
+    reached = Later("hostwright.reached")
     releases = Later("hostwright.releases")
     remote = Later("hostwright.remote")
     render = Later("hostwright.render")
@@ -297,7 +300,7 @@ def proof_(_: Context, environment: str = "", json: bool = False, contracts: boo
 
 @task(name="status", help={"environment": ENVIRONMENT, "json": JSON})
 def status_(_: Context, environment: str = "", json: bool = False) -> None:
-    """Show hosts, containers and firing alerts: hostwright status"""
+    """Show hosts, containers or pods, and firing alerts: hostwright status"""
     chosen = environments.load(environment)
     found = status.look(chosen, engine.outputs(chosen))
     if json:
@@ -339,9 +342,14 @@ def logs(
         return
     if json:
         raise BadInput("--json is for the lines of one request", fix="add --request ID, or take --json out")
-    for host in engine.outputs(chosen):
-        if service:
-            _check_service(chosen, host, service)
+    hosts = engine.outputs(chosen)
+    if hosts and chosen.clustered:
+        for line in loglines.of_cluster(reached.cluster(chosen, hosts), service, tail, follow):
+            print(line, flush=True)
+        return
+    if service:
+        _check_services(chosen, hosts, [service])
+    for host in hosts:
         arguments = [
             "logs",
             "--timestamps",
@@ -369,10 +377,14 @@ def _logs_of_request(environment: Environment, request: str, service: str, json:
         )
 
 
-def _check_service(environment: Environment, host: HostRecord, service: str) -> None:
-    """Raise BadInput unless the host has a container of the service."""
-    known = sorted({row["service"] for row in remote.containers(environment, host)})
-    scaffold.check_choice("service", service, known)
+def _check_services(environment: Environment, hosts: Sequence[HostRecord], names: Iterable[str]) -> None:
+    """Raise BadInput unless there is each of the services, on every host or on the cluster."""
+    if environment.clustered:
+        known = [sorted(reached.cluster(environment, hosts).kinds())]
+    else:
+        known = [sorted({row["service"] for row in remote.containers(environment, host)}) for host in hosts]
+    for name, there in itertools.product(names, known):
+        scaffold.check_choice("service", name, there)
 
 
 @task(
@@ -386,22 +398,28 @@ def support_bundle(_: Context, environment: str = "", out: str = "") -> None:
     say("secrets are removed; names and addresses of people and machines are not: look before you send it")
 
 
-@task(name="restart", positional=["service"], help={"service": "the service", "environment": ENVIRONMENT})
-def restart(_: Context, service: str, environment: str = "") -> None:
-    """Restart a service, instance by instance, until all are healthy: hostwright restart orders"""
-    chosen = environments.load(environment)
+@task(
+    name="restart",
+    aliases=["redeploy"],
+    positional=["services"],
+    help={"services": "the services", "environment": ENVIRONMENT},
+)
+def restart(_: Context, services: str, environment: str = "") -> None:
+    """Restart services, instance by instance, until all are healthy: hostwright restart orders auth"""
+    chosen, names = environments.load(environment), _listed(services)
     hosts = engine.outputs(chosen)
-    for host in hosts:
-        _check_service(chosen, host, service)
-    releases.restart(chosen, [service])
-    for host in hosts:
-        print(f"{host.name}: {service} restarted")
+    upkeep.require_hosts(hosts)
+    _check_services(chosen, hosts, names)
+    releases.restart(chosen, names)
+    for name in names:
+        print(f"{chosen.name}: {name} restarted")
 
 
 @task(name="releases", help={"environment": ENVIRONMENT, "json": JSON})
 def releases_(_: Context, environment: str = "", json: bool = False) -> None:
     """List what ran well and can be returned to: hostwright releases"""
     chosen = environments.load(environment)
+    releases.require_kept(chosen)
     rows = [
         {"host": host.name, **each}
         for host in engine.outputs(chosen)
@@ -437,6 +455,7 @@ def releases_(_: Context, environment: str = "", json: bool = False) -> None:
 def rollback(_: Context, release: str = "", force: bool = False, environment: str = "") -> None:
     """Return to a release that ran well, and drop no request: hostwright rollback 6"""
     chosen, asked = environments.load(environment), releases.number(release)
+    releases.require_kept(chosen)
     hosts = engine.outputs(chosen)
     releases.rollback(chosen, hosts, asked, force)
     for host in hosts:
@@ -496,7 +515,35 @@ def promote_(
 def ssh(_: Context, host: str = "", environment: str = "") -> None:
     """Log in, or run a command: hostwright ssh -- uptime"""
     chosen = environments.load(environment)
-    remote.interactive(chosen, remote.choose(engine.outputs(chosen), host), shlex.split(Hostwright.remainder))
+    words = Hostwright.after
+    command = shlex.split(words[0]) if len(words) == 1 else words  # one word is a line, as ssh takes it
+    remote.interactive(chosen, remote.choose(engine.outputs(chosen), host), command)
+
+
+@task(
+    name="exec",
+    positional=["service"],
+    help={"service": "the service", "environment": ENVIRONMENT},
+)
+def exec_(_: Context, service: str, environment: str = "") -> None:
+    """Run a command in a container of a service: hostwright exec rabbitmq -- rabbitmqctl list_queues"""
+    command = Hostwright.after
+    if not command:
+        raise BadInput("which command?", where="--", fix=f"hostwright exec {service} -- sh, for instance")
+    chosen = environments.load(environment)
+    hosts = engine.outputs(chosen)
+    upkeep.require_hosts(hosts)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if chosen.clustered:
+        there = reached.cluster(chosen, hosts)
+        kinds = there.kinds()
+        scaffold.check_choice("service", service, sorted(kinds))
+        words = ["sudo", *there.exec(f"{kinds[service]}/{service}", command, terminal)]
+        remote.interactive(chosen, there.host, words, terminal)
+    _check_services(chosen, hosts, [service])
+    options = [] if terminal else ["-T"]
+    words = remote.project(chosen, "exec", *options, service, *command)
+    remote.interactive(chosen, remote.choose(hosts), words, terminal)
 
 
 @task(
@@ -588,10 +635,11 @@ def table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
 class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
     """Fabric's program under our name: our verbs, our exit statuses, errors as messages."""
 
-    remainder = ""  # what stands after --
+    after: Sequence[str] = ()  # what stands after --, word by word: invoke would join it
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
         arguments = _gathered(list(sys.argv if argv is None else argv))
+        Hostwright.after = [*itertools.dropwhile("--".__ne__, arguments)][1:]
         try:
             super().run(arguments, exit=exit)
         except SystemExit as stop:
@@ -600,20 +648,24 @@ class Hostwright(Fab):  # type: ignore[misc]  # fabric has no types
         except HostwrightError as error:
             print(error, file=sys.stderr)
             raise SystemExit(error.exit_status) from None
-
-    def update_config(self) -> None:
-        super().update_config()
-        Hostwright.remainder = self.core.remainder
+        except BrokenPipeError:
+            # Whoever reads, as `head`, has had enough. Python would complain once more as it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
 
 
 def _gathered(arguments: list[str]) -> list[str]:
-    """`rotate A B -e C` as `rotate A,B -e C`: invoke takes one value at a place, and the next for a verb.
+    """A command line as invoke can take it.
 
-    And `rollback 6` as `rollback --release=6`, since a value that may be left out has no place for it.
+    `rotate A B -e C` as `rotate A,B -e C`, for it takes one value at a place, and the next for a verb;
+    `rollback 6` as `rollback --release=6`, since a value that may be left out has no place for it; and
+    `rotate --help` as `--help rotate`, or that would be what is rotated.
     """
+    if arguments[2:3] == ["--help"]:
+        return [arguments[0], "--help", arguments[1]]
     if arguments[1:2] == ["rollback"] and arguments[2:3] and not arguments[2].startswith("-"):
         return [*arguments[:2], f"--release={arguments[2]}", *arguments[3:]]
-    if arguments[1:2] != ["rotate"]:
+    if not {"rotate", "restart", "redeploy"} & {*arguments[1:2]}:
         return arguments
     names, options = [], []
     rest = iter(arguments[2:])
@@ -629,7 +681,7 @@ def main() -> None:
     """Entry point of the command."""
     verbs = Collection(
         init, doctor_, toolchain_, lab, up, plan, render_, graph_,
-        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate,
+        proof_, status_, logs, support_bundle, restart, releases_, rollback, rotate, exec_,
         scale, upgrade, patch, promote_, ssh, down,
     )  # fmt: skip
     Hostwright(

@@ -40,6 +40,10 @@ class Environment:
         return str(self.settings.get("topology", "single"))
 
     @property
+    def clustered(self) -> bool:
+        return self.topology == "cluster"
+
+    @property
     def key(self) -> Path:
         """The private half of the SSH key: of the settings, a relative path being of infra/, or its own."""
         given = (self.settings.get("ssh") or {}).get("privateKey")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,15 +14,18 @@ from urllib.parse import urlencode
 
 from paramiko import SSHException
 
-from hostwright import application, remote
+from hostwright import application, reached, remote, scaffold
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts.record import HostRecord
+from hostwright.proof.namespace import owner
+from hostwright.reached import Cluster
 
 VALID = re.compile(r"[A-Za-z0-9._-]{8,128}")  # as the gateway takes it from a client
 NAMES = ("request_id", "trace_id")  # fields of a line by which it belongs to a request
 SAID = ("timestamp", "level", "message", "service", "exception")  # shown in places of their own
 COMPOSE = re.compile(r"(?P<container>\S+)\s+\| (?P<time>\S+) (?P<text>.*)")
+POD = re.compile(r"\[pod/(?P<pod>[^/\]]+)/(?P<part>[^\]]+)\] (?P<time>\S+) ?(?P<text>.*)")
 MOST = 5000  # lines that Loki gives at once
 RANGE = "720h"  # that Loki looks back: the longest that it takes for one question
 PATIENCE = 30  # seconds for its answer
@@ -66,8 +69,10 @@ class Line:
         return f"{self.time} {self.service:12} {said.rstrip()}{below}"
 
 
-def find(environment: Environment, hosts: Iterable[HostRecord], request: str) -> Iterator[Line]:
+def find(environment: Environment, hosts: Sequence[HostRecord], request: str) -> Iterator[Line]:
     """Lines of the request with this id, or of this trace: from Loki where it runs, else from containers.
+
+    Of a cluster `host` of a line is the node.
 
     Raises BadInput for what is no id, Failure when a host does not answer.
     """
@@ -76,8 +81,21 @@ def find(environment: Environment, hosts: Iterable[HostRecord], request: str) ->
             f"{request!r} is no id of a request",
             fix="give what an answer's X-Request-ID says, or a trace's id",
         )
-    found = [line for host in hosts for line in _on(environment, host, request)]
+    if environment.clustered and hosts:
+        found = _in(reached.cluster(environment, hosts), request)
+    else:
+        found = [line for host in hosts for line in _on(environment, host, request)]
     return iter(sorted(found, key=lambda line: line.time))
+
+
+def of_cluster(cluster: Cluster, service: str, tail: int, follow: bool) -> Iterator[str]:
+    """What all pods wrote, or those of a service, as it is shown of a host. Raises BadInput, Failure."""
+    pods = {pod["metadata"]["name"]: owner(pod) for pod in cluster.items("pods")}
+    if service:
+        scaffold.check_choice("service", service, sorted({*pods.values()}))
+    width = max((len(name) for name, part in pods.items() if service in ("", part)), default=0)
+    for line in cluster.lines(*cluster.logs(service, tail, follow)):
+        yield as_on_a_host(line, width)
 
 
 def _on(environment: Environment, host: HostRecord, request: str) -> list[Line]:
@@ -87,6 +105,11 @@ def _on(environment: Environment, host: HostRecord, request: str) -> list[Line]:
         return of_loki(answer, host.name)
     output = remote.compose(environment, host, ["logs", "--timestamps", "--no-color"], matching=request)
     return of_containers(output, host.name, request)
+
+
+def _in(cluster: Cluster, request: str) -> list[Line]:
+    nodes = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in cluster.items("pods")}
+    return of_pods(cluster.run(*remote.only(cluster.logs(), request)), nodes, request)
 
 
 def _asked(environment: Environment, host: HostRecord, port: int, wanted: str) -> dict[str, Any] | None:
@@ -111,14 +134,50 @@ def _asked(environment: Environment, host: HostRecord, port: int, wanted: str) -
 
 def of_containers(output: str, host: str, request: str) -> list[Line]:
     """From what `docker compose logs --timestamps` prints; lines that only quote the id are not its own."""
+    return _own(
+        (
+            Line(match["time"], host, re.sub(r"-\d+$", "", match["container"]), match["text"])
+            for each in output.replace(remote.CLEAR, "").splitlines()
+            if (match := COMPOSE.fullmatch(each))
+        ),
+        request,
+    )
+
+
+def of_pods(output: str, nodes: Mapping[str, str], request: str) -> list[Line]:
+    """The same from what Cluster.logs prints. `nodes`: pod -> its node."""
+    return _own(
+        (
+            Line(_utc(match["time"]), nodes.get(match["pod"], ""), match["part"], match["text"])
+            for each in output.splitlines()
+            if (match := POD.fullmatch(each))
+        ),
+        request,
+    )
+
+
+def _own(lines: Iterable[Line], request: str) -> list[Line]:
+    """Those of the request, by the service that they name themselves."""
     found = []
-    for each in output.replace(remote.CLEAR, "").splitlines():
-        if match := COMPOSE.fullmatch(each):
-            line = Line(match["time"], host, re.sub(r"-\d+$", "", match["container"]), match["text"])
-            fields = line.fields
-            if request in (fields.get(name) for name in NAMES):
-                found.append(replace(line, service=fields.get("service", line.service)))
+    for line in lines:
+        fields = line.fields
+        if request in (fields.get(name) for name in NAMES):
+            found.append(replace(line, service=fields.get("service", line.service)))
     return found
+
+
+def as_on_a_host(line: str, width: int) -> str:
+    """A line of Cluster.logs as Compose prints it, `NAME | TIME TEXT`, names being `width` wide."""
+    match = POD.fullmatch(line)
+    return f"{match['pod']:{width}}  | {_utc(match['time'])} {match['text']}" if match else line
+
+
+def _utc(time: str) -> str:
+    """A moment, in UTC: containerd writes the node's own time, with nine digits of a second."""
+    if time.endswith("Z"):
+        return time
+    moment = datetime.fromisoformat(time).astimezone(UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time[20:29]}Z"
 
 
 def of_loki(answer: Mapping[str, Any], host: str) -> list[Line]:

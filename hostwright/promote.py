@@ -7,32 +7,23 @@ there, and an annotation of the cluster's namespace. Whoever runs it again, wher
 from __future__ import annotations
 
 import fcntl
-import functools
-import json
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hostwright import application, databases, playbook, proof, remote, secrets, status
-from hostwright.application import Application
 from hostwright.databases import Database
-from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure, HostwrightError
 from hostwright.hosts import engine
 from hostwright.hosts.record import HostRecord
 from hostwright.progress import Note, Phases
 from hostwright.proof.namespace import owner, ready
+from hostwright.reached import Cluster, Reached, answer
 from hostwright.render.kubernetes import HOMES
 
 DEPLOY = "hostwright.hostwright.deploy"
-INSTANCE = "app.kubernetes.io/instance"
 MARK = "hostwright/promote"  # of the namespace: a state and whose data it is, `copying prod`
 COPYING, SERVING, ABORTED = "copying", "serving", "aborted"
 PATIENCE = 300  # seconds: to empty queues in, and for containers to become healthy or pods to go
@@ -225,48 +216,8 @@ def short(sizes: Mapping[str, int], free: Mapping[str, int], nodes: Mapping[str,
 # --- The two sides ---
 
 
-@dataclass(frozen=True)
-class Side:
-    """An environment's application, spoken to on one host."""
-
-    environment: Environment
-    application: Application
-    hosts: list[HostRecord]
-
-    @property
-    def host(self) -> HostRecord:
-        """The one that is asked: of a cluster its first server."""
-        return next((each for each in self.hosts if "servers" in each.groups), self.hosts[0])
-
-    @functools.cached_property
-    def variables(self) -> dict[str, Any]:
-        """The host's, as Ansible's inventory has them."""
-        program, inventory = Path(sys.executable).with_name("ansible-inventory"), self.environment.name
-        done = subprocess.run(
-            [program, "-i", f"inventories/{inventory}", "--host", self.host.name],
-            cwd=self.environment.project,
-            env=pulumi_env(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise Failure(done.stderr.strip()[-500:], where=f"inventories/{inventory}")
-        return dict(_json(done.stdout, f"inventories/{inventory}"))
-
-    def command(self, *words: str) -> list[str]:
-        """What runs this as root there. A connection that is cut ends, and does not hang."""
-        options = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=8")
-        ssh = remote.ssh(self.environment, self.host, *(word for each in options for word in ("-o", each)))
-        return [*ssh, shlex.join(["sudo", "-n", *words])]
-
-    def run(self, *words: str, text: str = "") -> str:
-        """Its output. Raises Failure with its own words."""
-        done = subprocess.run(self.command(*words), input=text, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Failure((done.stderr or done.stdout).strip()[-500:] or words[0], where=self.host.name)
-        return done.stdout
+class Side(Reached):
+    """One of the two, with the databases and queues in its stores."""
 
     def into(self, store: str) -> tuple[str, ...]:
         """What is said before a command that runs in a store's container."""
@@ -287,7 +238,7 @@ class Side:
         return {
             each["name"]: each["messages"]
             for store in self.brokers
-            for each in _json(self.run(*self.into(store), *QUEUES), self.host.name)
+            for each in answer(self.run(*self.into(store), *QUEUES), self.host.name)
         }
 
     @property
@@ -334,24 +285,8 @@ class Old(Side):
         self.run("rm", "-f", self.path)
 
 
-class New(Side):
+class New(Side, Cluster):
     """The cluster."""
-
-    @property
-    def namespace(self) -> str:
-        overlay = self.variables.get("app_kubernetes_overlay", "prod")
-        return f"{self.application.name}-{overlay}"
-
-    def kubectl(self, *words: str) -> tuple[str, ...]:
-        command = self.variables.get("app_kubernetes_kubectl", ("/snap/bin/microk8s", "kubectl"))
-        # Root has no home in an `ssh` of this kind: a cache in the current folder is nobody's.
-        return (*command, "--cache-dir=/root/.kube/cache", f"--namespace={self.namespace}", *words)
-
-    def items(self, kinds: str) -> list[dict[str, Any]]:
-        """Objects of the application. Raises Failure where the API is away, whatever MicroK8s ends with."""
-        words = self.kubectl("get", kinds, f"--selector={INSTANCE}={self.namespace}", "--output=json")
-        found: list[dict[str, Any]] = _json(self.run(*words), self.host.name)["items"]
-        return found
 
     def into(self, store: str) -> tuple[str, ...]:
         return self.kubectl("exec", "--stdin", f"pod/{store}-0", f"--container={store}", "--")
@@ -360,7 +295,7 @@ class New(Side):
         """The namespace; nothing where there is none."""
         words = self.kubectl("get", "namespace", self.namespace, "--ignore-not-found", "--output=json")
         told = self.run(*words)
-        return dict(_json(told, self.host.name)) if told.strip() else {}
+        return dict(answer(told, self.host.name)) if told.strip() else {}
 
     @property
     def there(self) -> bool:
@@ -393,8 +328,8 @@ class New(Side):
 
     def stop(self) -> None:
         """Everything but the stores; the role brings it back. Raises Failure for what does not go."""
-        chosen = f"--selector={INSTANCE}={self.namespace}"
-        self.run(*self.kubectl("delete", "deployments", chosen, "--ignore-not-found", "--wait=false"))
+        chosen = (self.selector(), "--ignore-not-found", "--wait=false")
+        self.run(*self.kubectl("delete", "deployments", *chosen))
         if there := _until(self._running):
             raise Failure(f"{there} still there", where=self.namespace, fix="see its node")
 
@@ -604,13 +539,6 @@ def _until(trouble: Callable[[], str]) -> str:
     while (said := trouble()) and time.monotonic() < deadline:
         time.sleep(PAUSE)
     return said
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise Failure(f"no answer but {text.strip()[:300]!r}", where=where) from None
 
 
 def _names(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -83,4 +83,20 @@ def rollback(environment: Environment, hosts: list[HostRecord], asked: int | Non
 
 def restart(environment: Environment, names: list[str]) -> None:
     """Restart services, instance after instance where there is somebody else to ask."""
-    playbook.play(environment, RESTART, {"app_compose_restart": names})
+    role = "app_kubernetes" if environment.clustered else "app_compose"
+    playbook.play(environment, RESTART, {f"{role}_restart": names})
+
+
+def require_kept(environment: Environment) -> None:
+    """Raise BadInput for a cluster, where nothing is kept of what ran before.
+
+    ConfigMaps and Secrets are named by their content, and pruned when what is new is well: a ReplicaSet of
+    before lacks those that it began with.
+    """
+    if environment.clustered:
+        raise BadInput(
+            f"{environment.name} is a cluster, which keeps no releases",
+            where=f"infra/Pulumi.{environment.name}.yaml: hostwright:topology",
+            fix=f"put the former images or settings back into inventories/{environment.name}, then "
+            f"hostwright up -e {environment.name}; an update that does not become well is undone by itself",
+        )

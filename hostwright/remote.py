@@ -48,9 +48,14 @@ def choose(hosts: Sequence[HostRecord], name: str = "") -> HostRecord:
     return known[name]
 
 
-def interactive(environment: Environment, host: HostRecord, command: Sequence[str] = ()) -> NoReturn:
-    """Become ssh, so that the terminal, its size and its signals are the operator's own."""
-    arguments = ssh(environment, host)
+def interactive(
+    environment: Environment, host: HostRecord, command: Sequence[str] = (), terminal: bool = False
+) -> NoReturn:
+    """Become ssh, so that the terminal, its size and its signals are the operator's own.
+
+    `terminal`: the command gets one there, which a shell has anyway.
+    """
+    arguments = ssh(environment, host, *(["-t"] if terminal else []))
     if command:
         arguments += [shlex.join(command)]
     os.execvp("ssh", arguments)  # noqa: S606  (no shell: the arguments are a list)
@@ -89,14 +94,20 @@ def compose(
 
     `matching`: only lines with this in them leave the host.
     """
+    words = project(environment, "--ansi=never", *arguments)
+    return run(environment, host, shlex.join(only(words, matching) if matching else words), stream)
+
+
+def project(environment: Environment, *arguments: str) -> list[str]:
+    """The command that is Docker Compose for the application on its host."""
     folder = f"/etc/hostwright/{application.load(environment.application, environment.project).name}"
-    command = shlex.join(
-        ["sudo", "docker", "compose", "--ansi=never", "--project-directory", folder, *arguments]
-    )
-    if matching:
-        chosen = f"{command} | {{ grep --fixed-strings -- {shlex.quote(matching)} || test $? = 1; }}"
-        command = shlex.join(["bash", "-o", "pipefail", "-c", chosen])
-    return run(environment, host, command, stream)
+    return ["sudo", "docker", "compose", "--project-directory", folder, *arguments]
+
+
+def only(words: Sequence[str], matching: str) -> list[str]:
+    """The command with those lines of its output alone that have this in them, of which there may be none."""
+    chosen = f"{shlex.join(words)} | {{ grep --fixed-strings -- {shlex.quote(matching)} || test $? = 1; }}"
+    return ["bash", "-o", "pipefail", "-c", chosen]
 
 
 def run(environment: Environment, host: HostRecord, command: str, stream: bool = False) -> str:

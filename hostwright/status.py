@@ -1,34 +1,49 @@
-"""What `hostwright status` tells: hosts, containers, and the alerts that are firing where Prometheus runs."""
+"""What `hostwright status` tells: hosts, containers, and the alerts that are firing where Prometheus runs.
+
+Of a cluster: hosts as nodes, pods in the place of containers, what they belong to, and certificates.
+"""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hostwright import application, remote
+from cryptography import x509
+
+from hostwright import application, reached, remote
 from hostwright.application import Application
 from hostwright.environments import Environment
 from hostwright.errors import Failure
 from hostwright.hosts.record import HostRecord
+from hostwright.proof.namespace import owner, ready
+from hostwright.reached import Cluster
 
-# Run by the host's own Python, with the address of its Prometheus if there is one: one round trip.
+# Run by the host's own Python, with the address of its Prometheus if there is one: one round trip. On a
+# cluster as root, as certificates are not for everybody to read.
 LOOK = """
-import json, os, sys, urllib.request
+import glob, json, os, sys, urllib.request
 with open("/proc/meminfo") as file:
     memory = {line.split(":")[0]: int(line.split()[1]) // 1024 for line in file}
 with open("/proc/uptime") as file:
     seconds = int(float(file.read().split()[0]))
-disks = [os.statvfs(path) for path in ("/", "/var/lib/docker") if os.path.exists(path)]
+folders = ("/", "/var/lib/docker", "/var/snap/microk8s/common")
+disks = [os.statvfs(path) for path in folders if os.path.exists(path)]
 disk = min(disks, key=lambda each: each.f_bavail * each.f_frsize)
 found = {
     "up": seconds, "load": os.getloadavg()[0], "cpus": os.cpu_count(),
     "memory": memory["MemTotal"], "memory_available": memory["MemAvailable"],
     "disk": disk.f_blocks * disk.f_frsize >> 20, "disk_available": disk.f_bavail * disk.f_frsize >> 20,
-    "alerts": None,
+    "alerts": None, "certificates": {},
 }
+for path in glob.glob("/var/snap/microk8s/current/certs/*.crt"):
+    with open(path) as file:
+        found["certificates"][os.path.basename(path)] = file.read()
 for url in sys.argv[1:]:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
@@ -37,19 +52,26 @@ for url in sys.argv[1:]:
         found["trouble"] = str(error)
 print(json.dumps(found))
 """
+SEEN = ("up", "load", "cpus", "memory", "memory_available", "disk", "disk_available")  # of a host, by LOOK
+SOON = timedelta(days=14)  # before its end `up` has not made a certificate anew that it makes
+TLS = r"""jsonpath={range .items[*]}{.metadata.name} {.data.tls\.crt}{"\n"}{end}"""  # no private key
 
 
 @dataclass(frozen=True)
 class Status:
     """Rows about hosts (sizes in MiB, `up` in seconds, the disk with less left), containers and alerts.
 
-    `wrong` says in words what is not well.
+    `wrong` says in words what is not well. Of a cluster hosts have `node` and `version` too (None for what
+    one that does not answer would have said), and services are pods, `host` being the node; `workloads` are
+    what they belong to, and `certificates` those that end first.
     """
 
     hosts: list[dict[str, Any]]
     services: list[dict[str, Any]]
     alerts: list[dict[str, Any]]
     wrong: list[str]
+    workloads: list[dict[str, Any]] = field(default_factory=list)
+    certificates: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,9 +82,12 @@ class Status:
         def table(rows: list[dict[str, Any]], *columns: str) -> tuple[Sequence[str], list[tuple[str, ...]]]:
             return columns, [tuple(str(row[column]) for column in columns) for row in rows]
 
+        nodes = ("node", "version") if any("node" in row for row in self.hosts) else ()
+        services = table(self.services, "host", "service", "state", "health", "image")
         found = [
-            (HOST_COLUMNS, [_host(row) for row in self.hosts]),
-            table(self.services, "host", "service", "state", "health", "image"),
+            ((*HOST_COLUMNS, *nodes), [_host(row) for row in self.hosts]),
+            (WORKLOAD_COLUMNS, [_workload(row) for row in self.workloads]) if self.workloads else services,
+            table(self.certificates, "host", "certificate", "ends"),
             table(self.alerts, "host", "alert", "severity", "since", "what", "action"),
         ]
         return [(columns, rows) for columns, rows in found if rows]
@@ -75,10 +100,13 @@ class Status:
 
 
 HOST_COLUMNS = ("host", "address", "up", "load", "memory left", "disk left")
+WORKLOAD_COLUMNS = ("service", "ready", "restarts", "nodes", "image")
 
 
 def look(environment: Environment, hosts: Sequence[HostRecord]) -> Status:
-    """Ask every host, over SSH. Raises Failure when one does not answer."""
+    """Ask every host, over SSH. Raises Failure when one does not answer that is not of a cluster."""
+    if environment.clustered and hosts:
+        return _look_at_cluster(environment, hosts)
     app = application.load(environment.application, environment.project, environment.components)
     status = Status([], [], [], [])
     for host in hosts:
@@ -87,7 +115,7 @@ def look(environment: Environment, hosts: Sequence[HostRecord]) -> Status:
         url = alerts_url(app, containers)
         words = ["python3", "-c", LOOK, *([url] if url else [])]
         seen = json.loads(remote.run(environment, host, shlex.join(words)))
-        alerts = seen.pop("alerts")
+        alerts, _ = seen.pop("alerts"), seen.pop("certificates")
         if trouble := seen.pop("trouble", ""):
             status.wrong.append(f"Prometheus on {host.name} does not answer: {trouble}")
         status.hosts.append({"host": host.name, "address": host.address, **seen})
@@ -97,6 +125,130 @@ def look(environment: Environment, hosts: Sequence[HostRecord]) -> Status:
     if not status.services:
         status.wrong.append("nothing runs")
     return status
+
+
+def _look_at_cluster(environment: Environment, hosts: Sequence[HostRecord]) -> Status:
+    status = Status([], [], [], [])
+    servers = []
+    for host in hosts:
+        try:
+            words = shlex.join(["sudo", "python3", "-c", LOOK])
+            seen = json.loads(remote.run(environment, host, words))
+        except Failure as error:
+            status.wrong.append(error.what)
+            seen = {}
+        if seen and "servers" in host.groups:
+            servers.append(host)
+        unknown = {"node": "unknown", "version": ""}
+        row = {"host": host.name, "address": host.address} | {name: seen.get(name) for name in SEEN}
+        status.hosts.append(row | unknown)
+        status.certificates.extend(ends(host.name, seen.get("certificates", {})))
+    trouble = "no server answers"
+    for server in servers:
+        try:
+            _ask(reached.cluster(environment, [server]), status)
+            trouble = ""
+            break
+        except Failure as error:
+            trouble = f"{server.name}: {error.what}"
+    status.wrong.extend([trouble] if trouble else missing(status))
+    status.wrong.extend(ending(status.certificates, datetime.now(UTC)))
+    return status
+
+
+def _ask(cluster: Cluster, status: Status) -> None:
+    """Add what the API says. Raises Failure before anything is added."""
+    nodes, items = cluster.get("nodes"), cluster.items("deployments,statefulsets,jobs,pods")
+    chosen = (cluster.selector(), "--field-selector=type=kubernetes.io/tls", f"--output={TLS}")
+    told = cluster.run(*cluster.kubectl("get", "secrets", *chosen))
+    known = {each["metadata"]["name"]: node(each) for each in nodes}
+    for row in status.hosts:
+        row |= known.get(row["host"], {"node": "not joined", "version": ""})
+    status.services.extend(pod(each) for each in items if each["kind"] == "Pod")
+    status.workloads.extend(workloads(items))
+    pairs = [line.split() for line in told.splitlines()]
+    held = {pair[0]: base64.b64decode(pair[1]).decode() for pair in pairs if len(pair) == 2}
+    status.certificates.extend(ends(cluster.namespace, held))
+
+
+def node(item: Mapping[str, Any]) -> dict[str, str]:
+    """`node`, whether it takes pods and runs them, and `version`, its kubelet's."""
+    conditions = {each["type"]: each["status"] for each in item["status"].get("conditions", [])}
+    state = "cordoned" if item["spec"].get("unschedulable") else "ready"
+    return {
+        "node": state if conditions.get("Ready") == "True" else "not ready",
+        "version": item["status"]["nodeInfo"]["kubeletVersion"],
+    }
+
+
+def pod(item: dict[str, Any]) -> dict[str, Any]:
+    """As remote.containers has a container, and how often its containers were started again."""
+    phase = item["status"].get("phase", "Unknown")
+    states = item["status"].get("containerStatuses", [])
+    running = phase == "Running"
+    return {
+        "host": item["spec"].get("nodeName", ""),
+        "service": owner(item),
+        "container": item["metadata"]["name"],
+        "state": "exited" if phase in ("Succeeded", "Failed") else phase.lower(),
+        "health": ("healthy" if ready(item) else "unhealthy") if running else "",
+        "exit": max((each["state"].get("terminated", {}).get("exitCode", 0) for each in states), default=0),
+        "image": item["spec"]["containers"][0]["image"],
+        "restarts": sum(each["restartCount"] for each in states),
+    }
+
+
+def workloads(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of Deployments, StatefulSets and Jobs among these how many pods are ready, or done, of how many."""
+    pods = [pod(each) for each in items if each["kind"] == "Pod"]
+    rows = []
+    for each in items:
+        if each["kind"] == "Pod":
+            continue
+        is_job = each["kind"] == "Job"
+        mine = [row for row in pods if row["service"] == owner(each)]
+        rows.append(
+            {
+                "service": owner(each),
+                "kind": each["kind"].lower(),
+                "ready": each.get("status", {}).get("succeeded" if is_job else "readyReplicas", 0),
+                "wanted": each["spec"].get("completions" if is_job else "replicas", 1),
+                "restarts": sum(row["restarts"] for row in mine),
+                "nodes": sorted({row["host"] for row in mine} - {""}),
+                "image": each["spec"]["template"]["spec"]["containers"][0]["image"],
+            }
+        )
+    return sorted(rows, key=lambda row: str(row["service"]))
+
+
+def ends(host: str, certificates: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The row of the certificate (PEM, by name) that ends first; none where there is none."""
+    found = []
+    for name, text in certificates.items():
+        with contextlib.suppress(ValueError):
+            end = x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
+            found.append({"host": host, "certificate": name, "ends": f"{end:%Y-%m-%dT%H:%M:%SZ}"})
+    return sorted(found, key=lambda row: row["ends"])[:1]
+
+
+def ending(rows: Iterable[Mapping[str, Any]], now: datetime) -> list[str]:
+    """Certificates that end SOON, in words."""
+    return [
+        f"certificate {row['certificate']} of {row['host']} ends {row['ends'][:10]}"
+        for row in rows
+        if datetime.fromisoformat(row["ends"]) - now < SOON
+    ]
+
+
+def missing(status: Status) -> list[str]:
+    """Nodes and pods of a cluster that there should be, in words."""
+    nodes = [f"node {row['host']}: {row['node']}" for row in status.hosts if row["node"] != "ready"]
+    pods = [
+        f"{row['service']} ({row['ready']} of {row['wanted']})"
+        for row in status.workloads
+        if row["ready"] < row["wanted"]
+    ]
+    return [*nodes, *pods] if status.workloads else [*nodes, "nothing runs"]
 
 
 def alerts_url(app: Application, containers: Sequence[dict[str, Any]]) -> str:
@@ -133,12 +285,20 @@ def well(row: dict[str, Any]) -> bool:
 
 def _host(row: dict[str, Any]) -> tuple[str, ...]:
     """A host's row as words."""
-    hours = row["up"] // 3600
-    return (
-        row["host"],
-        row["address"],
-        f"{hours // 24} d {hours % 24} h",
-        f"{row['load']:.2f} of {row['cpus']}",
-        f"{row['memory_available']} of {row['memory']} MiB",
-        f"{row['disk_available'] / 1024:.1f} of {row['disk'] / 1024:.1f} GiB",
-    )
+    figures: tuple[str, ...] = ("-",) * 4
+    if row["up"] is not None:
+        hours = row["up"] // 3600
+        figures = (
+            f"{hours // 24} d {hours % 24} h",
+            f"{row['load']:.2f} of {row['cpus']}",
+            f"{row['memory_available']} of {row['memory']} MiB",
+            f"{row['disk_available'] / 1024:.1f} of {row['disk'] / 1024:.1f} GiB",
+        )
+    nodes = (row["node"], row["version"]) if "node" in row else ()
+    return (row["host"], row["address"], *figures, *nodes)
+
+
+def _workload(row: dict[str, Any]) -> tuple[str, ...]:
+    """A workload's row as words."""
+    counts = f"{row['ready']} of {row['wanted']}"
+    return (row["service"], counts, str(row["restarts"]), ", ".join(row["nodes"]), row["image"])

@@ -19,7 +19,7 @@ CHANNEL = re.compile(r"1\.(2[89]|[3-9]\d)/(stable|candidate|beta|edge)")  # as t
 
 def require_cluster(environment: Environment, fix: str) -> None:
     """Raise BadInput for one of a single host, which does not have what is asked for."""
-    if environment.topology != "cluster":
+    if not environment.clustered:
         raise BadInput(
             f"{environment.name} is one host, and no cluster",
             where=f"infra/Pulumi.{environment.name}.yaml: hostwright:topology",

@@ -13,6 +13,7 @@ description:
     run, and these are complete before anything is rolled out that may need them.
   - A rollout that does not end well is undone where there was one before, and the message has the events
     and the last lines of what is not well.
+  - With O(restart) that alone is made anew, and nothing else is looked at.
   - What carries the application's labels and is not in the folder goes last, when everything else is there.
     Volumes and their claims never do, as data goes with nobody but its owner.
 options:
@@ -33,6 +34,13 @@ options:
     type: list
     elements: str
     default: [/snap/bin/microk8s, kubectl]
+  restart:
+    description:
+      - Names of services and stores whose pods are made anew, stores first. A name that there is not ends the
+        module before anything is touched.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -47,11 +55,17 @@ EXAMPLES = r"""
   hostwright.hostwright.kubernetes:
     directory: /etc/hostwright/warehouse
     namespace: warehouse-prod
+
+- name: Restart a service
+  hostwright.hostwright.kubernetes:
+    directory: /etc/hostwright/warehouse
+    namespace: warehouse-prod
+    restart: [orders]
 """
 
 RETURN = r"""
 reasons:
-  description: What was not as the folder says, object to what was wrong.
+  description: What was not as the folder says, or was asked for, object to what was wrong.
   returned: always
   type: dict
 removed:
@@ -85,6 +99,8 @@ PRUNED = (
 )
 WAITED = ("Deployment", "Job", "StatefulSet")
 OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
+LASTING = ("StatefulSet", "Deployment")  # what can be restarted; stores first, as others ask them
+ASKED = "asked for"
 TAIL = "20"
 
 
@@ -95,8 +111,15 @@ def main() -> None:
         "namespace": {"type": "str", "required": True},
         "timeout": {"type": "int", "default": 900},
         "kubectl": {"type": "list", "elements": "str", "default": ["/snap/bin/microk8s", "kubectl"]},
+        "restart": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    if module.params["restart"]:
+        rollout = Rollout(module)
+        asked = rollout.asked(module.params["restart"])
+        if not module.check_mode:
+            rollout.restart(asked)
+        module.exit_json(changed=True, reasons=dict.fromkeys(asked, ASKED), removed=[])
     if module.check_mode and not Path(module.params["directory"], STEPS[0][0]).is_dir():
         module.exit_json(changed=True, reasons={"manifests": "not there yet"}, removed=[])
     rollout = Rollout(module)
@@ -160,9 +183,31 @@ class Rollout:
             self.kubectl("apply", *OURS, *files)
             names = [reference(each) for each in self.kubectl.objects(*files) if each["kind"] in WAITED]
             if names:
-                unwell = wait(lambda names=names: states(self.there(names)), self.timeout)
+                unwell = self.settled(names)
                 if unwell:
                     self.fail(unwell, before)
+
+    def asked(self, names: list) -> dict:
+        """KIND/NAME -> what is to be restarted, as it is."""
+        there = self.mine("deployments,statefulsets")
+        unknown = sorted({*names} - {each["metadata"]["name"] for each in there})
+        if unknown:
+            self.module.fail_json(msg="nothing of that name can be restarted: {}".format(", ".join(unknown)))
+        return {reference(each): each for each in there if each["metadata"]["name"] in names}
+
+    def restart(self, before: dict) -> None:
+        """Make their pods anew, as kubectl does, waiting until all are well."""
+        for kind in LASTING:
+            names = sorted(name for name, each in before.items() if each["kind"] == kind)
+            if names:
+                self.kubectl("rollout", "restart", *names, "--namespace", self.namespace)
+                unwell = self.settled(names)
+                if unwell:
+                    self.fail(unwell, before)
+
+    def settled(self, names: list) -> dict:
+        """What of these is not well when all are, or the time is over."""
+        return wait(lambda: states(self.there(names)), self.timeout)
 
     def begin_again(self) -> None:
         """What has given up does not try again by itself, whatever has been mended meanwhile."""

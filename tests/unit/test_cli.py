@@ -16,7 +16,7 @@ from tests.live import program
 
 VERBS = [
     "init", "doctor", "toolchain", "lab", "up", "plan", "render",
-    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate",
+    "graph", "proof", "status", "logs", "restart", "releases", "rollback", "rotate", "exec",
     "scale", "upgrade", "patch", "promote", "ssh", "down",
 ]  # fmt: skip
 STATIC = ["init", "shop", "--driver", "static"]
@@ -53,10 +53,14 @@ def test_help_names_every_verb(home: dict[str, str], tmp_path: Path) -> None:
         assert f"  {verb} " in done.stdout
 
 
-def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path) -> None:
-    done = run(home, tmp_path, "up", "--help")
+@pytest.mark.parametrize(
+    ("verb", "example"),
+    [("up", "up -e prod"), ("rotate", "rotate rabbitmq_password"), ("redeploy", "restart orders auth")],
+)
+def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path, verb: str, example: str) -> None:
+    done = run(home, tmp_path, verb, "--help")
     assert done.returncode == 0, done.stderr
-    assert "hostwright up -e prod" in done.stdout
+    assert f"hostwright {example}" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -226,6 +230,7 @@ def test_a_release_is_a_number(home: dict[str, str], project: Path, options: lis
 @pytest.mark.parametrize(
     ("arguments", "what", "fix"),
     [
+        (["exec", "orders"], "which command?", "hostwright exec orders -- sh"),
         (["scale"], "how many workers?", "--workers 3"),
         (["scale", "--workers", "-1"], "'-1' is no number", "--workers 3"),
         (["upgrade"], "prod is one host, and no cluster", "hostwright patch"),
@@ -240,6 +245,16 @@ def test_what_a_single_host_does_not_have(
     assert what in done.stderr
     assert fix in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["releases", "rollback"])
+def test_a_cluster_keeps_no_releases(home: dict[str, str], tmp_path: Path, verb: str) -> None:
+    made = run(home, tmp_path, *CLUSTER, "--driver", "container")
+    assert made.returncode == 0, made.stderr
+    done = run(home, tmp_path / "shop", verb)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "prod is a cluster, which keeps no releases" in done.stderr
+    assert "former images or settings back into inventories/prod, then hostwright up -e prod" in done.stderr
 
 
 def test_down_asks_first(home: dict[str, str], project: Path) -> None:

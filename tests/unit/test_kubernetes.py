@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -155,3 +158,81 @@ READY = {"type": "Ready", "status": "True"}
 )
 def test_what_a_pod_waits_for(status: Item, what: str | None) -> None:
     assert waiting({"status": status}) == what
+
+
+# Of kubectl what a restart asks: objects are a file, and what is restarted becomes well, but for `bad`.
+KUBECTL = """
+import json, sys
+from pathlib import Path
+store, *words = map(str, sys.argv[1:])
+objects = json.loads(Path(store).read_text())
+named = [each for each in objects if f"{each['kind'].lower()}/{each['metadata']['name']}" in words]
+if words[0] == "get":
+    print(json.dumps({"kind": "List", "items": named or ([] if "pods" in words else objects)}))
+else:
+    with open(f"{store}.log", "a") as log:
+        print(*words[:words.index("--namespace")], file=log)
+    for each in named:
+        each["metadata"]["generation"] += 1
+        each["status"]["observedGeneration"] += 1
+        if each["metadata"]["name"] == "bad":
+            each["status"]["conditions"] = [{"type": "Progressing", "status": "False", "message": "no way"}]
+    Path(store).write_text(json.dumps(objects))
+"""
+
+
+def restart(folder: Path, *names: str, check: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """The module's answer, and what it had kubectl do, for an application of three parts."""
+
+    def part(kind: str, name: str, **status: Any) -> Item:
+        found = item(kind, {"observedGeneration": 2, **status}, replicas=1)
+        return found | {"metadata": {"name": name, "generation": 2}}
+
+    one = {"updatedReplicas": 1, "availableReplicas": 1, "replicas": 1}
+    parts = [part("Deployment", "orders", **one), part("StatefulSet", "orders-db", readyReplicas=1)]
+    store = folder / "objects"
+    store.write_text(json.dumps([*parts, part("Deployment", "bad", **one)]))
+    arguments = {
+        "directory": str(folder),
+        "namespace": "warehouse-prod",
+        "timeout": 5,
+        "kubectl": [sys.executable, "-c", KUBECTL, str(store)],
+        "restart": names,
+        "_ansible_check_mode": check,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible_collections.hostwright.hostwright.plugins.modules.kubernetes"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    log = folder / "objects.log"
+    return json.loads(done.stdout), log.read_text().splitlines() if log.exists() else []
+
+
+def test_stores_are_restarted_before_who_asks_them(tmp_path: Path) -> None:
+    answer, did = restart(tmp_path, "orders", "orders-db")
+    assert did == ["rollout restart statefulset/orders-db", "rollout restart deployment/orders"]
+    assert (answer["changed"], sorted(answer["reasons"])) == (
+        True,
+        ["deployment/orders", "statefulset/orders-db"],
+    )
+
+
+def test_a_restart_that_does_not_end_well_is_undone(tmp_path: Path) -> None:
+    answer, did = restart(tmp_path, "bad", "orders")
+    assert did == ["rollout restart deployment/bad deployment/orders", "rollout undo deployment/bad"]
+    assert (answer["failed"], answer["undone"]) == (True, ["deployment/bad"])
+    assert "deployment/bad: no way" in answer["msg"]
+
+
+def test_what_is_not_there_is_named_before_anything_is_restarted(tmp_path: Path) -> None:
+    answer, did = restart(tmp_path, "orders", "billing")
+    assert (answer["msg"], did) == ("nothing of that name can be restarted: billing", [])
+
+
+def test_a_check_restarts_nothing(tmp_path: Path) -> None:
+    answer, did = restart(tmp_path, "orders", check=True)
+    assert (answer["changed"], did) == (True, [])

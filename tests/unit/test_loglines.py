@@ -33,6 +33,29 @@ def test_lines_of_containers_are_the_requests_own() -> None:
     assert [(each.service, each.time[-4:]) for each in found] == [("orders", "002Z"), ("gateway", "001Z")]
 
 
+PODS = [
+    f"[pod/orders-7c9f-abcde/orders] 2026-01-02T03:04:05.000000002Z {line(service='orders', request_id=ID)}",
+    f"[pod/gateway-5d-x/gateway] 2026-01-02T05:04:05.000000001+02:00 {line(trace_id=ID)}",
+    f"[pod/orders-7c9f-abcde/orders] 2026-01-02T03:04:05.000000003Z {line(request_id='other', quoted=ID)}",
+    f"[pod/orders-db-0/orders-db] 2026-01-02T03:04:05.000000004Z LOG:  {ID}",
+    "error: container is waiting to start",
+]
+
+
+def test_lines_of_pods_are_the_requests_own() -> None:
+    found = loglines.of_pods("\n".join(PODS), {"gateway-5d-x": "node-2"}, ID)
+    assert [(each.host, each.service, each.time) for each in found] == [
+        ("", "orders", "2026-01-02T03:04:05.000000002Z"),
+        ("node-2", "gateway", "2026-01-02T03:04:05.000000001Z"),
+    ]
+
+
+def test_lines_of_pods_are_shown_as_those_of_containers() -> None:
+    shown = [loglines.as_on_a_host(each, 18) for each in PODS]
+    assert shown[1].startswith('gateway-5d-x        | 2026-01-02T03:04:05.000000001Z {"level"')
+    assert shown[3:] == [f"orders-db-0         | 2026-01-02T03:04:05.000000004Z LOG:  {ID}", PODS[4]]
+
+
 def test_lines_of_loki() -> None:
     answer = {
         "data": {

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from hostwright.remote import Plain
+from hostwright.remote import Plain, only
 
 LOG = "\x1b[2Korders-1  | ready\n\x1b[2Kauth-1  | \x1b[31mits own colour\x1b[0m [2K\n"
 
@@ -20,3 +24,50 @@ def test_logs_are_printed_without_what_clears_lines(size: int) -> None:
         plain.write(LOG[at : at + size])
         plain.flush()
     assert printed.getvalue() == "orders-1  | ready\nauth-1  | \x1b[31mits own colour\x1b[0m [2K\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "printed", "status"), [("it's", "it's b\n", 0), ("none", "", 0), ("a; exit 9", "", 0)]
+)
+def test_only_lines_with_a_text_leave_the_host(text: str, printed: str, status: int) -> None:
+    done = subprocess.run(only(["printf", "a\nit's b\n"], text), capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == (printed, status)
+
+
+def test_a_command_that_fails_fails_whatever_lines_it_printed() -> None:
+    assert subprocess.run(only(["sh", "-c", "exit 3"], "a"), check=False).returncode == 3
+
+
+BECOME = """
+from hostwright import cli, remote
+from hostwright.environments import Environment
+from hostwright.hosts import engine
+from hostwright.hosts.record import HostRecord
+from pathlib import Path
+host = HostRecord(name="k1", address="192.0.2.1")
+made = Environment("prod", Path(), {"application": "warehouse"})
+cli.environments.load = lambda name="": made
+cli.engine.outputs = lambda environment: [host]
+cli.main()
+"""
+
+
+def become(folder: Path, *words: str) -> list[str]:
+    """The last of what ssh is given, as the shell of the host takes it apart."""
+    program = folder / "ssh"
+    program.write_text('#!/bin/sh\nfor last; do :; done\neval "set -- $last"\nprintf \'<%s>\\n\' "$@"\n')
+    program.chmod(0o755)
+    env = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "XDG_STATE_HOME": str(folder)}
+    command = [sys.executable, "-c", BECOME, *words]
+    done = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_command_arrives_word_by_word(tmp_path: Path) -> None:
+    assert become(tmp_path, "ssh", "--", "psql", "--command=SELECT 'a  b'") == [
+        "<psql>",
+        "<--command=SELECT 'a  b'>",
+    ]
+    assert become(tmp_path, "ssh", "--", "sudo docker ps") == ["<sudo>", "<docker>", "<ps>"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from hostwright import application, status
+from hostwright import application, secrets, status
 from hostwright.errors import Failure
 from hostwright.status import Status
 
@@ -98,3 +99,112 @@ def test_what_is_not_well_is_named() -> None:
     with pytest.raises(Failure, match="nothing runs") as caught:
         Status([HOST], [], [], ["nothing runs"]).require_well()
     assert caught.value.fix == "hostwright up"
+
+
+def server(ready: str, version: str = "v1.35.8", **spec: bool) -> dict[str, Any]:
+    conditions = [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}]
+    return {
+        "spec": spec,
+        "status": {"conditions": conditions, "nodeInfo": {"kubeletVersion": version}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("item", "state"),
+    [
+        (server("True"), "ready"),
+        (server("Unknown"), "not ready"),
+        (server("True", unschedulable=True), "cordoned"),
+        (server("False", unschedulable=True), "not ready"),
+    ],
+)
+def test_a_node(item: dict[str, Any], state: str) -> None:
+    assert status.node(item) == {"node": state, "version": "v1.35.8"}
+
+
+def of(kind: str, part: str, state: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """An object of the application, as kubectl has it."""
+    containers = {"spec": {"containers": [{"image": f"{part}:1"}]}}
+    inner = containers["spec"] | {"nodeName": "k1"} if kind == "Pod" else {"template": containers}
+    metadata = {"name": f"{part}-x", "labels": {"app.kubernetes.io/name": part}}
+    return {"kind": kind, "metadata": metadata, "spec": inner | spec, "status": state}
+
+
+def serving(part: str, restarts: int = 0, node: str = "k1", ready: str = "True") -> dict[str, Any]:
+    containers = [{"restartCount": restarts, "state": {"running": {}}}]
+    conditions = [{"type": "Ready", "status": ready}]
+    state = {"phase": "Running", "containerStatuses": containers, "conditions": conditions}
+    return of("Pod", part, state, nodeName=node)
+
+
+ENDED = {
+    "phase": "Failed",
+    "containerStatuses": [{"restartCount": 0, "state": {"terminated": {"exitCode": 3}}}],
+}
+ITEMS = [
+    of("Deployment", "orders", {"readyReplicas": 1}, replicas=2),
+    of("StatefulSet", "orders-db", {"readyReplicas": 1}, replicas=1),
+    of("Job", "orders-migrate", {"succeeded": 1}),
+    serving("orders", 2, "k2"),
+    serving("orders", 1, "k1", ready="False"),
+    serving("orders-db"),
+    of("Pod", "orders-migrate", ENDED),
+    of("Pod", "orders-migrate", {"phase": "Succeeded"}),
+]
+
+
+def test_a_pod_is_told_of_as_a_container() -> None:
+    found = [status.pod(each) for each in ITEMS if each["kind"] == "Pod"]
+    told = [(each["service"], each["state"], each["health"], each["exit"]) for each in found]
+    assert told == [
+        ("orders", "running", "healthy", 0),
+        ("orders", "running", "unhealthy", 0),
+        ("orders-db", "running", "healthy", 0),
+        ("orders-migrate", "exited", "", 3),
+        ("orders-migrate", "exited", "", 0),
+    ]
+    assert row("orders").keys() <= found[0].keys()
+    waits = status.pod(of("Pod", "mail", {"phase": "Pending"}))
+    assert (waits["state"], waits["health"], waits["restarts"]) == ("pending", "", 0)
+
+
+def clustered(node: str = "ready", items: list[dict[str, Any]] = ITEMS) -> Status:
+    host = HOST | {"node": node, "version": "v1.35.8"}
+    return Status([host], [], [], [], workloads=status.workloads(items))
+
+
+def test_what_pods_belong_to() -> None:
+    hosts, workloads = clustered().tables()
+    assert hosts[0][-2:] == ("node", "version")
+    assert hosts[1][0][-2:] == ("ready", "v1.35.8")
+    assert workloads[1] == [
+        ("orders", "1 of 2", "3", "k1, k2", "orders:1"),
+        ("orders-db", "1 of 1", "0", "k1", "orders-db:1"),
+        ("orders-migrate", "1 of 1", "0", "k1", "orders-migrate:1"),
+    ]
+
+
+def test_what_a_cluster_lacks() -> None:
+    assert status.missing(clustered()) == ["orders (1 of 2)"], (
+        "a job that failed once and then did not is well"
+    )
+    assert status.missing(clustered("not ready", [])) == ["node prod-1: not ready", "nothing runs"]
+
+
+def test_a_host_that_does_not_answer_has_a_row() -> None:
+    host = HOST | dict.fromkeys(status.SEEN) | {"node": "not ready", "version": "v1.35.8"}
+    ((_, (told,)),) = Status([host], [], [], []).tables()
+    assert told == ("prod-1", "192.0.2.10", "-", "-", "-", "-", "not ready", "v1.35.8")
+
+
+def test_the_certificate_that_ends_first_is_told_of() -> None:
+    values = secrets.complete(application.load("warehouse"), {}, "prod")
+    names = ("ca_certificate", "gateway_certificate")
+    (found,) = status.ends("k1", {name: values[name] for name in names} | {"empty.crt": ""})
+    assert (found["host"], found["certificate"]) == ("k1", "gateway_certificate")
+    end = datetime.fromisoformat(found["ends"])
+    assert status.ending([found], end - timedelta(days=15)) == []
+    assert status.ending([found], end - timedelta(days=13)) == [
+        f"certificate gateway_certificate of k1 ends {end:%Y-%m-%d}"
+    ]
+    assert status.ends("k1", {}) == []
