@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import docker
 import yaml
+from docker.models.containers import Container
 
 import lab
 from hostwright import paths
@@ -96,6 +97,15 @@ def program(name: str) -> str:
 def existing(name: str) -> Live:
     """One that is up, of the project in the current folder."""
     return Live(name, Path.cwd(), dict(os.environ))
+
+
+def inside(container: Container, *command: str) -> tuple[int, str]:
+    """Exit status and output of a command in a container of this machine."""
+    # The engine may lose what ends at once, before anybody listens.
+    waits = ["sh", "-c", '"$@"; status=$?; sleep 0.2; exit $status', "sh", *command]
+    status, output = container.exec_run(waits)
+    assert isinstance(output, bytes)
+    return status, output.decode(errors="replace")
 
 
 def purge(environment: str) -> None:

@@ -13,6 +13,7 @@ from docker.models.containers import Container
 
 from tests import environment
 from tests.environment import Account, Gateway
+from tests.live import inside
 
 # For `sh -c BESIDE sh CONTAINER ARGUMENTS...`, as root on a host: Python of the container's image, in its
 # network, with its settings and secrets, as its user, with memory of its own: a program that runs inside the
@@ -39,10 +40,9 @@ class Node:
 
     def run(self, *command: str, check: bool = True) -> str:
         """Standard output and error of a command on the host."""
-        code, output = self.container.exec_run(list(command))
-        text = output.decode(errors="replace")
+        code, text = inside(self.container, *command)
         assert not check or code == 0, f"{' '.join(command)}: {code}: {text}"
-        return str(text)
+        return text
 
     def start(self, *command: str) -> None:
         """A command that goes on by itself."""

@@ -20,7 +20,7 @@ from docker.models.containers import Container
 import lab
 from hostwright.hosts import containers
 from infra import topology
-from tests.live import SHOP, Live, project, purge
+from tests.live import SHOP, Live, inside, project, purge
 
 pytestmark = pytest.mark.slow  # a host and its application from nothing, for one driver more
 
@@ -52,10 +52,9 @@ class Machine:
 
     def run(self, *command: str) -> str:
         """What a command says on it, as root."""
-        code, output = self.container.exec_run(list(command))
-        assert isinstance(output, bytes)
+        code, output = inside(self.container, *command)
         assert code == 0, output
-        return output.decode()
+        return output
 
     def identity(self) -> tuple[str, str, str]:
         """What changes when it is made anew, started anew, or its containers are."""
