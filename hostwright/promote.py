@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +24,6 @@ from hostwright.proof.namespace import owner, ready
 from hostwright.reached import Cluster, Reached, answer
 from hostwright.render.kubernetes import HOMES
 
-DEPLOY = "hostwright.hostwright.deploy"
 MARK = "hostwright/promote"  # of the namespace: a state and whose data it is, `copying prod`
 COPYING, SERVING, ABORTED = "copying", "serving", "aborted"
 PATIENCE = 300  # seconds: to empty queues in, and for containers to become healthy or pods to go
@@ -65,7 +65,7 @@ def promote(
         try:
             with phases.phase("switch", "Switch") as note:
                 old.compose("stop")
-                playbook.run(target.project, target.name, DEPLOY)
+                playbook.play(target, "deploy", {})
             with phases.phase("proof", "Proof") as note:
                 result = proof.run(target)
                 note.result = f"{result.holds} of {result.total} hold"
@@ -216,12 +216,12 @@ def short(sizes: Mapping[str, int], free: Mapping[str, int], nodes: Mapping[str,
 # --- The two sides ---
 
 
-class Side(Reached):
+class Side(Reached, ABC):
     """One of the two, with the databases and queues in its stores."""
 
+    @abstractmethod
     def into(self, store: str) -> tuple[str, ...]:
         """What is said before a command that runs in a store's container."""
-        raise NotImplementedError
 
     def databases(self) -> list[Database]:
         def reached(store: str) -> Callable[[Sequence[str]], list[str]]:
@@ -266,10 +266,14 @@ class Old(Side):
         self.run("tee", self.path, text=f"{target}\n")
 
     def compose(self, *arguments: str) -> str:
-        return self.run("docker", "compose", "--project-directory", self.folder, *arguments)
+        return self.run(*self._project, *arguments)
 
     def into(self, store: str) -> tuple[str, ...]:
-        return ("docker", "compose", "--project-directory", self.folder, "exec", "-T", store)
+        return (*self._project, "exec", "-T", store)
+
+    @property
+    def _project(self) -> tuple[str, ...]:
+        return ("docker", "compose", "--project-directory", self.folder)
 
     def containers(self) -> list[dict[str, Any]]:
         """See remote.containers; without jobs, and what stands in while another is made anew."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from hostwright import deploy, environments, playbook
 from hostwright.environments import Environment
@@ -91,11 +92,7 @@ def upgrade(environment: Environment, channel: str = "") -> None:
             f"{channel!r} is no channel", where="--channel", fix="--channel 1.36/stable, for instance"
         )
     require_hosts(engine.outputs(environment))
-    phases = Phases()
-    with phases.phase("upgrade", "Upgrade") as note:
-        recap = playbook.play(environment, "upgrade", {"microk8s_upgrade_to": channel}, note)
-        note.result = f"{recap.changed} changes"
-    deploy.prove(environment, phases)
+    _play_and_prove(environment, "upgrade", {"microk8s_upgrade_to": channel})
 
 
 def patch(environment: Environment) -> None:
@@ -104,17 +101,22 @@ def patch(environment: Environment) -> None:
     Killed, the same command goes on. Raises BadInput before the first `up`, else Failure.
     """
     require_hosts(engine.outputs(environment))
-    phases = Phases()
-    with phases.phase("patch", "Patch") as note:
-        recap = playbook.play(environment, "patch", {}, note)
-        note.result = f"{recap.changed} changes"
-    deploy.prove(environment, phases)
+    _play_and_prove(environment, "patch", {})
 
 
 def require_hosts(known: Sequence[HostRecord]) -> None:
     """Raise BadInput before the first `up`."""
     if not known:
         raise BadInput("the environment has no hosts yet", fix="hostwright up makes as many as it says")
+
+
+def _play_and_prove(environment: Environment, name: str, variables: dict[str, Any]) -> None:
+    """The play of a verb as its phase, and the proof after it."""
+    phases = Phases()
+    with phases.phase(name, name.capitalize()) as note:
+        recap = playbook.play(environment, name, variables, note)
+        note.result = f"{recap.changed} changes"
+    deploy.prove(environment, phases)
 
 
 def _with(environment: Environment, workers: int) -> Environment:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,34 @@ class Live:
                 f"{name} {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
             )
         return done
+
+    @contextmanager
+    def begun(self, phase: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+        """A run of hostwright, in a group of its own, that has come to a phase; and what it has said so far.
+
+        Who asks for it ends it.
+        """
+        with subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.project,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stderr is not None
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if line.strip() == f"phase: {phase}":
+                    break
+            else:
+                raise AssertionError(f"{arguments[0]} ended before {phase}:\n{''.join(said)}")
+            # Its pipe is emptied meanwhile, so that it does not stop for that.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield process, said
 
     def set(self, **settings: object) -> None:
         """Write settings over those of the environment's file."""

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,26 +35,7 @@ def environment(tmp_path: Path) -> Iterator[Live]:
 
 def kill_in(live: Live, phase: str, alone: bool = False) -> None:
     """Start `up` and SIGKILL it within the phase: with all of its children, or `alone`, leaving them."""
-    with subprocess.Popen(
-        live.command("up"),
-        cwd=live.project,
-        env=live.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if line.strip() == f"phase: {phase}":
-                break
-        else:
-            raise AssertionError(f"up ended before {phase}:\n{''.join(said)}")
-        # Its pipe is emptied meanwhile, so that it does not stop for that.
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+    with live.begun(phase, "up") as (process, said):
         time.sleep(PHASES[phase])
         while phase == "hosts" and not locks(live) and process.poll() is None:
             time.sleep(0.05)

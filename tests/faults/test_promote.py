@@ -71,23 +71,8 @@ def client(live: Live) -> httpx2.Client:
 
 def kill_in(live: Live, phase: str) -> None:
     """Start it, and SIGKILL it and its children when the phase begins."""
-    with subprocess.Popen(
-        live.command("promote", "--from", OLD, "--to", NEW),
-        cwd=live.project,
-        env=live.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        said: list[str] = []
-        for line in process.stderr:
-            said.append(line)
-            if line.strip() == f"phase: {phase}":
-                os.killpg(process.pid, signal.SIGKILL)
-                break
+    with live.begun(phase, "promote", "--from", OLD, "--to", NEW) as (process, said):
+        os.killpg(process.pid, signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL, "".join(said)
 
 
