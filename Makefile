@@ -19,8 +19,10 @@ help: ## What there is to make
 $(VENV)/.done: requirements.lock requirements.uv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.uv
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock requirements.uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements.uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	# Of the many collections few are ever used; what services import is read by others, who cannot write there.
+	$(BIN)/python -m compileall -q -j 0 -x /ansible_collections/ $(VENV)/lib
 	@touch $@
 
 .PHONY: venv

@@ -11,6 +11,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.journeys import recording
+from tests.killed import TODAY, kill_in
 from tests.live import Live, make, temporary
 
 NAME = "test-live"
@@ -71,12 +72,16 @@ def _rank(nodeid: str) -> int:
 
 @pytest.fixture(scope="session")
 def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """The live environment: up and proven before the first test that asks for it, gone after the last."""
+    """The live environment: up and proven before the first test that asks for it, gone after the last.
+
+    Its `up` was killed on the way, and run again: what is shown of it is shown of one that converged.
+    """
     with UP[LIVE] as stack:
         environment = stack.enter_context(temporary(make(tmp_path_factory.mktemp("live"), NAME, NETWORK)))
         if pictures := request.config.getoption("--screenshots"):
             recording.up(environment, pictures)
         else:
+            kill_in(environment, TODAY)
             environment.hostwright("up")
         yield environment
 

@@ -1,12 +1,12 @@
-"""`up` killed at any moment and run again converges; `down` removes all that was made, and nothing else."""
+"""`up` killed at any moment and run again converges; `down` removes all that was made, and nothing else.
+
+The live environment of all other tests was killed too, in one phase (test_recovery.py).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -17,13 +17,11 @@ from typing import Any
 import docker
 import pytest
 
+from tests.killed import PHASES, assert_whole, kill_in, lock_folder, locks, made_by
 from tests.live import SHOP, Live, make, temporary
 
 NAME = "test-kill"
 NETWORK = {"mode": "nat", "cidr": "10.99.0.0/24", "cidr6": "fd00:99::/64"}
-# What a run says when the phase has begun, and how far into it (seconds) it is killed.
-PHASES = {"hosts": 2.0, "system": 6.0, "runtime": 5.0, "deploy": 4.0, "proof": 3.0}
-TODAY = list(PHASES)[datetime.date.today().timetuple().tm_yday % len(PHASES)]
 
 
 @pytest.fixture
@@ -31,41 +29,6 @@ def environment(tmp_path: Path) -> Iterator[Live]:
     """An environment that is not up yet, gone afterwards."""
     with temporary(make(tmp_path, NAME, NETWORK, application=SHOP)) as made:
         yield made
-
-
-def kill_in(live: Live, phase: str, alone: bool = False) -> None:
-    """Start `up` and SIGKILL it within the phase: with all of its children, or `alone`, leaving them."""
-    with live.begun(phase, "up") as (process, said):
-        time.sleep(PHASES[phase])
-        while phase == "hosts" and not locks(live) and process.poll() is None:
-            time.sleep(0.05)
-        assert process.poll() is None, f"{phase} is over before it is killed: {''.join(said)}"
-        if alone:
-            os.kill(process.pid, signal.SIGKILL)
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
-
-
-def lock_folder(live: Live) -> Path:
-    state = Path(live.env["XDG_STATE_HOME"]) / "hostwright/pulumi/.pulumi"
-    return state / "locks/organization/hostwright" / live.name
-
-
-def locks(live: Live) -> list[Path]:
-    """Pulumi's locks of the environment."""
-    return sorted(lock_folder(live).glob("*.json"))
-
-
-def made_by(name: str) -> dict[str, list[str]]:
-    """What the container engine has with the environment's mark."""
-    engine = docker.from_env()
-    marked = {"label": f"hostwright.environment={name}"}
-    return {
-        "containers": sorted(each.name for each in engine.containers.list(all=True, filters=marked)),
-        "networks": sorted(each.name for each in engine.networks.list(filters=marked)),
-        "volumes": sorted(each.name for each in engine.volumes.list(filters=marked)),
-    }
 
 
 def assert_converges(live: Live, patience: float = 0) -> None:
@@ -81,20 +44,15 @@ def assert_converges(live: Live, patience: float = 0) -> None:
         (Path(live.env["XDG_STATE_HOME"]) / "hostwright" / NAME / "proof" / "proof.json").read_text()
     )
     assert proof["ok"]
-    made = made_by(NAME)
-    assert [len(each) for each in made.values()] == [1, 1, 1], f"orphans: {made}"
+    assert_whole(live)
 
 
-@pytest.mark.parametrize(
-    "phases", [pytest.param([TODAY], id=TODAY), pytest.param([*PHASES], id="each", marks=pytest.mark.slow)]
-)
-def test_up_killed_converges(environment: Live, phases: list[str]) -> None:
-    """In one phase; or in each, where a run takes up what the one before left and is killed in the next."""
-    for phase in phases:
+@pytest.mark.slow
+def test_up_killed_in_each_phase_converges(environment: Live) -> None:
+    """A run takes up what the one before left, and is killed in the next."""
+    for phase in PHASES:
         kill_in(environment, phase)
-        assert len(locks(environment)) == (phase == "hosts"), "the dead one's lock"
     assert_converges(environment)
-    assert locks(environment) == []
 
 
 def test_a_lock_of_the_making_of_the_stack_is_taken_up(environment: Live) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ import pytest
 from tests import environment
 from tests.environment import Account, Gateway
 from tests.faults.conftest import Node, until
+from tests.killed import assert_whole
 
 ORDER = {
     "customer_name": "Ewa",
@@ -31,6 +33,13 @@ def place(who: Account) -> dict[str, Any]:
 def known(who: Account, order: dict[str, Any]) -> bool:
     answer = who.ask("GET", f"/api/orders/{order['id']}")
     return bool(answer.status_code == 200 and answer.json() == order)
+
+
+def test_up_killed_in_one_phase_converged(live: Any) -> None:
+    """Another phase each day, before any test of the environment; all of them: test_kill.py."""
+    assert_whole(live)
+    state = Path(live.env["XDG_STATE_HOME"]) / "hostwright" / live.name
+    assert json.loads((state / "proof" / "proof.json").read_text())["ok"]
 
 
 @pytest.mark.slow

@@ -220,6 +220,7 @@ def test_a_strangers_container_stops_it_before_anything_is_made(environment: Env
         theirs.remove(force=True)
 
 
+@pytest.mark.slow
 def test_data_outlives_its_host_until_told_otherwise(environment: Environment) -> None:
     engine.up(environment)
     on_host(environment, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept'")

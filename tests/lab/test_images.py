@@ -76,6 +76,7 @@ def test_components_have_an_image_of_the_tag_they_ask_for() -> None:
     } == held
 
 
+@pytest.mark.slow
 def test_postgres_takes_its_password_from_a_file_and_keeps_its_data(
     start: Start, volume: str, secret: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_postgres_takes_its_password_from_a_file_and_keeps_its_data(
     assert CORRECT not in told + json.dumps(database.attrs) + database.logs().decode()
 
 
+@pytest.mark.slow
 def test_postgres_started_as_root_gives_root_up(start: Start, volume: str) -> None:
     database = start(
         "postgres",
@@ -139,6 +141,7 @@ def test_postgres_started_as_root_gives_root_up(start: Start, volume: str) -> No
     assert _exec(database, ["psql", "-U", "postgres", "-tAc", "SHOW max_connections"]) == (0, "17")
 
 
+@pytest.mark.slow
 def test_postgres_killed_in_its_first_start_begins_again(start: Start, volume: str, tmp_path: Path) -> None:
     script = tmp_path / "slow.sh"
     script.write_text("psql -c 'CREATE TABLE half_done ()'\ntouch /tmp/reached\nsleep 600\n")
@@ -173,6 +176,7 @@ def test_postgres_says_what_is_wrong_with_its_password(
     assert said in database.logs().decode()
 
 
+@pytest.mark.slow
 def test_rabbitmq_makes_the_user_it_is_told_and_keeps_it(start: Start, volume: str, secret: Path) -> None:
     broker = start(
         "rabbitmq",
@@ -214,6 +218,7 @@ def test_rabbitmq_makes_the_user_it_is_told_and_keeps_it(start: Start, volume: s
     assert CORRECT not in json.dumps(broker.attrs) + broker.logs().decode()
 
 
+@pytest.mark.slow
 def test_rabbitmq_reads_conf_d(start: Start, tmp_path: Path) -> None:
     settings = tmp_path / "20.conf"
     settings.write_text("listeners.tcp.default = 5673\n")

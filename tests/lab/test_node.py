@@ -101,6 +101,7 @@ def test_what_the_mirror_has_not_signed_is_refused(shell: Shell, mirror: lab.Mir
     assert shell("rpm -q unzip || true") == "package unzip is not installed"
 
 
+@pytest.mark.slow
 def test_a_docker_host_comes_out_of_the_repository(shell: Shell, mirror: lab.Mirror) -> None:
     shell("zypper --non-interactive install docker docker-compose firewalld chrony logrotate audit")
     for name in ("docker", "firewalld", "chrony", "polkit", "logrotate"):
@@ -126,6 +127,7 @@ def test_a_docker_host_comes_out_of_the_repository(shell: Shell, mirror: lab.Mir
     shell("docker compose version; docker buildx version")
 
 
+@pytest.mark.slow
 def test_removing_a_package_ends_its_service(shell: Shell) -> None:
     shell("zypper --non-interactive remove chrony")
     assert shell("systemctl is-active chronyd || true") == "inactive"

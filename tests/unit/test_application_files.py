@@ -80,6 +80,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
         "PULUMI_BACKEND_URL": f"file://{folder}",
         "PULUMI_CONFIG_PASSPHRASE": "of the tests only",
         "XDG_STATE_HOME": str(folder / "state"),

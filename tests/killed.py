@@ -1,0 +1,57 @@
+"""`up` that ends in the middle, and what is left of it in Pulumi's state and in the container engine."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import time
+from pathlib import Path
+
+import docker
+
+from tests.live import Live
+
+# What a run says when the phase has begun, and how far into it (seconds) it is killed.
+PHASES = {"hosts": 2.0, "system": 6.0, "runtime": 5.0, "deploy": 4.0, "proof": 3.0}
+TODAY = list(PHASES)[datetime.date.today().timetuple().tm_yday % len(PHASES)]
+
+
+def kill_in(live: Live, phase: str, alone: bool = False) -> None:
+    """Start `up` and SIGKILL it within the phase: with all of its children, or `alone`, leaving them."""
+    with live.begun(phase, "up") as (process, said):
+        time.sleep(PHASES[phase])
+        while phase == "hosts" and not locks(live) and process.poll() is None:
+            time.sleep(0.05)
+        assert process.poll() is None, f"{phase} is over before it is killed: {''.join(said)}"
+        (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
+        process.wait(30)
+    assert alone or len(locks(live)) == (phase == "hosts"), "the dead one's lock"
+
+
+def lock_folder(live: Live) -> Path:
+    state = Path(live.env["XDG_STATE_HOME"]) / "hostwright/pulumi/.pulumi"
+    return state / "locks/organization/hostwright" / live.name
+
+
+def locks(live: Live) -> list[Path]:
+    """Pulumi's locks of the environment."""
+    return sorted(lock_folder(live).glob("*.json"))
+
+
+def made_by(name: str) -> dict[str, list[str]]:
+    """What the container engine has with the environment's mark."""
+    engine = docker.from_env()
+    marked = {"label": f"hostwright.environment={name}"}
+    return {
+        "containers": sorted(each.name for each in engine.containers.list(all=True, filters=marked)),
+        "networks": sorted(each.name for each in engine.networks.list(filters=marked)),
+        "volumes": sorted(each.name for each in engine.volumes.list(filters=marked)),
+    }
+
+
+def assert_whole(live: Live) -> None:
+    """What it made is what it is made of, and nothing of a run that was killed is left."""
+    made = made_by(live.name)
+    assert [len(each) for each in made.values()] == [1, 1, 1], f"orphans: {made}"
+    assert locks(live) == []
