@@ -43,7 +43,7 @@ class Overlay:
 OVERLAYS: Mapping[str, Overlay] = {
     "dev": Overlay(replicas=1, most=1, cpu=10, busy=100, memory=25, storage=2),
     "staging": Overlay(replicas=2, most=3, cpu=25, busy=200, memory=50, storage=8),
-    "prod": Overlay(replicas=2, most=4, cpu=100, busy=150, memory=100, storage=20),
+    "prod": Overlay(replicas=2, most=4, cpu=50, busy=300, memory=100, storage=20),
 }
 
 

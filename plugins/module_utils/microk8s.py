@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 TRAEFIK = 35  # the first minor whose ingress is Traefik
@@ -40,13 +41,17 @@ def minor(text: str) -> int:
 
 
 def step(
-    installed: dict[str, str] | None, channel: str, upgrade: bool, offline: bool, revision: str = ""
+    installed: dict[str, str] | None,
+    channel: str,
+    upgrade: bool,
+    offline: bool,
+    revision: Callable[[], str] = str,
 ) -> Step | None:
     """What brings an installed snap (a row of `snap list`) to the channel. Raises Unfit for a jump.
 
     Kubernetes goes up one minor at a time, and only where that is asked for; it never goes down. A file
-    tells no channel, so that offline the minor alone counts. `revision`: the one that the channel, or the
-    file, has; an upgrade leaves a node alone that has it.
+    tells no channel, so that offline the minor alone counts. `revision` asks which one the channel, or the
+    file, has, and raises Unfit where there is none: an upgrade leaves a node alone that has it.
     """
     if installed is None:
         return Step("install", "is not installed")
@@ -55,7 +60,7 @@ def step(
         other = not offline and installed["tracking"] not in ("-", channel)
         if other:
             return Step("refresh", f"follows {installed['tracking']}")
-        newer = upgrade and revision != installed["rev"]  # where none is known there may be one
+        newer = upgrade and revision() != installed["rev"]  # where none is known there may be one
         return Step("refresh", f"has revision {installed['rev']}") if newer else None
     if wanted < now:
         raise Unfit(
@@ -71,6 +76,7 @@ def step(
             f"runs 1.{now}, and microk8s_channel asks for 1.{wanted}: an upgrade is asked for, "
             "with -e microk8s_upgrade=true"
         )
+    revision()  # one that does not exist is refused before a node is emptied for it
     return Step("refresh", f"runs 1.{now}")
 
 

@@ -217,7 +217,7 @@ class Rollout:
                 self.kubectl(*verb, name, "--namespace", self.namespace)
 
     def there(self, names: list) -> list:
-        return self.kubectl.objects(*names, "--namespace", self.namespace)
+        return self.kubectl.objects(*names, "--namespace", self.namespace) if names else []
 
     def fail(self, unwell: dict, before: dict) -> None:
         """Return to what ran, and end with what is wrong and what it said."""

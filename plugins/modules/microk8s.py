@@ -278,8 +278,8 @@ class Host:
         changed, installed = False, self._installed()
         channel, offline = self.given["channel"], bool(self.given["snaps"])
         try:
-            revision = self._offered(channel) if installed and self.given["upgrade"] else ""
-            step = decide.step(installed, channel, self.given["upgrade"], offline, revision)
+            asked = functools.partial(self._offered, channel)
+            step = decide.step(installed, channel, self.given["upgrade"], offline, asked)
         except decide.Unfit as error:
             raise decide.Unfit(f"{self.name} {error}") from None
         if step and step.verb == "install":

@@ -41,4 +41,4 @@ def test_molecule(role: str, scenario: str) -> None:
         timeout=3600,  # for one whose mirror is to be built first
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-3000:]

@@ -160,14 +160,19 @@ def test_what_a_pod_waits_for(status: Item, what: str | None) -> None:
     assert waiting({"status": status}) == what
 
 
-# Of kubectl what a restart asks: objects are a file, and what is restarted becomes well, but for `bad`.
+# Of kubectl what a rollout asks: objects are a file, those that `apply` brings another beside it. What is
+# restarted becomes well, but for `bad`.
 KUBECTL = """
 import json, sys
 from pathlib import Path
 store, *words = map(str, sys.argv[1:])
 objects = json.loads(Path(store).read_text())
 named = [each for each in objects if f"{each['kind'].lower()}/{each['metadata']['name']}" in words]
-if words[0] == "get":
+if words[:2] == ["get", "--namespace"]:
+    sys.exit("You must specify the type of resource to get.")
+elif words[0] == "apply":
+    Path(store).write_text(Path(f"{store}.applied").read_text())
+elif words[0] == "get":
     print(json.dumps({"kind": "List", "items": named or ([] if "pods" in words else objects)}))
 else:
     with open(f"{store}.log", "a") as log:
@@ -181,24 +186,26 @@ else:
 """
 
 
+def part(kind: str, name: str, **status: Any) -> Item:
+    found = item(kind, {"observedGeneration": 2, **status}, replicas=1)
+    return found | {"metadata": {"name": name, "generation": 2}}
+
+
 def restart(folder: Path, *names: str, check: bool = False) -> tuple[dict[str, Any], list[str]]:
     """The module's answer, and what it had kubectl do, for an application of three parts."""
-
-    def part(kind: str, name: str, **status: Any) -> Item:
-        found = item(kind, {"observedGeneration": 2, **status}, replicas=1)
-        return found | {"metadata": {"name": name, "generation": 2}}
-
     one = {"updatedReplicas": 1, "availableReplicas": 1, "replicas": 1}
     parts = [part("Deployment", "orders", **one), part("StatefulSet", "orders-db", readyReplicas=1)]
+    (folder / "objects").write_text(json.dumps([*parts, part("Deployment", "bad", **one)]))
+    return run(folder, restart=names, timeout=5, _ansible_check_mode=check)
+
+
+def run(folder: Path, **given: Any) -> tuple[dict[str, Any], list[str]]:
     store = folder / "objects"
-    store.write_text(json.dumps([*parts, part("Deployment", "bad", **one)]))
     arguments = {
         "directory": str(folder),
         "namespace": "warehouse-prod",
-        "timeout": 5,
         "kubectl": [sys.executable, "-c", KUBECTL, str(store)],
-        "restart": names,
-        "_ansible_check_mode": check,
+        **given,
     }
     done = subprocess.run(
         [sys.executable, "-m", "ansible_collections.hostwright.hostwright.plugins.modules.kubernetes"],
@@ -226,6 +233,17 @@ def test_a_restart_that_does_not_end_well_is_undone(tmp_path: Path) -> None:
     assert did == ["rollout restart deployment/bad deployment/orders", "rollout undo deployment/bad"]
     assert (answer["failed"], answer["undone"]) == (True, ["deployment/bad"])
     assert "deployment/bad: no way" in answer["msg"]
+
+
+def test_a_first_rollout_that_does_not_end_well_says_why(tmp_path: Path) -> None:
+    """There is nothing to return to."""
+    (tmp_path / "4-workloads").mkdir()
+    (tmp_path / "objects").write_text("[]")
+    stuck = part("Deployment", "orders", conditions=[STUCK])
+    (tmp_path / "objects.applied").write_text(json.dumps([stuck]))
+    answer, _ = run(tmp_path, timeout=5)
+    assert (answer["failed"], answer.get("undone")) == (True, []), answer["msg"]
+    assert STUCK["message"] in answer["msg"]
 
 
 def test_what_is_not_there_is_named_before_anything_is_restarted(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_what_brings_a_snap_to_its_channel(
     tracking: str, channel: str, upgrade: bool, offline: bool, revision: str, verb: str | None
 ) -> None:
     installed = {"version": "v1.35.2", "tracking": tracking, "rev": "8500"}
-    found = microk8s.step(installed, channel, upgrade, offline, revision)
+    found = microk8s.step(installed, channel, upgrade, offline, lambda: revision)
     assert (found and found.verb) == verb
 
 
@@ -159,11 +159,14 @@ def test_what_is_not_there_is_installed() -> None:
         ("1.36/stable", False, "an upgrade is asked for, with -e microk8s_upgrade=true"),
         ("1.37/stable", True, "one minor at a time. Upgrade to 1.36 first"),
         ("1.34/stable", True, "Kubernetes does not go down again"),
+        ("1.36/stable", True, "the store has no MicroK8s at 1.36/stable"),
     ],
 )
 def test_no_minor_is_skipped_and_none_taken_unasked(channel: str, upgrade: bool, words: str) -> None:
+    """What the store lacks is refused too, after what would be wrong wherever it were."""
+    installed = {"version": "v1.35.2", "tracking": "1.35/stable", "rev": "1"}
     with pytest.raises(Unfit, match=words):
-        microk8s.step({"version": "v1.35.2", "tracking": "1.35/stable", "rev": "1"}, channel, upgrade, False)
+        microk8s.step(installed, channel, upgrade, False, lambda: microk8s.offered("", channel))
 
 
 # --- what commands say ---
