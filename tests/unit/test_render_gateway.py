@@ -113,7 +113,7 @@ class Gateway:
         self.write(replicas=2)
 
     def write(self, replicas: int, timeout: int = 30) -> None:
-        """Render for so many instances of orders, which it waits `timeout` seconds for; the container's files."""
+        """Render for so many instances of orders, as the container has them; it waits `timeout` seconds."""
         values = secrets.complete(self.application, self._held(), "trial", [self.address])
         environment = Environment(
             name="trial",
