@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+from kit import broker, calls, consumer, database, health, lanes, webhooks
 from kit.tokens import Issuer
 from testing.keys import Keys
 from testing.postgres import Postgres
@@ -12,6 +14,31 @@ from testing.rabbitmq import RabbitMQ
 from testing.service import migrate
 
 APPLICATION = "warehouse"
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """The kit's bounds are those of a host that does its work; a busy one may let any process stand still.
+
+    So here, in this process, they are longer; a test of one of them sets its own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (broker, "TIMEOUT"),
+            (calls, "CONNECT_TIMEOUT"),
+            (consumer, "TIMEOUT"),
+            (database, "CONNECT_TIMEOUT"),
+            (database, "POOL_TIMEOUT"),
+            (health, "CHECK_TIMEOUT"),
+            (lanes, "WAIT"),
+            (webhooks, "TIMEOUT"),
+        ):
+            patch.setattr(module, name, 30)
+        patch.setattr(database, "STATEMENT_TIMEOUT", 30_000)
+        yield
 
 
 @pytest.fixture(scope="session")

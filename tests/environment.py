@@ -143,7 +143,7 @@ def client(gateway: Gateway, address: str = "", tls: ssl.SSLContext | None = Non
     return httpx2.Client(
         base_url=f"https://{bracketed(gateway.names[address])}",
         transport=Named(address, tls or gateway.tls),
-        timeout=15,
+        timeout=60,
     )
 
 
@@ -173,6 +173,15 @@ def heard(ask: Callable[[], T], what: str, seconds: float = 60) -> T:
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(0.1)
     return found
+
+
+def following(feed: Feed, wanted: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+    """The next message that is wanted. Others go by: heartbeats, and what is late of before."""
+    deadline = time.monotonic() + seconds
+    while True:
+        message: dict[str, Any] = json.loads(feed.recv(max(deadline - time.monotonic(), 0)))
+        if wanted(message):
+            return message
 
 
 def refused(answer: httpx2.Response, *statuses: int, fields: list[str] | None = None) -> dict[str, Any]:

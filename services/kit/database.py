@@ -21,6 +21,7 @@ log = logging.get("kit.database")
 CONNECT_TIMEOUT = 5  # seconds
 STATEMENT_TIMEOUT = 10_000  # milliseconds
 IDLE_IN_TRANSACTION_TIMEOUT = 30_000  # milliseconds
+POOL_TIMEOUT = 5.0  # seconds for a free connection
 
 
 def metadata() -> MetaData:
@@ -52,7 +53,7 @@ class Database:
             settings.database_url,
             pool_size=settings.database_pool,
             max_overflow=0,
-            pool_timeout=5,
+            pool_timeout=POOL_TIMEOUT,
             pool_recycle=1800,
             pool_use_lifo=True,
             hide_parameters=True,  # they hold people's data, and errors end in logs
@@ -89,8 +90,12 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
 
-def connect_args(name: str, statement_timeout: int = STATEMENT_TIMEOUT) -> dict[str, Any]:
-    """How we connect, always: bounded, named in pg_stat_activity, and noticing a dead peer."""
+def connect_args(name: str, statement_timeout: int | None = None) -> dict[str, Any]:
+    """How we connect, always: bounded, named in pg_stat_activity, and noticing a dead peer.
+
+    `statement_timeout` in milliseconds, 0 for none, STATEMENT_TIMEOUT unless given.
+    """
+    milliseconds = STATEMENT_TIMEOUT if statement_timeout is None else statement_timeout
     return {
         "application_name": name,
         "connect_timeout": CONNECT_TIMEOUT,
@@ -98,7 +103,7 @@ def connect_args(name: str, statement_timeout: int = STATEMENT_TIMEOUT) -> dict[
         "keepalives_interval": 10,
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
-        "options": f"-c statement_timeout={statement_timeout} "
+        "options": f"-c statement_timeout={milliseconds} "
         f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT} -c timezone=UTC",
     }
 

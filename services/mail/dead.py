@@ -7,7 +7,7 @@ import uuid
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
-from kit.broker import TIMEOUT, url
+from kit import broker
 from kit.errors import Conflict, ErrorBody, NotFound, ServiceError, Unavailable
 from kit.settings import BrokerSettings
 from pydantic import Field
@@ -69,7 +69,7 @@ async def retry(session: AsyncSession, settings: BrokerSettings, mail_id: int) -
 
 async def _put_back(settings: BrokerSettings, event_id: uuid.UUID) -> bool:
     """Published before it is taken out: a crash in between makes a twin, which the inbox drops."""
-    async with await aio_pika.connect(str(url(settings)), timeout=TIMEOUT) as connection:
+    async with await aio_pika.connect(str(broker.url(settings)), timeout=broker.TIMEOUT) as connection:
         channel = await connection.channel(on_return_raises=True)
         try:
             queue = await channel.get_queue(DEAD)
@@ -88,7 +88,7 @@ async def _put_back(settings: BrokerSettings, event_id: uuid.UUID) -> bool:
             timestamp=found.timestamp,
             type=found.type,
         )
-        await channel.default_exchange.publish(again, QUEUE, timeout=TIMEOUT)
+        await channel.default_exchange.publish(again, QUEUE, timeout=broker.TIMEOUT)
         await found.ack()
         return True
 
@@ -96,7 +96,7 @@ async def _put_back(settings: BrokerSettings, event_id: uuid.UUID) -> bool:
 async def _find(queue: AbstractQueue, message_id: str) -> AbstractIncomingMessage | None:
     """What is passed over goes back to its place when the channel closes."""
     for _ in range(MOST):
-        message = await queue.get(fail=False, timeout=TIMEOUT)
+        message = await queue.get(fail=False, timeout=broker.TIMEOUT)
         if message is None or message.message_id == message_id:
             return message
     return None

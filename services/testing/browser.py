@@ -50,7 +50,7 @@ def chromium() -> Iterator[Browser]:
     if not Path(CHROMIUM).exists():
         raise FileNotFoundError("Chromium is not here: apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=LAUNCHER, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=LAUNCHER, args=ARGUMENTS, timeout=2 * PATIENCE)
         try:
             yield browser
         finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import ImageGrab
 from PIL.Image import Image
 
-from testing.process import Process, own_directory, unprivileged
+from testing.process import Process, own_directory, unprivileged, until
 from testing.service import ROOT
 
 SCREEN = "1024x768x24"
@@ -102,10 +102,14 @@ class Desktop:
 
     def click(self) -> None:
         """On the topmost notification, with the mouse."""
-        found = self.run(
-            "xdotool", "search", "--onlyvisible", "--class", "dunst", "getwindowgeometry", "--shell"
-        )
-        place = dict(line.split("=") for line in found.stdout.split())
+        search = ("search", "--onlyvisible", "--class", "dunst", "getwindowgeometry", "--shell")
+        place: dict[str, str] = {}
+
+        def drawn() -> bool:
+            place.update(line.split("=") for line in self.run("xdotool", *search).stdout.split())
+            return {"X", "Y"} <= place.keys()
+
+        until(drawn)  # it is counted before it is
         where = (str(int(place["X"]) + 100), str(int(place["Y"]) + 10))
         done = self.run("xdotool", "mousemove", *where, "click", "1")
         if done.returncode:

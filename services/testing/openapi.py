@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from testing.patient import PATIENCE
 from testing.service import ROOT
 
 KEPT = [
@@ -79,7 +80,7 @@ def _answers(operation: Any, headers: Any, examples: int, request: Mapping[str, 
     @given(operation.as_strategy() | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
     def one(case: Any) -> None:
         own = headers(operation) if callable(headers) else headers
-        answer = case.call_and_validate(headers=own, checks=KEPT, **request)
+        answer = case.call_and_validate(headers=own, checks=KEPT, **{"timeout": PATIENCE, **request})
         counted[answer.status_code] += 1
 
     one()

@@ -56,11 +56,11 @@ class Process:
                 raise RuntimeError(f"{self._child.args!r} did not start:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.05)
 
-    def wait(self, timeout: float = 15.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """The exit status of a process that ends by itself; raises subprocess.TimeoutExpired."""
         return self._child.wait(timeout)
 
-    def end(self, how: signal.Signals = signal.SIGTERM, timeout: float = 15.0) -> None:
+    def end(self, how: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> None:
         """Signals the process and waits; SIGKILL if it is still there after `timeout` seconds."""
         if self._child.poll() is None:
             self._child.send_signal(how)
@@ -94,13 +94,16 @@ def give(path: Path) -> None:
 
 
 def free_port() -> int:
-    """Free at this moment on loopback."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Free on loopback, and for a minute nobody is given it who asks for any.
+
+    A connection that ended there holds it (TIME-WAIT); who asks for this very one gets it, by SO_REUSEADDR.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        server.accept()[0].close()  # first: it is who closes first that waits
+        return int(server.getsockname()[1])
 
 
-def until(true: Callable[[], object], within: float = 30.0) -> None:
+def until(true: Callable[[], object], within: float = 60.0) -> None:
     """Waits for what happens by itself; AssertionError if it does not within so many seconds."""
     deadline = time.monotonic() + within
     while not true():

@@ -58,6 +58,7 @@ class SmtpServer:
             auth_require_tls=self.tls == "starttls",
             authenticator=self._authenticate,
             enable_SMTPUTF8=self._utf8,
+            ready_timeout=60,
         )
         self._controller.start()
 

@@ -28,6 +28,10 @@ told '{{range .Config.Env}}{{println .}}{{end}}' | docker run --rm --interactive
 """
 
 
+# A question that cannot be asked yet, or whose answer is not whole.
+NO_ANSWER = (AssertionError, OSError, LookupError, ValueError, httpx2.HTTPError, docker.errors.APIError)
+
+
 class Node:
     """The host's container: commands in it as root, and its own restart."""
 
@@ -75,7 +79,7 @@ def until(true: Callable[[], Any], seconds: float, what: str) -> None:
             if true():
                 return
             problem = "no"
-        except (AssertionError, OSError, IndexError, httpx2.HTTPError, docker.errors.APIError) as error:
+        except NO_ANSWER as error:
             problem = error
         time.sleep(0.5)
     raise AssertionError(f"{what}: not within {seconds} s ({problem})")

@@ -172,7 +172,7 @@ class FullDisk(Fault):
             self.node.run("sh", "-euc", program, "sh", self.volume, *arguments)
         finally:
             self.node.run("docker", "start", self.container)
-        until(lambda: self.node.healthy(self.name), 60, f"{self.name} is healthy")
+        until(lambda: self.node.healthy(self.name), 120, f"{self.name} is healthy")
 
 
 # sh DATABASE...: silent when all is in order, and nothing stays behind.

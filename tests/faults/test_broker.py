@@ -37,17 +37,17 @@ def test_orders_go_on_without_rabbitmq(node: Node, customer: Account, admin: Acc
     recipient = f"ola-{uuid.uuid4().hex}@example.com"
     broker, orders = node.service("rabbitmq"), node.service("orders")
     placed = [place(customer, recipient, 1)]
-    until(lambda: mailed(admin, recipient) == {"sent": 1}, 60, "events flow")
+    until(lambda: mailed(admin, recipient) == {"sent": 1}, 90, "events flow")
     node.run("docker", "stop", "--time", "30", broker)
     try:
         placed += [place(customer, recipient, number) for number in range(2, 8)]
         # Those who wait for the broker must survive as well.
         since = node.inspect(orders, "{{.State.StartedAt}}")
         node.run("kill", "-9", node.inspect(orders, "{{.State.Pid}}"))
-        until(lambda: node.inspect(orders, "{{.State.StartedAt}}") != since, 30, "orders is started again")
+        until(lambda: node.inspect(orders, "{{.State.StartedAt}}") != since, 90, "orders is started again")
         until(lambda: node.healthy("orders"), 90, "orders is healthy without its broker")
         placed += [place(customer, recipient, number) for number in range(8, 11)]
-        until(lambda: notified(admin, placed) == Counter(placed), 60, "staff is notified without the broker")
+        until(lambda: notified(admin, placed) == Counter(placed), 90, "staff is notified without the broker")
         assert mailed(admin, recipient) == {"sent": 1}
     finally:
         node.run("docker", "start", broker)

@@ -10,6 +10,7 @@ import docker
 
 from hostwright.proof import knock
 from tests.faults.conftest import Node
+from tests.live import inside
 
 
 def test_containers_are_not_reached_through_their_host(live: Any, node: Node) -> None:
@@ -26,7 +27,7 @@ def test_containers_are_not_reached_through_their_host(live: Any, node: Node) ->
     engine = docker.from_env()
     neighbour = engine.containers.run(
         node.container.image.id,
-        ["sleep", "120"],
+        ["sleep", "600"],
         network=f"hostwright-{live.name}",
         cap_add=["NET_ADMIN"],
         sysctls={"net.ipv6.conf.all.disable_ipv6": "0"},
@@ -35,14 +36,13 @@ def test_containers_are_not_reached_through_their_host(live: Any, node: Node) ->
         init=True,
     )
     try:
-        code, said = neighbour.exec_run(["sh", "-c", ways])
-        assert code == 0, said.decode()
-        program = Path(knock.__file__).read_text()
+        code, said = inside(neighbour, "sh", "-c", ways)
+        assert code == 0, said
+        program = f"PROGRAM={Path(knock.__file__).read_text()}"
         request = json.dumps({"knock": [*knocks, {"address": host["address"], "port": 443}]})
-        code, said = neighbour.exec_run(
-            ["sh", "-c", f"echo '{request}' | python3 -c \"$PROGRAM\""], environment={"PROGRAM": program}
-        )
-        assert code == 0, said.decode()
+        ask = f"echo '{request}' | python3 -c \"$PROGRAM\""
+        code, said = inside(neighbour, "env", program, "sh", "-c", ask)
+        assert code == 0, said
         *answers, gateway = json.loads(said)
         assert gateway["state"] == "open", "the neighbour is a neighbour"
         reached = [knocks[at] for at, answer in enumerate(answers) if answer["state"] == "open"]

@@ -26,7 +26,7 @@ def test_the_lines_of_one_request_come_from_every_service_it_touched(live: Any, 
         lines[:] = json.loads(done.stdout)
         return {"gateway", "mail"} <= {line["service"] for line in lines}
 
-    until(told, 60, "lines of the gateway and of the mail's sender")
+    until(told, 120, "lines of the gateway and of the mail's sender")
     assert {line["line"]["request_id"] for line in lines} == {request}
     assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
     (access,) = [line["line"] for line in lines if line["service"] == "gateway"]

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +107,9 @@ def host(**changes: object) -> dict[str, Any]:
 
 def refused(live: Live) -> tuple[str, str]:
     """What `up` says is wrong, and how to mend it; it stops before it has touched anything."""
-    before = time.monotonic()
-    done = live.hostwright("up", check=False, timeout=60)
+    done = live.hostwright("up", check=False, timeout=120)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert time.monotonic() - before < 30
+    assert "phase: system" not in done.stdout + done.stderr
     assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr
     assert f"infra/Pulumi.{NAME}.yaml: hostwright:static.hosts" in done.stderr
@@ -189,7 +187,7 @@ def test_a_machine_with_another_host_key_is_not_trusted(environment: Live, machi
     trusted = known.read_text()
     other = machine.key.with_suffix(".pub").read_text().split()[:2]
     known.write_text(f"{ADDRESS} {' '.join(other)}\n")
-    done = environment.hostwright("up", check=False, timeout=60)
+    done = environment.hostwright("up", check=False, timeout=120)
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"web1 ({ADDRESS}) has another host key than before" in done.stderr
     assert f"ssh-keygen -R '{ADDRESS}' -f {known}" in done.stderr

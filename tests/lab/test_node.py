@@ -164,13 +164,13 @@ def test_the_disk_boots_and_takes_what_cloud_init_gives_it(mirror: lab.Mirror, t
         while subprocess.run([*ssh, "true"], capture_output=True).returncode and time.monotonic() < deadline:
             time.sleep(2)
         asked = "sudo systemctl is-system-running --wait; hostname; df --output=size /; ip -6 -o addr"
-        answer = subprocess.run([*ssh, asked], capture_output=True, text=True, timeout=300).stdout.split()
+        answer = subprocess.run([*ssh, asked], capture_output=True, text=True, timeout=900).stdout.split()
         assert answer[:2] == ["running", "leap"]
         assert int(answer[3]) > 7_000_000, "the root file system fills the larger disk"
         assert "fec0::5054:ff:fe12:3456/64" in answer, "SLAAC by the MAC"
     finally:
         machine.terminate()
-        machine.wait(30)
+        machine.wait(60)
 
 
 def _file(name: str) -> str:

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from testing import patient
 from testing.process import free_port
 
 from hostwright import application
@@ -138,7 +139,7 @@ class Trial:
             yield
         finally:
             process.terminate()
-            assert process.wait(30) == 0, (self.folder / "log").read_text()
+            assert process.wait(60) == 0, (self.folder / "log").read_text()
 
     def until(self, true: Callable[[], Any]) -> None:
         deadline = time.monotonic() + 60
@@ -221,7 +222,7 @@ def test_traces_are_handed_on(trial: Trial) -> None:
 
     def sent() -> bool:
         try:
-            return httpx2.post(f"http://127.0.0.1:{trial.otlp}/v1/traces", json=body).status_code == 200
+            return patient.post(f"http://127.0.0.1:{trial.otlp}/v1/traces", json=body).status_code == 200
         except httpx2.HTTPError:
             return False
 

@@ -41,7 +41,7 @@ def test_everybody_who_is_asked_answers(observed: Observed) -> None:
         assert len(found) > 20
         return [f"{each['scrapeUrl']}: {each['lastError']}" for each in found if each["health"] != "up"]
 
-    until(lambda: not down(), 60, "every target is up")
+    until(lambda: not down(), 120, "every target is up")
     (probes,) = observed.query("probe_success == 0")
     assert probes == []
 

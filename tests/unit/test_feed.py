@@ -69,7 +69,7 @@ def url(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[str]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     yield f"wss://127.0.0.1:{started.sockets[0].getsockname()[1]}"
-    asyncio.run_coroutine_threadsafe(_ended(started), loop).result(10)
+    asyncio.run_coroutine_threadsafe(_ended(started), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

@@ -86,6 +86,7 @@ def test_a_lock_that_was_never_whole_is_removed(locks: Path) -> None:
 def test_a_lock_that_is_being_written_is_waited_for(locks: Path) -> None:
     path = locks / "4711.json.189a0b1c2d3e4f50.tmp"
     path.touch()
+    os.utime(path, (time.time() + 60, time.time() + 60))  # it stays young however long this takes
     with pytest.raises(Failure, match="one that was writing"):
         recovery.unlock(SHOP, lambda _: None, patience=0.6)
     assert path.exists()
@@ -103,14 +104,20 @@ def test_a_lock_of_another_machine_is_not_ours_to_judge(locks: Path) -> None:
 
 def test_a_living_run_is_waited_for(locks: Path, tmp_path: Path) -> None:
     program = tmp_path / "pulumi"
-    program.symlink_to("/bin/sleep")
-    with subprocess.Popen([program, "1.5"]) as living:
+    program.symlink_to("/bin/cat")
+    with subprocess.Popen([program], stdin=subprocess.PIPE) as living:
         while Path(f"/proc/{living.pid}/comm").read_text() != "pulumi\n":
             time.sleep(0.01)
         path = lock(locks, living.pid)
         said: list[str] = []
-        recovery.unlock(SHOP, said.append, patience=20)
-        assert living.poll() == 0
+
+        def say(remark: str) -> None:
+            said.append(remark)
+            assert living.stdin
+            living.stdin.close()  # it ends while it is waited for
+
+        recovery.unlock(SHOP, say, patience=60)
+        assert living.wait(60) == 0
     assert not path.exists()
     assert [remark.split()[0] for remark in said] == ["waiting", "removed"]
 

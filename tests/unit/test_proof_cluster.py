@@ -76,7 +76,9 @@ def test_an_ingress_that_answers_itself_is_seen(headers: dict[str, str], speaks:
 
 
 def test_a_redirect_may_be_the_controllers() -> None:
-    with listening(says=b"HTTP/1.1 308 Permanent Redirect\r\nLocation: https://x/\r\n\r\n") as port:
+    with listening(
+        says=b"HTTP/1.1 308 Permanent Redirect\r\nLocation: https://x/\r\n\r\n", patience=60
+    ) as port:
         assert knock.knock("127.0.0.1", port, "http", header="X-Request-ID")["speaks"]
 
 
@@ -110,7 +112,7 @@ if words[0] == "exec":
 elif words[0] == "port-forward":
     for port in words[3:]:
         print(f"Forwarding from 127.0.0.1:{answers['open']} -> {port[1:]}", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 elif words[0] == "create":
     for each in json.load(sys.stdin)["items"]:
         print(json.dumps(each | {"status": {"allowed": each["spec"]["user"] == "root"}}, indent=4))

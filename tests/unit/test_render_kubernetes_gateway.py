@@ -53,7 +53,7 @@ class Gateway:
     """Of the container -> here."""
 
     def ask(self, path: str, port: int = 10443, **headers: str) -> tuple[int, dict[str, str], Any]:
-        connection = HTTPConnection("127.0.0.1", self.ports[port], timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.ports[port], timeout=60)
         try:
             connection.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
             answer = connection.getresponse()

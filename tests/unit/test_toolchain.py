@@ -100,12 +100,11 @@ def test_a_key_follows_every_pin() -> None:
     assert cli(release=cli().release | {"sha256": {"amd64": "0"}}).key != cli().key
 
 
-def test_a_complete_set_is_only_looked_at() -> None:
-    """The toolchain of this machine is there by now: the other tests run with it."""
+def test_a_complete_set_is_only_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program is run. The toolchain of this machine is there by now: the other tests run with it."""
     toolchain.ensure()
-    started = time.monotonic()
+    monkeypatch.setattr(subprocess, "Popen", None)
     folder = toolchain.ensure()
-    assert time.monotonic() - started < 0.2
     assert toolchain.missing() == []
     assert os.access(folder / "pulumi", os.X_OK)
 
@@ -122,13 +121,13 @@ def test_from_path(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_killed_run_is_taken_up(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (empty / "bin/pulumi").write_text(
-        "#!/bin/sh\nexec /bin/sleep 60\n"
+        "#!/bin/sh\nexec /bin/sleep 600\n"
     )  # asked for its version, it is silent
     (empty / "bin/pulumi").chmod(0o755)
     folder = environment.toolchain_bin().parent
     script = "from hostwright import toolchain; toolchain.ensure()"
     with subprocess.Popen([sys.executable, "-c", script], start_new_session=True) as killed:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not list(folder.glob(".new-*")):
             assert killed.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline

@@ -17,6 +17,7 @@ from analytics.settings import AnalyticsSettings
 from kit.database import Database
 from kit.testing import client
 from kit.tokens import Issuer
+from testing import patient
 from testing.postgres import Postgres
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ
@@ -209,7 +210,7 @@ class Deployed:
         return {"Authorization": f"Bearer {token}"}
 
     def get(self, path: str) -> Any:
-        return httpx2.get(self.url + path, headers=self.headers()).raise_for_status().json()
+        return patient.get(self.url + path, headers=self.headers()).raise_for_status().json()
 
 
 @pytest.fixture(scope="module")

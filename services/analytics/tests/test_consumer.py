@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aio_pika
-import httpx2
 from analytics.projection import QUEUE
 from analytics.tests.conftest import Deployed, Start, body, days_agree, life, rows
 from kit.broker import cloud_event
 from kit.outbox import Event
+from testing import patient
+from testing.process import until as waited
 from testing.rabbitmq import RabbitMQ
 
 
@@ -48,7 +49,7 @@ async def dead(rabbitmq: RabbitMQ) -> list[Any]:
     async with await aio_pika.connect(rabbitmq.url) as connection:
         queue = await (await connection.channel()).declare_queue(f"{QUEUE}.dead", durable=True)
         found = []
-        while message := await queue.get(fail=False, timeout=5):
+        while message := await queue.get(fail=False, timeout=60):
             await message.ack()
             found.append(json.loads(message.body))
         return found
@@ -78,16 +79,19 @@ async def test_events_become_figures(deployed: Deployed, rabbitmq: RabbitMQ) -> 
         "statuses": [{"status": "new", "count": 1}, {"status": "confirmed", "count": 1}],
     }
     assert days_agree(deployed.settings)
-    assert await dead(rabbitmq) == [unreadable, too_much, no_time]
+    # Each at least once, as a broker that is slow to confirm is told again.
+    found_dead = [json.dumps(each) for each in await dead(rabbitmq)]
+    assert list(dict.fromkeys(found_dead)) == [json.dumps(each) for each in (unreadable, too_much, no_time)]
 
 
 async def test_the_broker_may_be_away(deployed: Deployed, rabbitmq: RabbitMQ) -> None:
     """What was counted is told meanwhile, and what was not is counted afterwards."""
+    known = (await until(deployed, 0))["total_orders"]
     await publish(rabbitmq, body(100))
-    before = await until(deployed, 1)
+    before = await until(deployed, known + 1)
     rabbitmq.stop()
-    ready = await asyncio.to_thread(httpx2.get, f"{deployed.url}/health/ready")
-    assert ready.json() == {"status": "ok", "checks": {"database": "ok"}}
+    ready = {"status": "ok", "checks": {"database": "ok"}}
+    waited(lambda: patient.get(f"{deployed.url}/health/ready").json() == ready)
     assert await asyncio.to_thread(deployed.get, "/api/reports/stats") == before
     rabbitmq.start()  # in this very thread: the kernel ends a server together with the thread that made it
     now = datetime.now(UTC).isoformat()
@@ -111,7 +115,7 @@ async def test_two_instances_share_the_queue(start: Start, deployed: Deployed, r
             await asyncio.sleep(0.1)
         for metrics in (
             (await other.get("/metrics")).text,
-            (await asyncio.to_thread(httpx2.get, f"{deployed.url}/metrics")).text,
+            (await asyncio.to_thread(patient.get, f"{deployed.url}/metrics")).text,
         ):
             (line,) = (each for each in metrics.splitlines() if each.startswith(taken))
             assert float(line.split()[1]) > 0

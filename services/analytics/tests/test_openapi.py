@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import httpx2
 from analytics.bootstrap import create
 from analytics.settings import AnalyticsSettings
 from analytics.tests.conftest import ORDERS, Deployed, fill
-from testing import openapi
+from testing import openapi, patient
 
 
 def test_openapi_is_committed(own_settings: dict[str, object]) -> None:
@@ -17,7 +16,7 @@ def test_nothing_breaks_it(deployed: Deployed, examples: int) -> None:
     """Whatever an admin sends: no 5xx, and only documented codes, types and bodies."""
     fill(deployed.settings, ORDERS)
     for _ in range(50):  # of low ids, so that some requests find one
-        httpx2.post(
+        patient.post(
             f"{deployed.url}/api/reports/generate",
             json={"type": "daily", "format": "csv"},
             headers=deployed.headers(),

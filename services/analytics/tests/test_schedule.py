@@ -129,6 +129,6 @@ async def test_the_database_may_be_away(own_settings: dict[str, object]) -> None
     registry = CollectorRegistry()
     async with Database.open(away) as database:
         own = Scheduler(Reports(database, WARSAW), parse("daily@06:00"), registry=registry)
-        async with own.running(), asyncio.timeout(20):
+        async with own.running(), asyncio.timeout(60):
             while not registry.get_sample_value("report_schedule_failures_total"):
                 await asyncio.sleep(0.05)

@@ -96,7 +96,7 @@ class Api:
         return [payload for (payload,) in await self.rows(query)]
 
 
-async def until(api: Api, query: str, within: float = 30.0) -> None:
+async def until(api: Api, query: str, within: float = 60.0) -> None:
     """Until the query's answer is true."""
     async with asyncio.timeout(within):
         while await api.rows(query) != [(True,)]:

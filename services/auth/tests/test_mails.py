@@ -231,7 +231,7 @@ async def messages(rabbitmq: RabbitMQ) -> list[aio_pika.abc.AbstractIncomingMess
     async with await aio_pika.connect(rabbitmq.url) as connection:
         queue = await (await connection.channel()).declare_queue("mail.send", durable=True)
         found = []
-        while message := await queue.get(fail=False, timeout=5):
+        while message := await queue.get(fail=False, timeout=60):
             await message.ack()
             found.append(message)
         return found

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx2
 import pytest
 from auth.bootstrap import create
 from auth.settings import AuthSettings
 from auth.tests.conftest import ADMIN
-from testing import openapi
+from testing import openapi, patient
 from testing.service import Service
 
 
@@ -32,7 +31,7 @@ def test_nothing_breaks_it(given_settings: dict[str, object], examples: int) -> 
             """What ends sessions leaves the next request without one."""
             ends = operation.method.upper() == "DELETE" or operation.path.endswith("/logout")
             if ends or not standing:
-                answer = httpx2.post(f"{service.url}/auth/login", json=ADMIN)
+                answer = patient.post(f"{service.url}/auth/login", json=ADMIN)
                 standing["Authorization"] = f"Bearer {answer.json()['token']}"
             found = dict(standing)
             if ends:

@@ -71,11 +71,11 @@ async def messages(
     async with connection:
         source = await (await connection.channel()).declare_queue(queue, durable=True)
         found = []
-        while message := await source.get(fail=False, timeout=5):
+        while message := await source.get(fail=False, timeout=60):
             await message.ack()
             found.append(message)
         await asyncio.sleep(quiet)
-        late = await source.get(fail=False, timeout=5)
+        late = await source.get(fail=False, timeout=60)
         assert late is None, "a message came after the outbox was empty"
         return found
 

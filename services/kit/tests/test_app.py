@@ -19,7 +19,7 @@ import httpx2
 import kit.app
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
-from kit import context, logging
+from kit import context, logging, tracing
 from kit.authentication import Current, Identity, require
 from kit.database import Database, Session
 from kit.errors import NotFound, TooManyRequests, responses
@@ -284,6 +284,7 @@ def test_a_contract_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> N
 async def test_traces_reach_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where an endpoint is configured: spans by route template, none of probes."""
     monkeypatch.setattr(context, "tracer", None)  # and so it is after this test
+    monkeypatch.setattr(tracing, "PATIENCE", 60.0)
     asked: list[tuple[str, str]] = []
     received: list[ExportTraceServiceRequest] = []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from kit import health
-from testing.process import free_port
+from testing.process import free_port, until
 
 SERVICES = Path(health.__file__).parents[1]
 
@@ -42,8 +42,12 @@ def probe(url: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_probe(port: int) -> None:
-    good = probe(f"http://127.0.0.1:{port}/ok")
-    assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
+    def good() -> bool:
+        done = probe(f"http://127.0.0.1:{port}/ok")
+        assert done.returncode == 0 or "timed out" in done.stderr
+        return (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    until(good)
     for path in ("/bad", "/moved"):
         bad = probe(f"http://127.0.0.1:{port}{path}")
         assert bad.returncode == 1

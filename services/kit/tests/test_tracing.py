@@ -163,7 +163,8 @@ async def test_a_collector_that_is_away_holds_up_neither_requests_nor_a_stop(
 ) -> None:
     monkeypatch.setattr(context, "tracer", None)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
-    async with asyncio.timeout(tracing.PATIENCE + 8), client(application(settings)) as http:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")  # what it would be without ours
+    async with asyncio.timeout(tracing.PATIENCE + 20), client(application(settings)) as http:
         assert (await http.post(f"/things/{queue}")).status_code == 201
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mail.language import LANGUAGES, Language
 from mail.rendering import examples
-from mail.tests.conftest import TO, Start, dead, of_smtp, rows
+from mail.tests.conftest import TO, WITHIN, Start, dead, of_smtp, rows
 from testing.certificates import DAY, Authority
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ
@@ -29,7 +29,7 @@ def own_settings(
 
 
 async def reached(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WITHIN):
         while not condition():
             await asyncio.sleep(0.05)
 
@@ -128,7 +128,7 @@ async def test_no_tls_where_we_are_told_so(
 
 async def test_a_wrong_password_costs_no_mail(start: Start, smtp: SmtpServer, rabbitmq: RabbitMQ) -> None:
     """The relay says 535, but to us and not to the mail: it waits until the password is mended."""
-    async with start(smtp_password="wrong", mail_delays=(0.2, 0.3, 0.2, 0.3, 0.2, 0.3)) as api:
+    async with start(smtp_password="wrong", mail_delays=(0.2, 0.3) * 20) as api:
         event_id = await api.ask()
         await reached(
             lambda: rows(api.settings, "SELECT 1 FROM mail_log WHERE attempts > 1 AND status = 'queued'")
@@ -173,7 +173,7 @@ async def test_given_up_and_tried_again_by_hand(start: Start, smtp: SmtpServer, 
         mail = await api.log(lost, "failed")
         assert mail["attempts"] == 3
         await api.log(other, "failed")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN):
             while len(await dead(rabbitmq)) < 2:
                 await asyncio.sleep(0.1)
         answer = await api.call("POST", f"/api/mail/{mail['id']}/retry")
@@ -321,7 +321,7 @@ async def test_letters_in_an_address(
 async def test_what_is_no_address(start: Start, smtp: SmtpServer, rabbitmq: RabbitMQ, to: str) -> None:
     async with start() as api:
         event_id = await api.ask(to=to)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN):
             while await dead(rabbitmq) != [str(event_id)]:
                 await asyncio.sleep(0.1)
         await api.sent(await api.ask())
@@ -342,7 +342,7 @@ async def test_a_body_that_fits_no_schema(start: Start, smtp: SmtpServer, rabbit
                     aio_pika.Message(each, message_id=str(uuid.uuid4())), QUEUE
                 )
         await api.sent(await api.ask())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN):
             while len(await dead(rabbitmq)) < len(bad):
                 await asyncio.sleep(0.1)
     assert len(smtp.raw) == 1

@@ -84,8 +84,8 @@ def test_from_the_queue_to_the_reader(
     to = f"{uuid.uuid4().hex}@example.com"
     with Service.running("mailsink", of_sink) as sink, Service.running("mail", of_mail):
         event_id = asyncio.run(ask(rabbitmq.settings(), to))
-        with httpx2.Client(base_url=sink.url, headers=headers) as http:
-            deadline = time.monotonic() + 30
+        with httpx2.Client(base_url=sink.url, headers=headers, timeout=60) as http:
+            deadline = time.monotonic() + 60
             while not (found := http.get("/messages", params={"recipient": to}).json()):
                 assert time.monotonic() < deadline, "no mail came"
                 time.sleep(0.1)

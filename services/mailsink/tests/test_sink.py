@@ -59,7 +59,7 @@ class Running:
             "start_tls": later,
             "use_tls": not later,
             "tls_context": ssl.create_default_context(cadata=self.authority.certificate),
-            "timeout": 10,
+            "timeout": 60,
         }
         return aiosmtplib.SMTP(**{**given, **changes})
 

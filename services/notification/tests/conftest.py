@@ -25,6 +25,7 @@ from kit.tokens import Issuer
 from notification.bootstrap import create
 from notification.notifications import QUEUE
 from notification.settings import NotificationSettings
+from testing import patient
 from testing.postgres import Postgres
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ
@@ -177,7 +178,7 @@ class Deployed:
     settings: Mapping[str, object]  # of notification
 
     def login(self, email: str, password: str) -> Login:
-        answer = httpx2.post(f"{self.auth.url}/auth/login", json={"email": email, "password": password})
+        answer = patient.post(f"{self.auth.url}/auth/login", json={"email": email, "password": password})
         found = answer.raise_for_status().json()
         return Login(found["token"], found["user"]["id"])
 
@@ -188,23 +189,23 @@ class Deployed:
     @cached_property
     def customer(self) -> Login:
         account = {"email": f"{uuid.uuid4().hex}@example.com", "password": "zielony-rower7"}
-        httpx2.post(f"{self.auth.url}/auth/register", json=account).raise_for_status()
+        patient.post(f"{self.auth.url}/auth/register", json=account).raise_for_status()
         return self.login(**account)
 
     def place(self, **changes: object) -> int:
         url = f"{self.orders.url}/api/orders"
-        answer = httpx2.post(url, json={**ORDER, **changes}, headers=self.customer.headers())
+        answer = patient.post(url, json={**ORDER, **changes}, headers=self.customer.headers())
         found: int = answer.raise_for_status().json()["id"]
         return found
 
     def change(self, order_id: int, status: str) -> None:
         url = f"{self.orders.url}/api/orders/{order_id}/status"
-        httpx2.patch(url, json={"status": status}, headers=self.admin.headers()).raise_for_status()
+        patient.patch(url, json={"status": status}, headers=self.admin.headers()).raise_for_status()
 
     def hook(self, told: Event) -> None:
         content, headers = signed(told)
         url = f"{self.notification.url}/webhooks/orders"
-        httpx2.post(url, content=content, headers=headers).raise_for_status()
+        patient.post(url, content=content, headers=headers).raise_for_status()
 
     def log(self) -> list[tuple[Any, ...]]:
         return rows(self.settings, "SELECT order_id, status FROM notifications_log ORDER BY id")
@@ -230,7 +231,9 @@ def deployed(
         port = free_port()  # orders and notification call each other
         of_orders = of["orders"] | asked | {"notification_url": f"http://127.0.0.1:{port}"}
         orders = stack.enter_context(Service.running("orders", of_orders))
-        settings = of["notification"] | asked | {"orders_url": orders.url, "orders_timeout": 20}
+        settings = (
+            of["notification"] | asked | {"orders_url": orders.url, "orders_timeout": 20, "orders_pause": 0}
+        )
         notification = stack.enter_context(Service.running("notification", settings, port))
         yield Deployed(auth, orders, notification, settings)
 
@@ -267,7 +270,7 @@ async def publish(rabbitmq: RabbitMQ, *events: Event, body: bytes | None = None)
             await channel.default_exchange.publish(message, QUEUE)
 
 
-async def until(true: Callable[[], object], within: float = 30.0) -> None:
+async def until(true: Callable[[], object], within: float = 60.0) -> None:
     async with asyncio.timeout(within):
         while not true():
             await asyncio.sleep(0.05)

@@ -7,10 +7,10 @@ import socket
 from typing import Any
 
 import aio_pika
-import httpx2
 import pytest
 from notification.notifications import QUEUE
 from notification.tests.conftest import STAFF, Api, Deployed, Start, event, publish, rows, signed, until
+from testing import patient
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ
 
@@ -48,7 +48,7 @@ async def test_each_event_once_by_whichever_way_it_comes(start: Start, rabbitmq:
         await asyncio.gather(
             publish(rabbitmq, *happened, *happened), *(api.hook(each) for each in reversed(happened))
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await handled(api) < 40:
                 await asyncio.sleep(0.05)
         found = await staff.listed("limit=1000")
@@ -65,25 +65,26 @@ async def test_poison_goes_to_the_dead_letters_and_the_rest_flows_on(
     await publish(rabbitmq, good)
     async with start() as api:
         staff = api.as_user(STAFF)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (found := await staff.listed()):
                 await asyncio.sleep(0.05)
     assert [(each["event_id"], each["channel"]) for each in found] == [(str(good.id), "rabbitmq")]
     assert await dead(rabbitmq) == 2
 
 
-async def test_without_orders_there_is_a_notification_all_the_same(api: Api) -> None:
+async def test_without_orders_there_is_a_notification_all_the_same(start: Start) -> None:
     """Orders is asked once, then left alone for a while."""
-    await api.hook(event(1))
-    await api.hook(event(2))
-    await api.hook(event(3, "confirmed"))
-    assert rows(api.database, "SELECT order_id, source FROM notifications_log ORDER BY id") == [
-        (1, None),
-        (2, None),
-        (3, None),
-    ]
-    assert await api.counted('enrichment_total{outcome="failed"}') == 1
-    assert await api.counted('enrichment_total{outcome="skipped"}') == 1
+    async with start(orders_pause=600) as api:
+        await api.hook(event(1))
+        await api.hook(event(2))
+        await api.hook(event(3, "confirmed"))
+        assert rows(api.database, "SELECT order_id, source FROM notifications_log ORDER BY id") == [
+            (1, None),
+            (2, None),
+            (3, None),
+        ]
+        assert await api.counted('enrichment_total{outcome="failed"}') == 1
+        assert await api.counted('enrichment_total{outcome="skipped"}') == 1
 
 
 async def test_a_slow_orders_counts_as_away(start: Start) -> None:
@@ -104,11 +105,14 @@ async def test_it_is_asked_again_after_the_pause(start: Start) -> None:
 
 async def test_an_order_becomes_notifications(deployed: Deployed) -> None:
     """The webhook and the message of one event are one notification, with what orders told besides."""
-    order_id = await asyncio.to_thread(deployed.place, customer_name="Żaneta", source="zrodlo_dwa")
-    await asyncio.to_thread(deployed.change, order_id, "confirmed")
     log = "SELECT status, source, customer_email, text_pl FROM notifications_log WHERE order_id = %s"
-    await until(lambda: len(rows(deployed.settings, log, order_id)) == 2)
-    found: set[Any] = set(rows(deployed.settings, log, order_id))
+    for _ in range(3):
+        order_id = await asyncio.to_thread(deployed.place, customer_name="Żaneta", source="zrodlo_dwa")
+        await asyncio.to_thread(deployed.change, order_id, "confirmed")
+        await until(lambda: len(rows(deployed.settings, log, order_id)) == 2)  # noqa: B023  (asked at once)
+        found: set[Any] = set(rows(deployed.settings, log, order_id))
+        if any(source for _, source, *_ in found):
+            break  # else orders was late to tell, which a notification does not wait for
     assert found == {
         ("new", "zrodlo_dwa", "jan@example.com", f"Nowe zamówienie nr {order_id}: Żaneta, 299,99 zł"),
         ("confirmed", None, None, f"Zamówienie nr {order_id} potwierdzone: Żaneta, 299,99 zł"),
@@ -122,7 +126,7 @@ async def test_both_ways_are_used(deployed: Deployed) -> None:
     )
 
     def counted() -> list[float]:
-        lines = httpx2.get(f"{deployed.notification.url}/metrics").text.splitlines()
+        lines = patient.get(f"{deployed.notification.url}/metrics").text.splitlines()
         return [sum(float(each.split()[-1]) for each in lines if each.startswith(way)) for way in ways]
 
     before = counted()
@@ -133,6 +137,6 @@ async def test_both_ways_are_used(deployed: Deployed) -> None:
 async def test_what_nobody_signed_changes_nothing(deployed: Deployed) -> None:
     content, headers = signed(event(999_999))
     headers["webhook-signature"] = "v1,nonsense"
-    answer = httpx2.post(f"{deployed.notification.url}/webhooks/orders", content=content, headers=headers)
+    answer = patient.post(f"{deployed.notification.url}/webhooks/orders", content=content, headers=headers)
     assert answer.status_code == 401
     assert rows(deployed.settings, DETAILS, 999_999) == []

@@ -16,10 +16,10 @@ HEARTBEAT = {"type": "heartbeat"}
 def listen(service: Service, token: str | None, query: str = "") -> Any:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     url = f"{service.url.replace('http', 'ws')}/ws/notifications?{query}"
-    return connect(url, additional_headers=headers)
+    return connect(url, additional_headers=headers, open_timeout=60)
 
 
-async def heard(connection: ClientConnection, within: float = 20) -> dict[str, Any]:
+async def heard(connection: ClientConnection, within: float = 60) -> dict[str, Any]:
     """The next notification."""
     async with asyncio.timeout(within):
         while True:
@@ -30,7 +30,7 @@ async def heard(connection: ClientConnection, within: float = 20) -> dict[str, A
                 return found
 
 
-async def closed(connection: ClientConnection, within: float = 30) -> tuple[int | None, str | None]:
+async def closed(connection: ClientConnection, within: float = 60) -> tuple[int | None, str | None]:
     async with asyncio.timeout(within):
         await connection.wait_closed()
     return connection.close_code, connection.close_reason
@@ -95,7 +95,7 @@ async def test_who_has_all_is_told_only_what_comes(deployed: Deployed) -> None:
     last = newest(deployed)
     for after in (last, last + 1000):  # the other is of a database that is no more
         async with listen(deployed.notification, deployed.admin.token, f"after={after}") as connection:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert json.loads(await connection.recv()) == HEARTBEAT
             happened = event(8001, "confirmed")
             await asyncio.to_thread(deployed.hook, happened)

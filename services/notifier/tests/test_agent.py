@@ -6,10 +6,10 @@ import json
 import stat
 from collections.abc import Iterator
 
-import httpx2
 import pytest
 from notification.tests.conftest import Deployed, event, rows
 from notifier.tests.conftest import Gateway
+from testing import patient
 from testing.desktop import Desktop
 from testing.process import until
 
@@ -104,10 +104,10 @@ def test_an_ended_session_is_said_and_not_tried_again(desktop: Desktop, deployed
         token = json.loads(desktop.account.read_text())["refresh_token"]
         url = f"{deployed.auth.url}/api/auth"
         access = (
-            httpx2.post(f"{url}/refresh", json={"refresh_token": token}).raise_for_status().json()["token"]
+            patient.post(f"{url}/refresh", json={"refresh_token": token}).raise_for_status().json()["token"]
         )
         headers = {"Authorization": f"Bearer {access}"}
-        httpx2.post(f"{url}/logout", headers=headers).raise_for_status()
+        patient.post(f"{url}/logout", headers=headers).raise_for_status()
         until(lambda: desktop.shown() == 1)
         assert agent.wait() == 2
     desktop.close_all()
@@ -145,7 +145,7 @@ def test_logins_that_are_refused(desktop: Desktop, gateway: Gateway, deployed: D
     email, password = deployed.settings["admin_email"], deployed.settings["admin_password"]
     good = f"{email}\n{password}\n"
     customer = {"email": "notifier-customer@example.com", "password": "zielony-rower7"}
-    httpx2.post(f"{deployed.auth.url}/auth/register", json=customer).raise_for_status()
+    patient.post(f"{deployed.auth.url}/auth/register", json=customer).raise_for_status()
     trusting = ("--ca", gateway.ca, gateway.url)
     for arguments, told, status, why in (
         (trusting, f"{email}\nwrong-horse-9\n", 2, "Invalid email or password"),

@@ -18,6 +18,7 @@ from kit.tokens import Issuer, ServiceTokens
 from orders.bootstrap import create
 from orders.events import NOTIFICATIONS
 from orders.settings import OrdersSettings
+from testing import patient
 from testing.postgres import Postgres
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ
@@ -137,7 +138,7 @@ class Login:
         return {"Authorization": f"Bearer {self.token}"}
 
     def logout(self) -> None:
-        httpx2.post(f"{self.auth}/logout", headers=self.headers()).raise_for_status()
+        patient.post(f"{self.auth}/logout", headers=self.headers()).raise_for_status()
 
 
 @dataclass
@@ -150,7 +151,7 @@ class Deployed:
     settings: Mapping[str, object]  # of orders
 
     def login(self, email: str, password: str) -> Login:
-        answer = httpx2.post(f"{self.auth.url}/auth/login", json={"email": email, "password": password})
+        answer = patient.post(f"{self.auth.url}/auth/login", json={"email": email, "password": password})
         found = answer.raise_for_status().json()
         return Login(self.auth.url, found["token"], found["user"]["id"])
 
@@ -161,17 +162,17 @@ class Deployed:
     def customer(self) -> Login:
         """Somebody new."""
         account = {"email": f"{uuid.uuid4().hex}@example.com", "password": "zielony-rower7"}
-        httpx2.post(f"{self.auth.url}/auth/register", json=account).raise_for_status()
+        patient.post(f"{self.auth.url}/auth/register", json=account).raise_for_status()
         return self.login(**account)
 
     def place(self, login: Login) -> int:
-        answer = httpx2.post(f"{self.orders.url}/api/orders", json=ORDER, headers=login.headers())
+        answer = patient.post(f"{self.orders.url}/api/orders", json=ORDER, headers=login.headers())
         found: int = answer.raise_for_status().json()["id"]
         return found
 
     def change(self, login: Login, order_id: int, status: str) -> httpx2.Response:
         url = f"{self.orders.url}/api/orders/{order_id}/status"
-        return httpx2.patch(url, json={"status": status}, headers=login.headers())
+        return patient.patch(url, json={"status": status}, headers=login.headers())
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ async def messages(
     async with await aio_pika.connect(rabbitmq.url) as connection:
         queue = await (await connection.channel()).declare_queue(queue_name, durable=True)
         found = []
-        while message := await queue.get(fail=False, timeout=5):
+        while message := await queue.get(fail=False, timeout=60):
             await message.ack()
             found.append(message)
         return found

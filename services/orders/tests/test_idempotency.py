@@ -178,7 +178,7 @@ async def test_old_keys_are_purged(api: Api, own_settings: dict[str, object]) ->
         Database.open(settings) as database,
         Lanes.open(database, 1) as lanes,
         idempotency.purging(lanes, interval=0.05),
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         while rows(api.database, "SELECT count(*) FROM idempotency_keys") != [(1,)]:
             await asyncio.sleep(0.05)
@@ -200,7 +200,7 @@ def connection(api: Api) -> psycopg.Connection:
     )
 
 
-async def locked(api: Api, within: float = 20) -> None:
+async def locked(api: Api, within: float = 60) -> None:
     """Until a request holds its key."""
     query = (
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database ="

@@ -7,10 +7,9 @@ import json
 import re
 import socket
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
-import httpx2
 import jwt
 import psycopg
 import pytest
@@ -18,26 +17,29 @@ from kit.live import BACKLOG
 from kit.tokens import Issuer
 from orders.live import CHANNEL
 from orders.tests.conftest import Deployed, rows
+from testing import patient
 from testing.keys import Keys
 from testing.process import free_port
 from testing.service import Service
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 HEARTBEAT = {"type": "heartbeat"}
 
 
-def listen(service: Service, token: str | None = None, **options: Any) -> Any:
+def listen(service: Service, token: str | None = None) -> Any:
     """A connection that gives its token as programs do."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return connect(f"{service.url.replace('http', 'ws')}/ws", additional_headers=headers, **options)
+    return connect(f"{service.url.replace('http', 'ws')}/ws", additional_headers=headers, open_timeout=60)
 
 
 def listen_as_browser(service: Service, *protocols: str) -> Any:
     """A page cannot set headers; it offers the token as a subprotocol."""
-    return connect(f"{service.url.replace('http', 'ws')}/ws", subprotocols=list(protocols))  # type: ignore[arg-type]
+    url = f"{service.url.replace('http', 'ws')}/ws"
+    return connect(url, subprotocols=list(protocols), open_timeout=60)  # type: ignore[arg-type]
 
 
-async def update(connection: ClientConnection, within: float = 20) -> dict[str, Any]:
+async def update(connection: ClientConnection, within: float = 60) -> dict[str, Any]:
     """The next message that is no heartbeat."""
     async with asyncio.timeout(within):
         while True:
@@ -54,7 +56,7 @@ async def quiet(connection: ClientConnection, seconds: float = 0.7) -> bool:
     return False
 
 
-async def closed(connection: ClientConnection, within: float = 30) -> tuple[int, str]:
+async def closed(connection: ClientConnection, within: float = 60) -> tuple[int, str]:
     """Code and reason of the close, which must come."""
     async with asyncio.timeout(within):
         await connection.wait_closed()
@@ -141,27 +143,36 @@ async def test_nobody_is_let_in_without_a_good_token(deployed: Deployed, keys: K
 async def test_a_token_that_is_revoked_or_expires_ends_the_connection(deployed: Deployed, keys: Keys) -> None:
     jan, ewa = deployed.customer(), deployed.customer()
     claims = jwt.decode(ewa.token, options={"verify_signature": False})
-    short = Issuer(keys.private, "warehouse", lifetime=2).issue(
-        user_id=ewa.user_id, email=claims["email"], role="customer", session=claims["sid"]
-    )
-    async with listen(deployed.orders, jan.token) as of_jan, listen(deployed.orders, short) as of_ewa:
+    who = {"user_id": ewa.user_id, "email": claims["email"], "role": "customer", "session": claims["sid"]}
+    async with listen(deployed.orders, jan.token) as of_jan:
         jan.logout()
         assert await closed(of_jan) == (1008, "Invalid or expired token")
-        assert await closed(of_ewa) == (1008, "Token expired")
+    for lifetime in (2, 20, 60):  # on a busy machine it may expire before it is looked at
+        short = Issuer(keys.private, "warehouse", lifetime=lifetime).issue(**who)
+        async with listen(deployed.orders, short) as of_ewa:
+            why = await closed(of_ewa, within=lifetime + 60)
+        if why != (1008, "Invalid or expired token"):
+            break
+    assert why == (1008, "Token expired")
 
 
 async def test_a_new_role_counts_without_reconnecting(deployed: Deployed) -> None:
     ewa, admin = deployed.customer(), deployed.admin
     async with listen(deployed.orders, ewa.token) as connection:
         url = f"{deployed.auth.url}/api/auth/users/{ewa.user_id}/role"
-        httpx2.put(url, json={"role": "employee"}, headers=admin.headers()).raise_for_status()
-        await asyncio.sleep(1.2)  # the deployed service asks every half second
-        order_id = deployed.place(admin)
-        assert await update(connection) == told(order_id, "new", "system")
+        patient.put(url, json={"role": "employee"}, headers=admin.headers()).raise_for_status()
+        placed: list[int] = []
+        found: dict[str, Any] | None = None
+        async with asyncio.timeout(60):
+            while found is None:  # the deployed service asks every half second
+                placed.append(deployed.place(admin))
+                with suppress(TimeoutError):
+                    found = await update(connection, within=0.7)
+        assert found in [told(each, "new", "system") for each in placed]
 
 
 async def test_heartbeats(deployed: Deployed) -> None:
-    async with listen(deployed.orders, deployed.customer().token) as connection, asyncio.timeout(5):
+    async with listen(deployed.orders, deployed.customer().token) as connection, asyncio.timeout(60):
         for _ in range(2):
             assert json.loads(await connection.recv()) == HEARTBEAT
 
@@ -203,7 +214,7 @@ async def test_while_auth_is_away(deployed: Deployed, another: Another) -> None:
     async with another(auth_url=f"http://127.0.0.1:{free_port()}") as lonely:
         async with listen(lonely, jan.token) as connection:
             assert await closed(connection) == (1013, "Authentication service unavailable")
-        answer = httpx2.get(f"{lonely.url}/api/orders", headers=jan.headers())
+        answer = patient.get(f"{lonely.url}/api/orders", headers=jan.headers())
         assert answer.status_code == 200
     with Service.running("auth", deployed.of_auth) as auth:
         async with another(auth_url=auth.url) as service, listen(service, jan.token) as connection:
@@ -220,7 +231,7 @@ async def test_a_slow_auth_counts_as_away(deployed: Deployed, another: Another) 
             another(auth_url=url, auth_timeout=0.3) as service,
             listen(service, deployed.customer().token) as connection,
         ):
-            assert await closed(connection, within=10) == (1013, "Authentication service unavailable")
+            assert await closed(connection) == (1013, "Authentication service unavailable")
 
 
 async def test_only_so_many_clients(deployed: Deployed, another: Another) -> None:
@@ -228,8 +239,12 @@ async def test_only_so_many_clients(deployed: Deployed, another: Another) -> Non
     async with another(websocket_clients=1) as service:
         async with listen(service, token), listen(service, token) as second:
             assert await closed(second) == (1013, "Too many connections")
-        async with listen(service, token) as third:
-            assert json.loads(await third.recv()) == HEARTBEAT
+        async with asyncio.timeout(60):
+            while True:  # until the service has noticed that the first one went
+                async with listen(service, token) as third:
+                    with suppress(ConnectionClosed):
+                        assert json.loads(await third.recv()) == HEARTBEAT
+                        break
 
 
 async def test_an_interrupted_database_sends_clients_back(deployed: Deployed, another: Another) -> None:
@@ -261,6 +276,7 @@ async def test_a_slow_client_is_dropped_and_harms_nobody(deployed: Deployed) -> 
             sock=narrow,
             additional_headers=admin.headers(),
             max_queue=1,
+            open_timeout=60,
             ping_interval=None,
             close_timeout=0.1,
         ),
@@ -272,7 +288,7 @@ async def test_a_slow_client_is_dropped_and_harms_nobody(deployed: Deployed) -> 
                     await connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps(payload)])
                 for _ in range(BACKLOG // 4):
                     assert (await update(quick))["payload"]["order_id"] == 1
-                metrics = await asyncio.to_thread(httpx2.get, f"{deployed.orders.url}/metrics")
+                metrics = await asyncio.to_thread(patient.get, f"{deployed.orders.url}/metrics")
                 dropped = re.search(r"^websocket_dropped_total (.*)$", metrics.text, re.MULTILINE)
                 assert dropped
                 if float(dropped[1]):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from orders.status import NEXT, Status, objection
 from orders.tests.conftest import Deployed, rows
+from testing import patient
 
 LIVES = [
     [Status.NEW, Status.CONFIRMED, Status.SHIPPED, Status.DELIVERED],
@@ -48,7 +48,7 @@ def test_no_walk_is_longer_than_a_life(wanted: list[Status]) -> None:
     deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(wanted=st.lists(st.sampled_from(Status), min_size=1, max_size=8))
 def test_a_service_follows_the_rule(deployed: Deployed, wanted: list[Status]) -> None:
@@ -67,7 +67,7 @@ def test_a_service_follows_the_rule(deployed: Deployed, wanted: list[Status]) ->
                 "status": walked[-1],
                 "allowed": list(NEXT[walked[-1]]),
             }
-    seen = httpx2.get(f"{deployed.orders.url}/api/orders/{order_id}", headers=staff.headers()).json()
+    seen = patient.get(f"{deployed.orders.url}/api/orders/{order_id}", headers=staff.headers()).json()
     assert seen["status"] == walked[-1]
     query = "SELECT new_status FROM order_status_history WHERE order_id = %s ORDER BY id"
     kept = rows(deployed.settings, query, order_id)

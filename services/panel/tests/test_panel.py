@@ -195,10 +195,10 @@ def test_notifications_come_by_themselves(shop: Shop, employee: Visitor) -> None
 
 @pytest.fixture
 def told(shop: Shop) -> int:
-    """An order that analytics has heard of."""
-    before = shop.call("GET", "/api/reports/stats", shop.admin_email).json()["total_orders"]
+    """An order that analytics has heard of, as of all before it."""
     order = shop.place(shop.user(), source="manual", total_amount=1200)
-    until(lambda: shop.call("GET", "/api/reports/stats", shop.admin_email).json()["total_orders"] > before)
+    placed = int(shop.call("GET", "/api/orders?limit=1", shop.admin_email).headers["X-Total-Count"])
+    until(lambda: shop.call("GET", "/api/reports/stats", shop.admin_email).json()["total_orders"] == placed)
     return order
 
 
@@ -210,7 +210,7 @@ def test_reports(shop: Shop, told: int, employee: Visitor) -> None:
     chart = page.locator(".chart").filter(has_text="Turnover by source")
     chart.get_by_text("As a table").click()
     expect(chart.get_by_role("row", name=re.compile("By hand"))).to_be_visible()
-    assert page.locator(".chart").first.locator(".bars .bar").count() >= 28
+    expect(page.locator(".chart").first.locator(".bars .bar").nth(27)).to_be_attached()
     page.get_by_label("Step").select_option("Month")
     expect(page.locator(".chart").first.locator(".bars .bar")).not_to_have_count(30)
 
@@ -278,7 +278,7 @@ def test_health_of_all_services(shop: Shop, admin: Visitor) -> None:
     expect(page.get_by_text("Every service answers.")).to_be_visible()
     for name in ("auth", "orders", "notification", "analytics", "mail", "storefront"):
         expect(page.locator(f"[data-service={name}]")).to_contain_text("Answers")
-    page.route("**/api/reports?limit=1", lambda route: route.fulfill(status=502), times=1)
+    page.route("**/api/reports?limit=1", lambda route: route.fulfill(status=502))
     admin.expect_complaint("502")
     page.get_by_role("link", name="Board").click()
     page.get_by_role("link", name="Health").click()

@@ -12,6 +12,7 @@ from kit.tokens import Issuer
 from playwright.sync_api import Page, WebSocketRoute, expect
 from testing.browser import LOOKS, Visitor
 from testing.keys import Keys
+from testing.process import until
 from testing.shop import PASSWORD, Shop
 
 Visit = Callable[..., Visitor]
@@ -205,8 +206,8 @@ def test_tabs_share_a_login(shop: Shop, visit: Visit) -> None:
     for page in (who.page, twin, twin, who.page):
         page.reload()
         expect(page.get_by_role("link", name="Your orders", exact=True)).to_be_visible()
-    stored = [page.evaluate("sessionStorage.getItem('refresh-token')") for page in (who.page, twin)]
-    assert stored[0] == stored[1]
+    stored = "sessionStorage.getItem('refresh-token')"
+    until(lambda: who.page.evaluate(stored) == twin.evaluate(stored))
     stranger = visit()
     stranger.go("/#/orders")
     expect(stranger.page.get_by_role("heading", level=1)).to_have_text("Welcome back")

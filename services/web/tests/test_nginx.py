@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
-from testing import shop
+from testing import patient, shop
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 BASES = {"storefront": "/", "panel": "/panel/"}
@@ -17,7 +17,7 @@ BASES = {"storefront": "/", "panel": "/panel/"}
 @pytest.fixture(scope="module", params=BASES)
 def site(request: pytest.FixtureRequest) -> Iterator[tuple[httpx2.Client, str]]:
     """A client of the site, and where the site lives."""
-    with shop.site(request.param) as url, httpx2.Client(base_url=url) as client:
+    with shop.site(request.param) as url, httpx2.Client(base_url=url, timeout=60) as client:
         yield client, BASES[request.param]
 
 
@@ -96,5 +96,5 @@ def test_nothing_else_is_served(site: tuple[httpx2.Client, str], path: str) -> N
 
 def test_the_panel_without_its_slash() -> None:
     with shop.site("panel") as url:
-        answer = httpx2.get(f"{url}/panel", headers=HTML)
+        answer = patient.get(f"{url}/panel", headers=HTML)
         assert (answer.status_code, answer.headers["location"]) == (301, "/panel/")

@@ -38,9 +38,10 @@ def test_an_order_is_heard_of_everywhere(
         found: list[dict[str, Any]] = mails(buyer.email, subject)
         return found if len(found) >= count else []
 
-    assert [each["status"] for each in told(order, 2)] == ["confirmed", "new"]
+    assert sorted(each["status"] for each in told(order, 2)) == ["confirmed", "new"]
     heard(counted, "the confirmed order among the figures")
-    later, first = heard(lambda: received(2, str(order["id"])), "two mails")
-    assert placed.format(order["id"]) in first["subject"]
-    assert changed.format(order["id"]) in later["subject"]
+    # In whichever order: one that fails at first is overtaken.
+    subjects = [each["subject"] for each in heard(lambda: received(2, str(order["id"])), "two mails")]
+    for wanted in (placed, changed):
+        assert [wanted.format(order["id"]) in each for each in subjects].count(True) == 1, subjects
     assert len(heard(lambda: received(3), "the welcome too")) == 3, "and no more"

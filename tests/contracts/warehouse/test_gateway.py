@@ -41,7 +41,7 @@ def test_old_tls_is_refused(gateway, version: ssl.TLSVersion) -> None:
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = version
     with (
-        socket.create_connection((gateway.address, 443), 10) as plain,
+        socket.create_connection((gateway.address, 443), 60) as plain,
         pytest.raises((ssl.SSLError, ConnectionResetError)),
     ):
         context.wrap_socket(plain, server_hostname=gateway.name)
@@ -178,17 +178,20 @@ def test_methods(customer) -> None:
 
 
 def raw(gateway: Gateway, request: bytes, wait: float = 3.0) -> bytes:
-    """Everything that is answered to exactly these bytes until the other side closes or is silent."""
+    """Everything that is answered to exactly these bytes until the other side closes or is silent.
+
+    It may be long about the first of it, and silent `wait` seconds after that.
+    """
     answer = b""
     with (
-        socket.create_connection((gateway.address, 443), 10) as plain,
+        socket.create_connection((gateway.address, 443), 60) as plain,
         gateway.tls.wrap_socket(plain, server_hostname=gateway.name) as wire,
     ):
-        wire.settimeout(wait)
         wire.sendall(request)
         with contextlib.suppress(TimeoutError, ConnectionResetError, ssl.SSLError):
             while part := wire.recv(65536):
                 answer += part
+                wire.settimeout(wait)
     return answer
 
 
@@ -275,7 +278,7 @@ def test_no_request_is_smuggled(gateway, how: str) -> None:
 def test_requests_on_one_connection_stay_apart(gateway) -> None:
     one = f"GET /api/v1/health HTTP/1.1\r\nHost: {gateway.host}\r\n\r\n"
     last = f"GET /api/orders HTTP/1.1\r\nHost: {gateway.host}\r\nConnection: close\r\n\r\n"
-    answer = raw(gateway, (one * 2 + last).encode())
+    answer = raw(gateway, (one * 2 + last).encode(), wait=60)
     assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [200, 200, 401]
 
 
@@ -287,7 +290,7 @@ def test_no_host_no_answer(gateway, request_line: str) -> None:
 
 
 def test_plain_http_on_the_tls_port(gateway) -> None:
-    with socket.create_connection((gateway.address, 443), 10) as wire:
+    with socket.create_connection((gateway.address, 443), 60) as wire:
         wire.sendall(f"GET /api/orders HTTP/1.1\r\nHost: {gateway.host}\r\n\r\n".encode())
         assert status(wire.recv(4096)) in (308, 400, 404)  # 404 of a controller; who were served is told 401
 

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hostwright.proof.feed import Feed
-from tests.environment import Gateway, heard, refused
+from tests.environment import Gateway, following, heard, refused
 
 PATH = "/api/notifications"
 FIELDS = {
@@ -124,13 +124,14 @@ def feed(gateway: Gateway, query: str = "", **options: Any) -> Feed:
     return gateway.feed(f"/ws/notifications{query}", **options)
 
 
-def following(connection: Feed, order: dict[str, Any]) -> dict[str, Any]:
+def told_of(connection: Feed, order: dict[str, Any]) -> dict[str, Any]:
     """The next notification of the order."""
-    while True:
-        message = json.loads(connection.recv(timeout=30))
-        if message["type"] == "notification" and message["payload"]["order_id"] == order["id"]:
-            payload: dict[str, Any] = message["payload"]
-            return payload
+
+    def wanted(message: dict[str, Any]) -> bool:
+        return message["type"] == "notification" and message["payload"]["order_id"] == order["id"]
+
+    found: dict[str, Any] = following(connection, wanted)["payload"]
+    return found
 
 
 @pytest.mark.shows("notification/desktop", "notification/integration")
@@ -138,10 +139,10 @@ def test_feed(gateway, employee, customer, place) -> None:
     """a desktop hears of an order and of its change as they happen"""
     with feed(gateway, additional_headers=employee.bearer) as desktop:
         order = place(customer)
-        first = following(desktop, order)
+        first = told_of(desktop, order)
         assert first.keys() == FIELDS
         employee.ask("PATCH", f"/api/orders/{order['id']}/status", json={"status": "confirmed"})
-        assert following(desktop, order)["status"] == "confirmed"
+        assert told_of(desktop, order)["status"] == "confirmed"
 
 
 @pytest.mark.shows("notification/desktop")
@@ -149,7 +150,7 @@ def test_feed_catches_up(gateway, employee, notification) -> None:
     """one that was away asks for what it missed, in its language"""
     query = f"?after={notification['id'] - 1}&language=pl"
     with feed(gateway, query, subprotocols=["bearer", employee.token]) as desktop:
-        missed = json.loads(desktop.recv(timeout=30))["payload"]
+        missed = json.loads(desktop.recv())["payload"]
     assert missed == notification | {"text": notification["text_pl"]}
 
 
@@ -160,7 +161,7 @@ def test_feed_is_for_staff(gateway, customer, who: str) -> None:
         pytest.raises((InvalidStatus, ConnectionClosed)) as end,
         feed(gateway, additional_headers=headers) as it,
     ):
-        it.recv(timeout=30)
+        it.recv()
     assert code(end.value) in (401, 403, 1008)
 
 
@@ -170,7 +171,7 @@ def test_feed_of_nonsense(gateway, employee, query: str) -> None:
         pytest.raises((InvalidStatus, ConnectionClosed)) as end,
         feed(gateway, query, additional_headers=employee.bearer) as it,
     ):
-        it.recv(timeout=30)
+        it.recv()
     assert code(end.value) in (400, 403, 1008)
 
 

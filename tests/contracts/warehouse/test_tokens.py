@@ -190,7 +190,7 @@ def test_no_socket_for_a_forger(gateway, forger, path: str, how: str) -> None:
             pytest.raises((InvalidStatus, ConnectionClosed)) as end,
             gateway.feed(path, **options) as socket,
         ):
-            socket.recv(timeout=30)
+            socket.recv()
         error: Any = end.value
         code = error.response.status_code if isinstance(error, InvalidStatus) else error.rcvd.code
         assert code in (401, 403, 1008)
