@@ -22,7 +22,7 @@ from hostwright import paths
 from hostwright.application.file import DOCKERFILES
 from hostwright.errors import Failure
 from lab import oci, registry, rootfs
-from lab.parts import discard, key, part, run, scratch
+from lab.parts import alone, discard, key, part, run, scratch, store
 from lab.programs import program
 from lab.tree import EPOCH, inside, unpacked
 from lab.wheels import wheels
@@ -130,7 +130,9 @@ def services(bases: Mapping[str, str], folder: Path | None = None) -> dict[str, 
     """
     folder = folder or paths.toolkit() / "services"
     ours = described(folder)
-    with _context(folder) as context, ThreadPoolExecutor(2) as pool:
+    # The registry answers 500 to one of two who push the same layer at once.
+    pushing = alone(store() / ".services.lock")
+    with pushing, _context(folder) as context, ThreadPoolExecutor(2) as pool:
         made = pool.map(partial(_service, context, bases), ours)
         return {each["name"]: reference for each, reference in zip(ours, made, strict=True)}
 

@@ -29,7 +29,7 @@ def part(name: str, make: Callable[[Path], object], *inputs: str | Path, quiet: 
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target.parent / f".{Path(name).name}.lock"):
+    with alone(target.parent / f".{Path(name).name}.lock"):
         if target.exists():
             return target
         started = time.monotonic()
@@ -144,7 +144,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield

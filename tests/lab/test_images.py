@@ -10,6 +10,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -324,10 +325,12 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_services_are_built_once_and_share_their_packages(
-    start: Start, bases: dict[str, str], trial: Path
+    start: Start, bases: dict[str, str], trial: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    built = images.services(bases, trial)
-    assert images.services(bases, trial) == built
+    with ThreadPoolExecutor(2) as pool:  # as two processes that ask at once
+        built, other = pool.map(lambda _: images.services(bases, trial), range(2))
+    assert other == built
+    assert capsys.readouterr().err.count("image trial_one built") == 1
 
     changed = trial / "trial_one" / "app.py"
     changed.write_text(changed.read_text() + "# changed\n")
