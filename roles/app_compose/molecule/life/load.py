@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 place, stop = sys.argv[1], Path(sys.argv[2])
-kept = http.client.HTTPConnection(place, timeout=10)
+kept = http.client.HTTPConnection(place, timeout=60)
 asked, failures = 0, []
 for method in itertools.cycle(("GET", "POST")):
     if stop.exists():
