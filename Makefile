@@ -16,12 +16,12 @@ BIN := $(VENV)/bin
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Compiled for services in tests, which run as nobody and cannot write there; of the many collections few are used.
 $(VENV)/.done: requirements.lock requirements.uv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements.uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	# Of the many collections few are ever used; what services import is read by others, who cannot write there.
 	$(BIN)/python -m compileall -q -j 0 -x /ansible_collections/ $(VENV)/lib
 	@touch $@
 
