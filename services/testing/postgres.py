@@ -23,6 +23,7 @@ OPTIONS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    "autovacuum": "off",  # of hundreds of databases; who needs statistics asks for them
     "shared_buffers": "64MB",
     "max_connections": "150",
     "log_min_messages": "fatal",
