@@ -8,9 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-import docker
-
-from tests.live import Live
+from tests.live import Live, made_by
 
 # What a run says when the phase has begun, and how far into it (seconds) it is killed.
 PHASES = {"hosts": 2.0, "system": 6.0, "runtime": 5.0, "deploy": 4.0, "proof": 3.0}
@@ -37,17 +35,6 @@ def lock_folder(live: Live) -> Path:
 def locks(live: Live) -> list[Path]:
     """Pulumi's locks of the environment."""
     return sorted(lock_folder(live).glob("*.json"))
-
-
-def made_by(name: str) -> dict[str, list[str]]:
-    """What the container engine has with the environment's mark."""
-    engine = docker.from_env()
-    marked = {"label": f"hostwright.environment={name}"}
-    return {
-        "containers": sorted(each.name for each in engine.containers.list(all=True, filters=marked)),
-        "networks": sorted(each.name for each in engine.networks.list(filters=marked)),
-        "volumes": sorted(each.name for each in engine.volumes.list(filters=marked)),
-    }
 
 
 def assert_whole(live: Live) -> None:

@@ -130,23 +130,40 @@ def existing(name: str) -> Live:
 
 def inside(container: Container, *command: str) -> tuple[int, str]:
     """Exit status and output of a command in a container of this machine."""
-    # The engine may lose what ends at once, before anybody listens.
-    waits = ["sh", "-c", '"$@"; status=$?; sleep 0.2; exit $status', "sh", *command]
-    status, output = container.exec_run(waits)
+    status, output = container.exec_run(lingering(*command))
     assert isinstance(output, bytes)
     return status, output.decode(errors="replace")
 
 
+def lingering(*command: str) -> list[str]:
+    """The command, not ended at once: the engine may lose what it says, before anybody listens."""
+    return ["sh", "-c", '"$@"; status=$?; sleep 0.2; exit $status', "sh", *command]
+
+
+def made_by(environment: str) -> dict[str, list[str]]:
+    """Names of what the container engine has with the environment's mark."""
+    return {kind: sorted(each.name for each in found) for kind, found in _marked(environment).items()}
+
+
 def purge(environment: str) -> None:
     """Remove what a killed run of the tests may have left in the container engine, by its marks only."""
-    engine = docker.from_env()
-    marked = {"label": f"hostwright.environment={environment}"}
-    for container in engine.containers.list(all=True, filters=marked):
+    found = _marked(environment)
+    for container in found["containers"]:
         container.remove(force=True, v=True)
-    for volume in engine.volumes.list(filters=marked):
+    for volume in found["volumes"]:
         volume.remove(force=True)
-    for network in engine.networks.list(filters=marked):
+    for network in found["networks"]:
         network.remove()
+
+
+def _marked(environment: str) -> dict[str, list[Any]]:
+    engine = docker.from_env()
+    mark = {"label": f"hostwright.environment={environment}"}
+    return {
+        "containers": engine.containers.list(all=True, filters=mark),
+        "networks": engine.networks.list(filters=mark),
+        "volumes": engine.volumes.list(filters=mark),
+    }
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from typing import Any
 import docker
 import pytest
 
-from tests.killed import PHASES, assert_whole, kill_in, lock_folder, locks, made_by
-from tests.live import SHOP, Live, make, temporary
+from tests.killed import PHASES, assert_whole, kill_in, lock_folder, locks
+from tests.live import SHOP, Live, made_by, make, temporary
 
 NAME = "test-kill"
 NETWORK = {"mode": "nat", "cidr": "10.99.0.0/24", "cidr6": "fd00:99::/64"}

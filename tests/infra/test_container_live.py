@@ -24,7 +24,7 @@ from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts import engine, recovery, ssh
-from tests.live import program, purge
+from tests.live import made_by, program, purge
 
 NAME = "test-infra"
 NODE = f"{NAME}-1"
@@ -84,17 +84,6 @@ def on_host(environment: Environment, *command: str) -> str:
         text=True,
         stdin=subprocess.DEVNULL,
     ).stdout
-
-
-def marked() -> dict[str, list[str]]:
-    """Names of what carries the environment's label."""
-    daemon = docker.from_env()
-    filters: dict[str, str | list[str] | bool] = {"label": f"hostwright.environment={NAME}"}
-    return {
-        "containers": [each.name for each in daemon.containers.list(all=True, filters=filters)],
-        "networks": [each.name for each in daemon.networks.list(filters=filters)],
-        "volumes": [each.name for each in daemon.volumes.list(filters=filters)],
-    }
 
 
 def test_up_makes_a_host_that_answers(environment: Environment) -> None:
@@ -186,7 +175,7 @@ def test_a_killed_up_is_taken_up(environment: Environment, moment: str) -> None:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
     engine.up(environment)
-    assert marked() == {
+    assert made_by(NAME) == {
         "containers": [NODE],
         "networks": [f"hostwright-{NAME}"],
         "volumes": [f"{NODE}-docker"],
@@ -197,7 +186,7 @@ def test_a_killed_up_is_taken_up(environment: Environment, moment: str) -> None:
 
 def _come(moment: str) -> bool:
     if moment == "network":
-        return bool(marked()["networks"])
+        return bool(made_by(NAME)["networks"])
     try:
         return moment == "container" or node().status == "running" if node() else False
     except NotFound:
@@ -213,7 +202,7 @@ def test_a_strangers_container_stops_it_before_anything_is_made(environment: Env
         with pytest.raises(BadInput, match=f"the container {NODE} exists already") as caught:
             engine.up(environment)
         assert caught.value.exit_status == 2
-        assert marked() == {"containers": [], "networks": [], "volumes": []}
+        assert made_by(NAME) == {"containers": [], "networks": [], "volumes": []}
         engine.destroy(environment, keep_data=False)
         theirs.reload()
     finally:
@@ -225,12 +214,12 @@ def test_data_outlives_its_host_until_told_otherwise(environment: Environment) -
     engine.up(environment)
     on_host(environment, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept'")
     engine.destroy(environment)
-    assert marked() == {"containers": [], "networks": [], "volumes": [f"{NODE}-docker"]}
+    assert made_by(NAME) == {"containers": [], "networks": [], "volumes": [f"{NODE}-docker"]}
     assert engine.outputs(environment) == []
     engine.up(environment)
     assert on_host(environment, "sudo", "-n", "cat", "/var/lib/docker/kept").strip() == "kept"
     engine.destroy(environment, keep_data=False)
-    assert marked() == {"containers": [], "networks": [], "volumes": []}
+    assert made_by(NAME) == {"containers": [], "networks": [], "volumes": []}
 
 
 @pytest.mark.slow
@@ -242,4 +231,4 @@ def test_data_that_a_former_driver_left_goes_when_told(environment: Environment)
     recovery.take_up(elsewhere, engine._stack(elsewhere), said.append)
     assert any(f"{NODE}-docker" in line for line in said), said
     engine.destroy(environment, keep_data=False)
-    assert marked() == {"containers": [], "networks": [], "volumes": []}
+    assert made_by(NAME) == {"containers": [], "networks": [], "volumes": []}

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from hostwright import toolchain
-from tests.live import program
+from tests.live import made_by, program
 
 NAME = "test-refused"
 TEST = "test:///default"  # libvirt's own hypervisor of one process, which makes nothing
@@ -92,10 +92,7 @@ def refused(env: dict[str, str], project: Path, what: str, where: str) -> None:
     assert "Traceback" not in done.stderr
     assert list(Path(env["XDG_STATE_HOME"]).rglob("stacks")) == [], "Pulumi was not asked"
     assert (project / f"infra/Pulumi.{NAME}.yaml").read_text() == settings
-    marked = {"label": f"hostwright.environment={NAME}"}
-    engine = docker.from_env()
-    things = [engine.containers.list(all=True, filters=marked), engine.networks.list(filters=marked)]
-    assert [*things, engine.volumes.list(filters=marked)] == [[], [], []]
+    assert made_by(NAME) == {"containers": [], "networks": [], "volumes": []}
 
 
 def libvirt(tmp_path: Path, uri: str = TEST, disk: int = 5, sha256: str = "") -> dict[str, Any]:
