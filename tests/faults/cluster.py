@@ -37,9 +37,9 @@ PLACE = "/api/v1/namespaces/default/configmaps/faults"
 kubectl = module_utils("kubectl")
 
 
-def make(folder: Path, name: str = "faults-cluster") -> Live:
+def make(folder: Path, name: str = "faults-cluster", network: dict[str, str] = NETWORK) -> Live:
     """A project with a cluster of three servers, whose API has an address beyond each one's own; not up."""
-    made = environments.make(folder, name, NETWORK, servers=3)
+    made = environments.make(folder, name, network, servers=3)
     made.configure(microk8s_endpoint=f"api.{name}.invalid")
     return made
 

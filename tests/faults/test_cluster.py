@@ -11,12 +11,13 @@ from tests.faults import cluster, rounds
 from tests.faults.load import Shop
 from tests.live import temporary
 
+NETWORK = {"mode": "nat", "cidr": "10.86.0.0/24", "cidr6": "fd00:86::/64"}
 pytestmark = pytest.mark.slow  # a cluster of its own
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with temporary(cluster.make(tmp_path_factory.mktemp("cluster"), "test-faults")) as live:
+    with temporary(cluster.make(tmp_path_factory.mktemp("cluster"), "test-faults", NETWORK)) as live:
         live.hostwright("up", timeout=cluster.AN_HOUR)
         yield Shop.of(live)
 
