@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help
 help: ## What there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Compiled for services in tests, which run as nobody and cannot write there. What only tools use compiles when it is used.
 TOOLS := /(ansible[a-z_]*|black|debugpy|mypy[a-z]*|pip|pkg_resources|pulumi[a-z_]*|schemathesis|setuptools|uv)/
@@ -79,6 +79,11 @@ ci: test dist ## What the workflows run: lint, images, every test, each role's s
 faults: venv ## Each container fails in every way while orders come in: none lost, none twice
 	$(BIN)/hostwright lab --only-mirror
 	$(BIN)/python -m tests.faults
+
+.PHONY: faults-cluster
+faults-cluster: venv ## A cluster scaled, upgraded, rolled out badly, its nodes without power, while orders come in
+	$(BIN)/hostwright lab --only-mirror
+	$(BIN)/python -m tests.faults --cluster
 
 .PHONY: bench
 bench: venv ## Phases, requests, memory, analytics measured, as text and JSON

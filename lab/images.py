@@ -36,7 +36,7 @@ COMPONENTS = (
 # What the lab's Kubernetes runs beside applications, at the places that its addons name.
 ADDONS = {
     "pause": "pause", "coredns": "coredns/coredns", "metrics-server": "metrics-server/metrics-server",
-    "traefik": "library/traefik",
+    "traefik": "library/traefik", "kube-router": "cloudnativelabs/kube-router",
 }  # fmt: skip
 PROJECT = "hostwright"
 # What is built -> its Dockerfile, what goes in beside the own folder, the images it stands on.
@@ -88,24 +88,25 @@ def pushed(name: str, place: str = "") -> str:
 def base(name: str) -> Path:
     """The OCI layout of one base image: the shared userland and one layer made by its build.sh and root/.
 
-    One that says `program:` is made by program.sh with these arguments; one that says `module:` is one layer
-    of what is built from Go modules, as upstream's images of static programs are.
+    One that says `program:` is made by program.sh with these arguments. What says `module:` has a layer of
+    what is built from Go modules: on those two where there is a build.sh, else alone, as upstream's images of
+    static programs are.
     """
     folder, described = _HERE / name, recipe(name)
-    if "module" in described:
-        binary = program(described["module"]["name"])
-        made_of = {
-            binary.name: _layer(name, partial(_place, described, binary), binary.name, folder / "image.yml")
-        }
-    else:
+    made_of: dict[str, oci.Layer] = {}
+    if "module" not in described or (folder / "build.sh").exists():
         userland = rootfs.base()
         arguments = [str(each) for each in described.get("program", ())]
         script = _HERE / "program.sh" if arguments else folder / "build.sh"
         install = partial(_install, folder, script, arguments)
-        made_of = {
+        made_of |= {
             f"userland {userland.name}": _layer("userland", partial(_copy, userland), userland.name),
             f"lab/images/{name}": _layer(name, install, userland.name, script, folder / "root", *arguments),
         }
+    if "module" in described:
+        binary = program(described["module"]["name"])
+        place = partial(_place, described, binary)
+        made_of[binary.name] = _layer(f"{name}-program", place, binary.name, folder / "image.yml")
 
     def make(target: Path) -> None:
         config: dict[str, Any] = {"Env": [], **described["config"]}
@@ -253,21 +254,26 @@ def _install(folder: Path, script: Path, arguments: Sequence[str], stream: IO[by
 
 
 def _place(described: dict[str, Any], binary: Path, stream: IO[bytes]) -> None:
-    """Write a tree of the program, who runs it, a place for what is temporary, and its own folders."""
-    uid = int(described["uid"])
+    """Write a tree of the program; without a userland also who runs it, and its folders."""
     with scratch() as folder:
         tree, target = folder / "tree", folder / "tree" / described["module"]["path"]
         target.parent.mkdir(parents=True)
         shutil.copy2(binary, target)
-        (tree / "etc").mkdir(exist_ok=True)
-        for name in ("passwd", "group"):
-            (tree / "etc" / name).write_text(_IDS[name].format(uid=uid))
-        (tree / "tmp").mkdir()
-        (tree / "tmp").chmod(0o1777)
-        for name in described["folders"]:
-            (tree / name).mkdir(parents=True)
-            os.chown(tree / name, uid, uid)
+        if "uid" in described:
+            _own(tree, int(described["uid"]), described["folders"])
         oci.write_changes(tree, folder / "nothing", stream, skip=lambda _: False, epoch=int(EPOCH))
+
+
+def _own(tree: Path, uid: int, folders: Sequence[str]) -> None:
+    """Who there is, a place for what is temporary, and folders of the program's user."""
+    (tree / "etc").mkdir(exist_ok=True)
+    for name in ("passwd", "group"):
+        (tree / "etc" / name).write_text(_IDS[name].format(uid=uid))
+    (tree / "tmp").mkdir()
+    (tree / "tmp").chmod(0o1777)
+    for name in folders:
+        (tree / name).mkdir(parents=True)
+        os.chown(tree / name, uid, uid)
 
 
 def _left_behind(name: str) -> bool:

@@ -9,9 +9,8 @@ import yaml
 
 from hostwright import paths
 from lab.mirror import Mirror
-from lab.snap import KUBERNETES
+from lab.snap import KUBERNETES, track
 
-TRACK = KUBERNETES.removeprefix("v").rpartition(".")[0]
 _HEAD = "# Written by `hostwright lab`: where hosts of this environment take packages and images from.\n"
 
 
@@ -38,12 +37,16 @@ def variables(mirror: Mirror, topology: str = "single") -> dict[str, Any]:
     }
     if topology == "cluster":
         registry = f"https://{mirror.registry}"
-        found |= {
-            "microk8s_channel": f"{TRACK}/stable",
-            "microk8s_snaps": f"{mirror.url}/snaps-kubernetes/{TRACK}",
+        found |= channel(mirror, "kubernetes") | {
             "microk8s_registries": {"docker.io": registry, "registry.k8s.io": registry},
         }
     return found
+
+
+def channel(mirror: Mirror, name: str) -> dict[str, str]:
+    """The same of a Kubernetes alone, as lab.snap calls it: where MicroK8s comes from, and of which minor."""
+    of = track(KUBERNETES[name])
+    return {"microk8s_channel": f"{of}/stable", "microk8s_snaps": f"{mirror.url}/snaps-{name}/{of}"}
 
 
 class _Dumper(yaml.SafeDumper):

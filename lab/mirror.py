@@ -16,7 +16,7 @@ from lab.servers import HOST, PORT, URL, ca_pem, publish
 from lab.servers import serve as start_servers
 from lab.wheels import wheels
 
-PARTS = ("node", "packages", "snaps", "wheels", "images", "qcow2", "kubernetes")
+PARTS = ("node", "packages", "snaps", "wheels", "images", "qcow2", "kubernetes", "kubernetes-upgrade")
 
 
 class Mirror:
@@ -70,20 +70,23 @@ def build(
     only: Collection[str] = (),
     qcow2: bool = False,
     kubernetes: bool = False,
+    upgrade: bool = False,
     components: bool = False,
 ) -> Mirror:
     """Have the mirror's parts built and served; those whose inputs have not changed take no time.
 
-    `only` names the parts wanted, of PARTS (default: all but the disk, which `qcow2` adds, and a MicroK8s of
-    a real Kubernetes, which `kubernetes` adds); `components` adds the images of what watches an application;
-    `note` is told the name of each part as it is ready.
+    `only` names the parts wanted, of PARTS. By default all but the disk, which `qcow2` adds, a MicroK8s of a
+    real Kubernetes, which `kubernetes` adds, and one of the next minor, which `upgrade` adds. `components`
+    adds the images of what watches an application; `note` is told the name of each part as it is ready.
     """
     start_servers()
-    asked = {"qcow2": qcow2, "kubernetes": kubernetes}
+    asked = {"qcow2": qcow2, "kubernetes": kubernetes, "kubernetes-upgrade": upgrade}
     wanted = set(only) or {part for part in PARTS if asked.get(part, True)}
     makers: dict[str, Callable[[], Any]] = {
         "node": _node, "packages": _packages, "snaps": _snaps, "wheels": _wheels, "qcow2": _qcow2,
-        "images": partial(images.build, components), "kubernetes": _kubernetes,
+        "images": partial(images.build, components),
+        "kubernetes": lambda: _kubernetes("kubernetes") | images.addons(),
+        "kubernetes-upgrade": lambda: _kubernetes("kubernetes-upgrade"),
     }  # fmt: skip
 
     def make(part: str) -> tuple[str, Any]:
@@ -125,10 +128,10 @@ def _snaps() -> dict[str, str]:
     return {str(each.relative_to(folder)): sha256(each) for each in sorted(folder.glob("*/*.snap"))}
 
 
-def _kubernetes() -> dict[str, str]:
-    folder = snap.kubernetes_snaps()
-    publish("snaps-kubernetes", folder)
-    return {str(each.relative_to(folder)): sha256(each) for each in folder.glob("*/*.snap")} | images.addons()
+def _kubernetes(name: str) -> dict[str, str]:
+    folder = snap.kubernetes_snaps(name)
+    publish(f"snaps-{name}", folder)
+    return {str(each.relative_to(folder)): sha256(each) for each in folder.glob("*/*.snap")}
 
 
 def _wheels() -> dict[str, str]:

@@ -23,8 +23,9 @@ SOURCES = Path(__file__).with_name("snaps")
 # Each minor is one upgrade further; from 1.35 on the ingress is another.
 MINORS = (34, 35, 36)
 BASES = {"snapd": "2.72", "core22": "20260101"}
-# The one that is built, and what it needs of Debian.
-KUBERNETES = "v1.35.8"
+# Those that are built, by their programs' names: what clusters begin with, and one minor more to upgrade to.
+KUBERNETES = {"kubernetes": "v1.35.8", "kubernetes-upgrade": "v1.36.4"}
+# What each needs of Debian.
 DEBIAN = ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "ethtool", "socat")
 
 _TIME = (2024, 1, 1, 0, 0, 0)
@@ -39,9 +40,9 @@ def snaps() -> Path:
     return part("snaps", make, SOURCES, Path(__file__))
 
 
-def kubernetes_snaps() -> Path:
-    """The same of one track, whose MicroK8s is a Kubernetes; minutes of both cores when it is not built."""
-    binary = program("kubernetes")
+def kubernetes_snaps(name: str) -> Path:
+    """The same of one track, whose MicroK8s is one of KUBERNETES; minutes of both cores when not built."""
+    binary = program(name)
 
     def make(target: Path) -> None:
         with unpacked(rootfs.node()) as tree, scratch() as folder:
@@ -50,10 +51,11 @@ def kubernetes_snaps() -> Path:
                 run("dpkg-deb", "--extract", deb.file, folder)
             used = [folder / each for each in ("usr/bin", "usr/sbin", "usr/lib") if (folder / each).is_dir()]
             _store(
-                target, {KUBERNETES: {"kubernetes": binary, **{f"usr/{each.name}": each for each in used}}}
+                target,
+                {KUBERNETES[name]: {"kubernetes": binary, **{f"usr/{each.name}": each for each in used}}},
             )
 
-    return part("snaps-kubernetes", make, SOURCES, Path(__file__), binary.name, rootfs.node().name)
+    return part(f"snaps-{name}", make, SOURCES, Path(__file__), binary.name, rootfs.node().name)
 
 
 def write(target: Path) -> None:
@@ -63,15 +65,20 @@ def write(target: Path) -> None:
 
 def _store(target: Path, of: Mapping[str, Mapping[str, Path]]) -> None:
     """Version -> what its MicroK8s has beside the stand-in, by its place there."""
-    versions = {version.removeprefix("v").rpartition(".")[0]: version for version in of}
-    for track, version in versions.items():
-        folder = target / track
+    versions = {track(version): version for version in of}
+    for of_track, version in versions.items():
+        folder = target / of_track
         folder.mkdir(parents=True)
         for name, of_base in BASES.items():
             _pack(folder / f"{name}.snap", {"name": name, "version": of_base, "type": "base"}, {})
         _pack(folder / "microk8s.snap", microk8s(version), {"": SOURCES / "microk8s", **of[version]})
     known = {name: dict.fromkeys(versions, version) for name, version in BASES.items()}
     (target / "channels.json").write_text(json.dumps({"microk8s": versions, **known}, indent=2))
+
+
+def track(version: str) -> str:
+    """`1.35` of `v1.35.8`."""
+    return version.removeprefix("v").rpartition(".")[0]
 
 
 def microk8s(version: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
 # Files that share an environment which is up, and what takes it away.
 LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
 OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
-OWN = ("test_kill.py", "test_promote.py")  # which have environments of their own
+OWN = ("test_kill.py", "test_promote.py", "test_cluster.py")  # which have environments of their own
 LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
 UP = {LIVE: ExitStack(), OBSERVED: ExitStack()}
 

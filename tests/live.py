@@ -95,6 +95,11 @@ class Live:
             threading.Thread(target=process.stderr.read, daemon=True).start()
             yield process, said
 
+    def deploy(self, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Bring the application to what the inventory says, as the last phase of `up` does."""
+        playbook = ("-i", f"inventories/{self.name}", "hostwright.hostwright.deploy")
+        return self.run("ansible-playbook", *playbook, check=check)
+
     def set(self, **settings: object) -> None:
         """Write settings over those of the environment's file."""
         path = self.project / "infra" / f"Pulumi.{self.name}.yaml"
@@ -191,17 +196,23 @@ def make(
     network: dict[str, str],
     components: bool = False,
     application: Path | None = None,
+    servers: int = 0,
 ) -> Live:
     """A project with one environment on the container driver, drawing on this machine's mirror; not up.
 
-    With `components`, all that the application has. `application`: a file, in place of the warehouse.
+    With `components`, all that the application has. `application`: a file, in place of the warehouse. With
+    `servers` a cluster of as many.
     """
-    mirror = lab.build(components=components)
+    mirror = lab.build(components=components, kubernetes=bool(servers))
     settings = {"network": network, "container": {"image": mirror.node_image}}
-    chosen = ("--components=all",) if components else ()
+    chosen = ["--components=all"] if components else []
+    topology = "cluster" if servers else "single"
+    if servers:
+        chosen.append(f"--servers={servers}")
     return project(
-        folder, name, "container", *chosen, settings=settings, mirror=mirror, application=application
-    )
+        folder, name, "container", *chosen,
+        settings=settings, mirror=mirror, application=application, topology=topology,
+    )  # fmt: skip
 
 
 def cluster(beside: Live, name: str, network: dict[str, str]) -> Live:
@@ -226,6 +237,7 @@ def project(
     settings: dict[str, Any] | None = None,
     mirror: lab.Mirror | None = None,
     application: Path | None = None,
+    topology: str = "single",
 ) -> Live:
     """What `hostwright init` makes of the arguments, with this machine's mirror and the settings; not up.
 
@@ -234,7 +246,7 @@ def project(
     _claim(name)
     purge(name)
     given = folder / "mirror.yml"
-    given.write_text(yaml.safe_dump(inventory.variables(mirror or lab.build()) | OWN))
+    given.write_text(yaml.safe_dump(inventory.variables(mirror or lab.build(), topology) | OWN))
     env = os.environ | {
         "XDG_STATE_HOME": str(folder / "state"),
         "XDG_CONFIG_HOME": str(folder / "config"),
@@ -246,6 +258,7 @@ def project(
         str(live.project),
         f"--environment={name}",
         f"--driver={driver}",
+        f"--topology={topology}",
         f"--mirror={given}",
         *arguments,
     ]

@@ -26,7 +26,7 @@ PARTS = (
 )  # fmt: skip
 OWNER = "app.kubernetes.io/name"
 # Pods of the network plug-ins that are known to enforce policies.
-ENFORCERS = ("calico-node", "cilium")
+ENFORCERS = ("calico-node", "cilium", "kube-router")
 LOOPBACK = "127.0.0.1"
 
 # In a pod: what its first process may do, how its root is mounted, and then a program.

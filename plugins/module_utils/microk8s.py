@@ -15,8 +15,10 @@ WORKLOADS = {
     "metrics-server": "kube-system/metrics-server",
     "hostpath-storage": "kube-system/hostpath-provisioner",
 }
+DNS = WORKLOADS["dns"]
 NETWORK = ("kube-system/calico-node", "kube-system/calico-kube-controllers")
 VOTERS = 3
+RESOLVERS = 2  # pods of the cluster's DNS, where there are as many nodes
 HOSTNAME = "kubernetes.io/hostname"  # the label that volumes of one node name it by
 EVERYONE = ["0.0.0.0/0", "::/0"]
 
@@ -344,6 +346,33 @@ def unavailable(text: str, wanted: list[str]) -> list[str]:
     items = json.loads(text)["items"]
     states = {f"{each['metadata']['namespace']}/{each['metadata']['name']}": each for each in items}
     return [f"{name} {_lack(states.get(name))}" for name in wanted if _lack(states.get(name))]
+
+
+def spread(text: str, nodes: int) -> dict[str, Any] | None:
+    """What the Deployment of the cluster's DNS is to be patched with; None where it is as it should be.
+
+    MicroK8s runs one pod of it: with its node every name is lost, until the pod is given up and started
+    elsewhere, which takes minutes. So there are two, never on one node: what is only preferred is forgotten
+    when nodes come back one after another. More that somebody asked for stay, where each has a node. `text`
+    as of `unavailable`; `nodes`: how many there are.
+    """
+    items = json.loads(text)["items"]
+    found = [each for each in items if f"{each['metadata']['namespace']}/{each['metadata']['name']}" == DNS]
+    if not found:
+        return None
+    spec = found[0]["spec"]
+    affinity = spec["template"]["spec"].get("affinity", {}).get("podAntiAffinity", {})
+    apart = bool(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+    wanted = min(max(spec.get("replicas", 1), RESOLVERS), nodes)
+    if apart:
+        return None if spec.get("replicas", 1) == wanted else {"spec": {"replicas": wanted}}
+    if nodes < RESOLVERS:
+        return None
+    term = {"topologyKey": HOSTNAME, "labelSelector": spec["selector"]}
+    rule = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    # On as many nodes as there are pods a new one has room only where an old one has gone.
+    strategy = {"rollingUpdate": {"maxUnavailable": 1}}
+    return {"spec": {"replicas": wanted, "strategy": strategy, "template": {"spec": {"affinity": rule}}}}
 
 
 def _lack(item: dict[str, Any] | None) -> str:

@@ -20,6 +20,7 @@ options:
       - V(admitted), on the leader, forgets O(gone) and lets O(token) join for an hour.
       - V(joined) joins the node to the leader, after installing it anew where O(again) says so.
       - V(ready), on the leader, waits until O(nodes) are Ready and addons answer; missing ones are enabled.
+        Where there are several nodes the cluster's DNS is on two of them.
       - V(exported), on the leader, gives a kubeconfig with a context for each of O(servers).
       - V(drained) and V(uncordoned), on the leader, empty O(node) and let pods return to it, when it is Ready
         and, of three O(servers), each votes.
@@ -358,6 +359,7 @@ class Host:
             self._wait_for(lambda: decide.too_few_voters(self._members(), len(servers)))
         wanted = [each["name"] for each in self.given["addons"]]
         changed = self._enable(minor)
+        changed = self._spread() or changed
         if not self.module.check_mode:
             self._wait_for(lambda: decide.unavailable(self._workloads(), decide.workloads(minor, wanted)))
         return {"changed": changed}
@@ -574,6 +576,15 @@ class Host:
             if not self._until(functools.partial(self._enabled, name)):
                 self._fail(f"the addon {name} is not enabled: {_last(out, err)}")
         return changed
+
+    def _spread(self) -> bool:
+        """Have the cluster's DNS outlive a node; whether anything had to be done for that."""
+        patch = decide.spread(self._workloads(), len(self._nodes() or {}))
+        if patch and not self.module.check_mode:
+            space, name = decide.DNS.split("/")
+            patched = ("patch", "deployment", name, f"--patch={json.dumps(patch)}")
+            self._asked("kubectl", f"--namespace={space}", *patched)
+        return bool(patch)
 
     def _enabled(self, addon: str) -> bool:
         return addon in (self._status() or {}).get("addons", [])

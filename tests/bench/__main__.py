@@ -1,7 +1,7 @@
 """Every figure of one run, beside what one would have without us: `python -m tests.bench`, or `make bench`.
 
 Phases and the same steps by hand, the application through its gateway, its services by themselves and on the
-plain server, analytics over a million orders.
+plain server, analytics over a million orders, a cluster, and how all that grows with the number of hosts.
 """
 
 from __future__ import annotations
@@ -23,16 +23,12 @@ import yaml
 import lab
 from hostwright import application, render
 from lab import inventory
-from tests.bench import analytics, gateway, services
+from tests.bench import analytics, cluster, gateway, growth, services
 from tests.live import OWN, Live, make, program, purge
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("bench-ours", {"mode": "nat", "cidr": "10.95.0.0/24", "cidr6": "fd00:95::/64"})
 HAND = ("bench-hand", {"mode": "nat", "cidr": "10.96.0.0/24", "cidr6": "fd00:96::/64"})
-HOSTS = (
-    "import sys; from hostwright import environments; from hostwright.hosts import engine;"
-    " engine.up(environments.load(sys.argv[1]))"
-)
 ANALYTICS_MS = 200  # at most, for the stats of a million orders
 
 Say = Callable[[str], None]
@@ -67,6 +63,10 @@ def missing(found: dict[str, Any]) -> Iterator[str]:
     for each in found.get("analytics", {}).get("figures", ()):
         if each["name"].startswith("stats") and each["median_ms"] > ANALYTICS_MS:
             yield f"analytics, {each['name']}: {each['median_ms']:.0f} ms, at most {ANALYTICS_MS}"
+    if "cluster" in found:
+        yield from cluster.missing(found["cluster"])
+    if "growth" in found:
+        yield from growth.missing(found["growth"]["exponents"])
 
 
 def _phases(seconds: float) -> dict[str, Any]:
@@ -92,7 +92,25 @@ def _analytics(_seconds: float) -> dict[str, Any]:
     return {"analytics": {"command": command, "figures": [asdict(each) for each in found]}}
 
 
-PARTS = {"phases": _phases, "services": _services, "analytics": _analytics}
+def _cluster(_seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = cluster.measure(Path(folder), lambda text: print(text, file=sys.stderr))
+    command = "python -m tests.bench --only cluster"
+    print(f"a cluster of three: {command}\n{cluster.table(found)}\n")
+    return {"cluster": {"command": command, **found}}
+
+
+def _growth(_seconds: float) -> dict[str, Any]:
+    found = growth.measure(lambda text: print(text, file=sys.stderr))
+    command = "python -m tests.bench --only growth"
+    print(f"growth with the number of hosts: {command}\n{growth.table(found)}\n")
+    figures = [asdict(each) for each in found]
+    return {"growth": {"command": command, "figures": figures, "exponents": growth.exponents(found)}}
+
+
+PARTS = {
+    "phases": _phases, "services": _services, "analytics": _analytics, "cluster": _cluster, "growth": _growth,
+}  # fmt: skip
 
 
 def phases(folder: Path, load: float, say: Say) -> dict[str, Any]:
@@ -125,8 +143,8 @@ def phases(folder: Path, load: float, say: Say) -> dict[str, Any]:
         return done.stdout
 
     try:
-        clock("hosts", ours, sys.executable, "-c", HOSTS, ours.name)
-        clock("hosts by hand's host", hand, sys.executable, "-c", HOSTS, hand.name)
+        clock("hosts", ours, sys.executable, "-c", growth.UP, ours.name)
+        clock("hosts by hand's host", hand, sys.executable, "-c", growth.UP, hand.name)
         site = [program("ansible-playbook"), "-i", f"inventories/{ours.name}", "playbooks/site.yml"]
         flat = [program("ansible-playbook"), *_flat(folder, hand)]
         defaults = {"ANSIBLE_CONFIG": str(ROOT / "tests/bench/flat/ansible.cfg")}

@@ -1,4 +1,7 @@
-"""Every container fails in every way while orders come in: `python -m tests.faults`, or `make faults`."""
+"""Every container fails in every way while orders come in, or a cluster is disturbed (`--cluster`).
+
+`make faults` and `make faults-cluster` build what the lab needs first.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.faults import rounds
-from tests.faults.faults import FAULTS, possible
+from tests.faults import cluster, faults, rounds
+from tests.faults.load import Shop
 from tests.faults.needs import containers
 from tests.live import Live, existing, make, temporary
 
@@ -26,25 +29,32 @@ def main() -> int:
     """A table, and the JSON; 0 when nothing was lost or done twice and all came back in time, else 1."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="CONTAINER", help="these containers (default: all)")
-    parser.add_argument("--fault", nargs="+", choices=FAULTS, default=list(FAULTS), help="(default: all)")
-    parser.add_argument("--rate", type=float, default=rounds.RATE, help="orders a second (%(default)s)")
+    kinds = (*faults.FAULTS, *cluster.KINDS)
+    parser.add_argument("--fault", nargs="+", choices=kinds, default=kinds, help="(default: all)")
+    parser.add_argument("--rate", type=float, default=0, help="orders a second (default: each fault's own)")
+    parser.add_argument("--cluster", action="store_true", help="disturb a cluster of three servers")
     parser.add_argument("--environment", help="one that is up, of the project here (default: one of its own)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "faults.json", help="the JSON")
     given = parser.parse_args()
-    with _live(given.environment) as live:
-        shop = rounds.Shop.of(live)
+    if given.cluster and given.only:
+        parser.error("--only: a cluster is disturbed as a whole; --fault says how")
+    with _live(given.environment, given.cluster) as live:
+        shop = Shop.of(live)
         known = containers(shop.application)
         if unknown := set(given.only or ()) - set(known):
             parser.error(f"unknown container {sorted(unknown)[0]!r}: give some of {', '.join(known)}")
+        if given.cluster:
+            ways = cluster.ways(shop, given.fault)
+        else:
+            ways = faults.ways(shop, given.only or known, given.fault)
         rows = []
-        for container in given.only or known:
-            for fault in [each for each in possible(shop.application, container) if each in given.fault]:
-                row = asyncio.run(rounds.run(shop, container, fault, given.rate))
-                print(rounds.table([row]).splitlines()[1], *row.details[:20], sep="\n  ", file=sys.stderr)
-                rows.append(row)
+        for way in ways:
+            row = asyncio.run(rounds.run(way, given.rate))
+            print(rounds.table([row]).splitlines()[1], *row.details[:20], sep="\n  ", file=sys.stderr)
+            rows.append(row)
     print(rounds.table(rows))
     good = all(each.good for each in rows)
-    found = {"good": good, "rate": given.rate, "rows": [asdict(each) for each in rows]}
+    found = {"good": good, "rows": [asdict(each) for each in rows]}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=2) + "\n")
     print(f"{sum(each.accepted for each in rows)} orders accepted; {given.out}")
@@ -52,14 +62,16 @@ def main() -> int:
 
 
 @contextmanager
-def _live(name: str | None) -> Iterator[Live]:
+def _live(name: str | None, clustered: bool) -> Iterator[Live]:
     if name:
         yield existing(name)
         return
-    with tempfile.TemporaryDirectory() as folder, temporary(make(Path(folder), NAME, NETWORK)) as live:
-        print("an environment of its own is built first", file=sys.stderr)
-        live.hostwright("up")
-        yield live
+    with tempfile.TemporaryDirectory() as folder:
+        made = cluster.make(Path(folder)) if clustered else make(Path(folder), NAME, NETWORK)
+        with temporary(made) as live:
+            print("an environment of its own is built first", file=sys.stderr)
+            live.hostwright("up", timeout=cluster.AN_HOUR)
+            yield live
 
 
 if __name__ == "__main__":

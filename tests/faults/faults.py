@@ -1,24 +1,30 @@
-"""The ways in which a container fails, each made by hand on its host."""
+"""What fails while a shop is at work; and how a container does, made by hand on its host."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from hostwright.application import Application
-from tests.faults.conftest import Node, until
+from tests.faults.conftest import until
+from tests.faults.load import Attempt, Shop
+from tests.faults.needs import containers, needs
 
 
 class Fault:
-    """Of one container, named as in the application; `begin` it, `hold` it (seconds), `end` it."""
+    """Of `name` in a shop; `begin` it, `hold` it (seconds), `end` it. As it stands here, of a container."""
 
+    kind = ""
     hold = 0.0
+    rate = 5.0  # orders a second
+    patience = 30.0  # seconds that it may take to be back, with everything that follows from an order
 
-    def __init__(self, node: Node, application: Application, name: str) -> None:
-        self.node = node
-        self.application = application
+    def __init__(self, shop: Shop, name: str) -> None:
+        self.shop = shop
+        self.node = shop.node
+        self.application = shop.application
         self.name = name
 
     @property
@@ -36,6 +42,24 @@ class Fault:
     def end(self) -> None:
         """It can come back from here on; if nothing must be done for that, it could from the beginning."""
 
+    def healthy(self) -> bool:
+        """Whether it is back."""
+        return self.node.healthy(self.name)
+
+    def excuses(self, attempt: Attempt) -> bool:
+        """Whether a request that failed may have failed for this: it had to touch the container."""
+        return self.name in needs(self.application, attempt.path)
+
+    @property
+    def mails_once(self) -> bool:
+        """Whether no mail may leave twice.
+
+        SMTP lets one where who sends it dies, or where that is noted, or who takes it.
+        """
+        mail = self.application.services["mail"]
+        store = [mail.database.store] if mail.database else []
+        return self.name not in {mail.name, str(mail.settings["smtp_host"]), *store}
+
     def complaints(self) -> list[str]:
         """When all is over: what is not as it should be, beyond what became of the orders."""
         return []
@@ -44,6 +68,8 @@ class Fault:
 class Kill(Fault):
     """Its main process is gone; the restart policy brings it back."""
 
+    kind = "kill"
+
     def begin(self) -> None:
         self.node.run("kill", "-9", self.node.inspect(self.container, "{{.State.Pid}}"))
 
@@ -51,6 +77,7 @@ class Kill(Fault):
 class Stop(Fault):
     """Stopped in order, started again."""
 
+    kind = "stop"
     hold = 3.0
 
     def begin(self) -> None:
@@ -63,6 +90,7 @@ class Stop(Fault):
 class Pause(Fault):
     """It hangs: connections stay, and nobody answers."""
 
+    kind = "pause"
     hold = 5.0
 
     def begin(self) -> None:
@@ -75,6 +103,7 @@ class Pause(Fault):
 class Poison(Fault):
     """Messages that nobody can read, in every queue that the service consumes."""
 
+    kind = "poison"
     bodies = ("{", "[]", '{"order_id": "seven"}', "")
 
     def begin(self) -> None:
@@ -122,6 +151,7 @@ asyncio.run(main(*map(json.loads, sys.argv[1:])))
 class FullDisk(Fault):
     """No room on the volume of a PostgreSQL, until what fills it is removed."""
 
+    kind = "full disk"
     hold = 8.0
     room = 32  # MiB that are free on the small disk before it is filled
     data = "/var/lib/postgresql/data"
@@ -199,13 +229,17 @@ umount /run/small
 """
 
 
-FAULTS: dict[str, type[Fault]] = {
-    "kill": Kill,
-    "stop": Stop,
-    "pause": Pause,
-    "poison": Poison,
-    "full disk": FullDisk,
-}
+FAULTS = {each.kind: each for each in (Kill, Stop, Pause, Poison, FullDisk)}
+
+
+def ways(shop: Shop, only: Collection[str] = (), kinds: Collection[str] = FAULTS) -> list[Fault]:
+    """Every container, or only some, in every way of these kinds that is possible."""
+    return [
+        FAULTS[kind](shop, name)
+        for name in only or containers(shop.application)
+        for kind in possible(shop.application, name)
+        if kind in kinds
+    ]
 
 
 def possible(application: Application, name: str) -> list[str]:

@@ -16,9 +16,14 @@ from typing import Any
 
 import httpx2
 
+from hostwright import application, environments
+from hostwright.application import Application
+from hostwright.proof.named import AsyncNamed
 from tests import environment
 from tests.environment import Account, Gateway
+from tests.faults.conftest import Node
 from tests.faults.needs import READS
+from tests.live import Live
 
 PATIENCE = 60.0  # seconds that a client tries for
 ATTEMPT = 6.0  # seconds for one attempt
@@ -62,6 +67,21 @@ class People:
         http = environment.client(gateway)
         customers = tuple(environment.register(http) for _ in range(3))
         return cls(gateway, customers, environment.login(http, gateway.admin_email, gateway.admin_password))
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A live environment with people in it; `node` is its one host, or a cluster's first server."""
+
+    live: Live
+    node: Node
+    application: Application
+    people: People
+
+    @classmethod
+    def of(cls, live: Live) -> Shop:
+        app = application.load(environments.load(live.name, live.project).application, live.project)
+        return cls(live, Node(live.hosts()[0]["name"]), app, People.of(environment.gateway(live)))
 
 
 class Load:
@@ -165,12 +185,9 @@ class Load:
 
 
 def client(gateway: Gateway) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(
-        base_url=gateway.url,
-        verify=gateway.tls,
-        timeout=ATTEMPT,
-        limits=httpx2.Limits(max_connections=200, max_keepalive_connections=20),
-    )
+    limits = httpx2.Limits(max_connections=200, max_keepalive_connections=20)
+    way = AsyncNamed(gateway.address, gateway.tls, limits)
+    return httpx2.AsyncClient(base_url=gateway.url, transport=way, timeout=ATTEMPT)
 
 
 def _under_way(answer: httpx2.Response) -> bool:

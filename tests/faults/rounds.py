@@ -1,9 +1,8 @@
-"""One round: a container fails while a shop is at work, and every order is followed to its end."""
+"""One round: something fails while a shop is at work, and every order is followed to its end."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,59 +12,24 @@ from typing import Any
 
 import httpx2
 
-from hostwright import application, environments
-from hostwright.application import Application
-from tests import environment
-from tests.faults.conftest import Node
-from tests.faults.faults import FAULTS
+from tests.faults.faults import Fault
 from tests.faults.load import MAX_PAGE, Load, Order, People, client
-from tests.faults.needs import needs
-from tests.live import Live
 
-RATE = 5.0  # orders a second
-RECOVERY = 30.0  # seconds that a container may take to be back, with everything that follows from an order
 SETTLE = 90.0  # seconds for events after the last order: one that failed waits for 5 s, then for 30 s
 NO_ANSWER = (AssertionError, IndexError, ValueError, httpx2.HTTPError)  # or half of one, from a busy engine
 CALM = 1.0  # seconds of work before the fault, and after the recovery
 
 
 @dataclass(frozen=True)
-class Shop:
-    """A live environment with people in it."""
-
-    node: Node
-    application: Application
-    people: People
-    sink: str
-    """Where the mail sink is, for the host."""
-
-    @classmethod
-    def of(cls, live: Live) -> Shop:
-        app = application.load(environments.load(live.name, live.project).application, live.project)
-        node = Node(live.hosts()[0]["name"])
-        address = node.inspect(
-            node.service("mailsink"), "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        )
-        sink = f"http://{address}:{app.services['mailsink'].file.port}"
-        return cls(node, app, People.of(environment.gateway(live)), sink)
-
-    @property
-    def mailing(self) -> set[str]:
-        """Where SMTP lets a mail leave twice: who sends it, where that is noted, and who takes it."""
-        mail = self.application.services["mail"]
-        return {mail.name, str(mail.settings["smtp_host"]), *([mail.database.store] if mail.database else [])}
-
-
-@dataclass(frozen=True)
 class Row:
-    """What became of a round. `recovery` in seconds, from the moment from which the container could be back.
+    """What became of a round. `recovery` in seconds, from the moment from which all could be well again.
 
-    `unrelated` are the requests that need not touch the container, `errors` those of them that failed;
+    `unrelated` are the requests that the fault is no excuse for, `errors` those of them that failed;
     `retried` are the failures of the others, after which their clients tried again. `complaints` are about
-    what the fault itself should have left behind, or not.
+    what the fault itself should have left behind, or not. `patience`: seconds that `recovery` may take.
     """
 
-    container: str
+    name: str
     fault: str
     accepted: int
     lost: int
@@ -74,6 +38,7 @@ class Row:
     unrelated: int
     errors: int
     retried: int
+    patience: float = Fault.patience
     complaints: tuple[str, ...] = ()
     details: tuple[str, ...] = field(default=(), repr=False)
 
@@ -85,7 +50,7 @@ class Row:
     @property
     def good(self) -> bool:
         """And it was back in time, and disturbed nobody else meanwhile: for a machine that is idle."""
-        return self.kept and self.recovery is not None and self.recovery <= RECOVERY and not self.errors
+        return self.kept and self.recovery is not None and self.recovery <= self.patience and not self.errors
 
 
 @dataclass(frozen=True)
@@ -145,13 +110,13 @@ class Traces:
         return found
 
 
-async def run(shop: Shop, container: str, fault: str, rate: float = RATE) -> Row:
-    """Whatever happens in between, the container is back as it was."""
-    way = FAULTS[fault](shop.node, shop.application, container)
+async def run(way: Fault, rate: float = 0) -> Row:
+    """Whatever happens in between, all is back as it was. `rate`: orders a second, if not the fault's own."""
+    people = way.shop.people
     with way.staged():
-        async with client(shop.people.gateway) as http:
-            watch = await Watch.begun(shop, http)
-            async with Load.running(shop.people, rate) as load:
+        async with client(people.gateway) as http:
+            watch = await Watch.begun(people, http)
+            async with Load.running(people, rate or way.rate) as load:
                 await asyncio.sleep(CALM)
                 await asyncio.to_thread(way.begin)
                 try:
@@ -159,40 +124,34 @@ async def run(shop: Shop, container: str, fault: str, rate: float = RATE) -> Row
                 finally:
                     ended = time.monotonic()
                     await asyncio.to_thread(way.end)
-                back = await watch.recovered(load, container, since=time.monotonic())
+                back = await watch.recovered(load, way, since=time.monotonic())
                 await asyncio.sleep(CALM)
-            traces = await watch.settled(load, sink=container not in shop.mailing)
+            traces = await watch.settled(load, sink=way.mails_once)
         complaints = await asyncio.to_thread(way.complaints)
     back = back and back - ended
-    return _row(shop.application, container, fault, load, traces, back, ended, complaints)
+    return _row(way, load, traces, back, ended, complaints)
 
 
 def _row(
-    app: Application,
-    container: str,
-    fault: str,
-    load: Load,
-    traces: Traces,
-    back: float | None,
-    ended: float,
-    complaints: list[str],
+    way: Fault, load: Load, traces: Traces, back: float | None, ended: float, complaints: list[str]
 ) -> Row:
-    touched = {path: container in needs(app, path) for path in {each.path for each in load.attempts}}
+    excused = {each: way.excuses(each) for each in load.attempts}
     failed = [each for each in load.attempts if each.problem]
-    wrong = [each for each in failed if not touched[each.path]]
-    last = max((each.at - ended for each in failed if touched[each.path]), default=0.0)
+    wrong = [each for each in failed if not excused[each]]
+    late = [each.at - ended for each in failed if excused[each]]
     lost, twice = traces.missing(load.accepted), traces.repeated()
     refused = [f"never accepted: {each.email}" for each in load.orders if each.id is None]
     return Row(
-        container=container,
-        fault=fault,
+        name=way.name,
+        fault=way.kind,
         accepted=len(load.accepted),
         lost=len(lost),
         twice=len(twice),
-        recovery=None if back is None else round(max(back, last), 1),
-        unrelated=sum(not touched[each.path] for each in load.attempts),
+        recovery=None if back is None else round(max([back, *late]), 1),
+        unrelated=sum(not each for each in excused.values()),
         errors=len(wrong),
-        retried=len(failed) - len(wrong),
+        retried=len(late),
+        patience=way.patience,
         complaints=tuple(complaints),
         details=(*complaints, *lost, *twice, *refused, *(str(each.problem) for each in wrong)),
     )
@@ -201,25 +160,25 @@ def _row(
 class Watch:
     """Looks at the shop from the side, with requests that are no part of the load."""
 
-    def __init__(self, shop: Shop, http: httpx2.AsyncClient, since: datetime, newest: int) -> None:
-        self._shop = shop
+    def __init__(self, people: People, http: httpx2.AsyncClient, since: datetime, newest: int) -> None:
+        self._people = people
         self._http = http
         self._since = since
         self._newest = newest  # notification, of before the round
 
     @classmethod
-    async def begun(cls, shop: Shop, http: httpx2.AsyncClient) -> Watch:
-        watch = cls(shop, http, datetime.now(UTC), 0)
+    async def begun(cls, people: People, http: httpx2.AsyncClient) -> Watch:
+        watch = cls(people, http, datetime.now(UTC), 0)
         for newest in await watch._get("/api/notifications?limit=1"):
             watch._newest = newest["id"]
         return watch
 
-    async def recovered(self, load: Load, container: str, since: float) -> float | None:
+    async def recovered(self, load: Load, way: Fault, since: float) -> float | None:
         """When (monotonic seconds) it was healthy and an order placed since had gone all the way, if ever."""
-        while (now := time.monotonic()) < since + 2 * RECOVERY:
+        while (now := time.monotonic()) < since + 2 * way.patience:
             try:
                 fresh = [each for each in load.accepted if each.accepted_at - since > 0 and each.confirmed]
-                healthy = await asyncio.to_thread(self._shop.node.healthy, container)
+                healthy = await asyncio.to_thread(way.healthy)
                 if healthy and fresh:
                     traces = await self.traces(load)
                     if traces.counted and any(not traces.of(each) for each in fresh):
@@ -236,8 +195,7 @@ class Watch:
             try:
                 traces = await self.traces(load)
                 if not traces.missing(load.accepted) or time.monotonic() > deadline:
-                    received = await asyncio.to_thread(self._received, load) if sink else Counter()
-                    return replace(traces, received=received)
+                    return replace(traces, received=await self._received(load)) if sink else traces
             except NO_ANSWER:
                 if time.monotonic() > deadline:
                     raise
@@ -265,26 +223,25 @@ class Watch:
             amount=stats["total_amount"],
         )
 
-    def _received(self, load: Load) -> Counter[tuple[str, str]]:
+    async def _received(self, load: Load) -> Counter[tuple[str, str]]:
         ours = {each.email for each in load.orders}
-        bearer = f"Authorization: Bearer {self._shop.people.admin.token}"
-        url = f"{self._shop.sink}/messages?limit={MAX_PAGE}"
-        curl = ["curl", "--silent", "--fail", "--max-time", "15", "--header", bearer, url]
-        said = self._shop.node.run(*curl, check=False)  # a failed check would print the token
-        mails = [(each["recipients"][0], each["subject"]) for each in json.loads(said)]
+        mails = [
+            (each["recipients"][0], each["subject"])
+            for each in await self._get(f"/messages?limit={MAX_PAGE}")
+        ]
         return Counter(each for each in mails if each[0] in ours)
 
     async def _get(self, path: str) -> Any:
-        answer = await self._http.get(path, headers=self._shop.people.admin.bearer)
+        answer = await self._http.get(path, headers=self._people.admin.bearer)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:200]}"
         return answer.json()
 
 
 def table(rows: Sequence[Row]) -> str:
-    head = ("container", "fault", "accepted", "lost", "twice", "back after", "unrelated errors", "retried")
+    head = ("what", "fault", "accepted", "lost", "twice", "back after", "unrelated errors", "retried")
     lines = [
         (
-            each.container,
+            each.name,
             each.fault,
             str(each.accepted),
             str(each.lost),

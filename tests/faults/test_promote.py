@@ -64,9 +64,7 @@ def promote(live: Live, *options: str, check: bool = True) -> subprocess.Complet
 
 
 def client(live: Live) -> httpx2.Client:
-    """Of a gateway, asked for by its host's name: an Ingress knows nobody by an address."""
-    found = environment.gateway(live)
-    return environment.client(dataclasses.replace(found, names={found.address: live.hosts()[0]["name"]}))
+    return environment.client(environment.gateway(live))
 
 
 def kill_in(live: Live, phase: str) -> None:

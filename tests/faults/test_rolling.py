@@ -28,17 +28,12 @@ ORDER = {
 WAIT = 5  # seconds that the gateway waits for an answer here
 
 
-def deploy(live: Any) -> None:
-    """Bring the application to what the inventory says, as the last phase of `up` does."""
-    live.run("ansible-playbook", "-i", f"inventories/{live.name}", "hostwright.hostwright.deploy")
-
-
 @pytest.fixture(scope="module")
 def three(live: Any) -> Iterator[None]:
     """Three instances of orders; afterwards `up` goes forward to what others expect, and proves it."""
     before = live.variables.read_text()
     live.configure(app_compose_replicas={"orders": 3}, app_compose_gateway={"timeout": WAIT})
-    deploy(live)
+    live.deploy()
     try:
         yield
     finally:
@@ -109,7 +104,7 @@ def test_a_change_is_rolled_in_and_back_and_forward_again(
     assert [each["state"] for each in kept].count("current") == 1
     with load(gateway, customer) as seen:
         live.configure(app_compose_settings={"orders": {"LOG_LEVEL": "debug"}})
-        deploy(live)
+        live.deploy()
         assert {level(node, name) for name in INSTANCES} == {"LOG_LEVEL=debug"}
         after = {name: node.service(name) for name in before}
         assert {name for name in before if before[name] != after[name]} == {*INSTANCES}
@@ -123,7 +118,7 @@ def test_a_change_is_rolled_in_and_back_and_forward_again(
         assert {level(node, name) for name in INSTANCES} == {"LOG_LEVEL=info"}
         assert releases(live)[0]["release"] == kept[0]["release"]
 
-        deploy(live)
+        live.deploy()
         assert {level(node, name) for name in INSTANCES} == {"LOG_LEVEL=debug"}
         assert releases(live)[0]["release"] == newer[0]["release"]
 
@@ -162,7 +157,7 @@ def test_a_release_that_does_not_run_is_told_and_disturbs_nobody(
     with load(gateway, customer) as seen:
         live.configure(app_compose_settings={"auth": {"LOG_LEVEL": "loud"}}, app_compose_timeout=30)
         with pytest.raises(AssertionError) as failure:
-            deploy(live)
+            live.deploy()
         live.variables.write_text(held)
         assert "LOG_LEVEL" in str(failure.value)
         assert f"hostwright rollback {current}" in str(failure.value)

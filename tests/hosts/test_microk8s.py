@@ -115,6 +115,17 @@ def test_addon(machine: Machine, seen: dict[str, Any], case: str) -> None:
     assert microk8s.unavailable(text, [workload] if workload else []) == []
 
 
+@pytest.mark.each(
+    cases=lambda machine: (
+        server(machine) if "dns" in [a["name"] for a in machine.wanted["microk8s_addons"]] else []
+    )
+)
+def test_names_outlive_a_node(seen: dict[str, Any], case: str) -> None:
+    """the cluster's DNS is on two nodes, where there are two"""
+    text = json.dumps(seen["cluster"]["workloads"])
+    assert microk8s.spread(text, len(nodes(seen))) is None, "one pod of it, or both may be on one node"
+
+
 def test_launch_configuration(seen: dict[str, Any]) -> None:
     """the launch configuration, which has the cluster's token, is root's alone"""
     file = seen["cluster"]["launch"]

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from hostwright.proof.namespace import ENFORCERS
 from lab.images import ADDONS, recipe
 from lab.snaps.microk8s.standin import daemons, etcd, kubernetes, launch, objects
 from lab.snaps.microk8s.standin.database import NoLeader
@@ -348,6 +350,18 @@ def test_addons_are_brought_once_and_again_when_they_are_enabled_again(
     enabled["dns"] = 35
     kubernetes._addons(node)
     assert asked[3:] == ["# dns at 10.152.183.10"]
+
+
+def test_what_enforces_policies_is_known_to_the_proof_and_knows_the_services(
+    made: Make,
+) -> None:
+    node = made(extraCNIEnv=NETWORKS)
+    (node.snap / "addons").symlink_to(Path(kubernetes.__file__).parents[1] / "addons")
+    items = list(yaml.safe_load_all(kubernetes._addon(node, "network")))
+    (found,) = [each for each in items if each["kind"] == "DaemonSet"]
+    pod = found["spec"]["template"]
+    assert pod["metadata"]["labels"]["k8s-app"] in ENFORCERS
+    assert "--service-cluster-ip-range=10.153.0.0/24" in pod["spec"]["containers"][0]["args"]
 
 
 def test_every_image_of_an_addon_is_in_the_mirror() -> None:

@@ -128,7 +128,7 @@ def test_a_fresh_node_is_a_cluster_of_its_own(host: Make) -> None:
     assert (status, "address: 127.0.0.1:19001" in said) == (0, True)
     assert node("status", "--addon", "dns") == (0, "enabled\n")
     assert node("status", "--addon", "rbac") == (0, "disabled\n")
-    assert node("kubectl", "get", "daemonsets", "-A", "-o", "json")[1].count("traefik") == 1
+    assert node("kubectl", "get", "daemonsets", "-A", "-o", "json")[1].count('"name": "traefik"') == 1
 
 
 def test_three_servers_form_a_cluster_that_survives_the_loss_of_any_one(host: Make) -> None:
@@ -247,6 +247,31 @@ def test_addons(host: Make) -> None:
     assert node("enable", "community/nothing") == (0, "Addon community/nothing not found\n")
     assert node("disable", "ingress")[0] == 0
     assert node("status", "--addon", "ingress") == (0, "disabled\n")
+
+
+def test_a_deployment_is_what_it_was_patched_to_until_its_addon_goes(host: Make) -> None:
+    node = host(1, addons=[{"name": "dns"}])
+
+    def spec(name: str) -> dict[str, Any]:
+        items = node.json("kubectl", "get", "deployments", "-A", "-o", "json")["items"]
+        found: dict[str, Any] = next(each["spec"] for each in items if each["metadata"]["name"] == name)
+        return found
+
+    patch = ("patch", "deployment", "coredns")
+    rule = {"spec": {"replicas": 2, "template": {"spec": {"affinity": {"a": {"b": 1}}}}}}
+    assert node("kubectl", "--namespace=kube-system", *patch, f"--patch={json.dumps(rule)}") == (
+        0,
+        "deployment.apps/coredns patched\n",
+    )
+    assert node("kubectl", "-n", "kube-system", *patch, '--patch={"spec": {"replicas": 3}}')[0] == 0
+    assert spec("coredns")["replicas"] == 3
+    assert spec("coredns")["template"]["spec"]["affinity"] == {"a": {"b": 1}}
+    assert spec("calico-kube-controllers")["replicas"] == 1
+    status, said = node("kubectl", *patch, '--patch={"spec": {"replicas": 3}}')
+    assert (status, 'deployments.apps "coredns" not found' in said) == (1, True), "of another namespace"
+    for verb in ("disable", "enable"):
+        assert node(verb, "dns")[0] == 0
+    assert spec("coredns")["replicas"] == 1
 
 
 def test_stopping_starting_and_what_inspect_finds(host: Make) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from lab import snap
 from lab.opensuse import OVERLAY
+from lab.programs import MODULES
 
 _spec = spec_from_file_location("standin_snapd", OVERLAY / "snapd/usr/lib/snapd/snap.py")
 assert _spec
@@ -144,3 +145,13 @@ def test_the_labs_snaps_are_the_same_each_time(tmp_path: Path) -> None:
     assert all(
         (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files
     )
+
+
+def test_what_is_built_is_what_its_snap_says_and_one_minor_apart() -> None:
+    for name, version in snap.KUBERNETES.items():
+        folder = MODULES / name
+        assert f"version.gitVersion={version} " in (folder / "program.toml").read_text()
+        assert f"\tk8s.io/kubernetes {version}\n" in (folder / "go.mod").read_text()
+        assert (folder / "main.go").read_text() == (MODULES / "kubernetes/main.go").read_text()
+    first, second = (int(snap.track(each).removeprefix("1.")) for each in snap.KUBERNETES.values())
+    assert second == first + 1

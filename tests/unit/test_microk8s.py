@@ -14,6 +14,7 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils import micro
 from ansible_collections.hostwright.hostwright.plugins.module_utils.microk8s import Step, Unfit, plan
 
 ADDRESSES = {f"k{number}": f"192.0.2.{number}" for number in range(1, 6)}
+SELECTOR = {"matchLabels": {"k8s-app": "kube-dns"}}
 LIST = """Name      Version    Rev    Tracking       Publisher    Notes
 core22    20260101   1908   latest/stable  canonical**  base
 microk8s  v1.35.2    8500   1.35/stable    canonical**  classic,held
@@ -394,6 +395,47 @@ def test_what_is_not_rolled_out_is_named() -> None:
         "kube-system/metrics-server is about to change",
         "kube-system/other is not there",
     ]
+
+
+def dns(replicas: int | None = None, apart: bool = False) -> str:
+    """What is listed of a cluster whose DNS is MicroK8s' own, or is kept apart already."""
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": SELECTOR}
+    rule = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    spec = {"selector": SELECTOR, "template": {"spec": {"affinity": rule} if apart else {}}}
+    metadata = {"namespace": "kube-system", "name": "coredns"}
+    other = {"metadata": {"namespace": "other", "name": "coredns"}, "spec": {}}
+    item = {"metadata": metadata, "spec": spec | ({} if replicas is None else {"replicas": replicas})}
+    return json.dumps({"items": [other, item]})
+
+
+def test_the_dns_of_several_nodes_is_on_two_of_them() -> None:
+    patch = microk8s.spread(dns(), 3)
+    assert patch is not None
+    assert patch["spec"]["replicas"] == 2
+    assert patch["spec"]["strategy"] == {"rollingUpdate": {"maxUnavailable": 1}}
+    (term,) = patch["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert term == {"topologyKey": "kubernetes.io/hostname", "labelSelector": SELECTOR}
+    assert microk8s.spread(dns(2, apart=True), 2) is None, "once is enough"
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes", "replicas"),
+    [
+        (dns(1), 1, None),  # alone it is as MicroK8s has it
+        (dns(3), 1, None),  # or as somebody has asked for
+        (dns(3), 3, 3),
+        (dns(3, apart=True), 3, None),
+        (dns(2, apart=True), 1, 1),  # the second has no node any more
+        (dns(1, apart=True), 3, 2),
+        (dns(5, apart=True), 3, 3),
+        ('{"items": []}', 3, None),  # without the addon
+    ],
+)
+def test_more_pods_of_the_dns_stay_where_each_has_a_node(text: str, nodes: int, replicas: int | None) -> None:
+    patch = microk8s.spread(text, nodes)
+    assert (patch["spec"]["replicas"] if patch else None) == replicas
 
 
 # --- what others are told ---

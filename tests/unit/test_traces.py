@@ -90,5 +90,5 @@ def test_a_row_is_good_or_not(changes: dict[str, object]) -> None:
 
 def test_the_table() -> None:
     head, line = table([ROW]).splitlines()
-    assert head.split()[:6] == ["container", "fault", "accepted", "lost", "twice", "back"]
+    assert head.split()[:6] == ["what", "fault", "accepted", "lost", "twice", "back"]
     assert line.split() == ["orders", "kill", "9", "0", "0", "4.2", "s", "0", "of", "30", "2"]

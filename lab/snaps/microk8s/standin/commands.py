@@ -429,6 +429,8 @@ def _set_addon(name: str, minor: int | None, document: Document) -> None:
     document["addons"].pop(name, None)
     if minor:
         document["addons"][name] = minor
+    elif name in objects.WORKLOADS:
+        document.get("patched", {}).pop(objects.WORKLOADS[name][2], None)
 
 
 def _yaml(document: Document, enabled: set[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from .node import AGENT, API, DATABASE, KUBELET, Node
 
 # Asked by the health checks of the host alone.
 LOCAL = (10257, 10259)
+DEPLOYMENT = re.compile(r"/apis/apps/v1/namespaces/(?P<namespace>[^/]+)/deployments/(?P<name>[^/]+)")
 Answer = tuple[int, Any]
 
 
@@ -217,6 +219,12 @@ def _api(node: Node, method: str, path: str, body: Any, token: str, remote: str)
     kind, _, name = path.removeprefix("/api/v1/").removeprefix("/apis/apps/v1/").partition("/")
     if method == "GET" and not name and kind in objects.LISTS:
         return 200, objects.listed(kind, database.read())
+    if method == "PATCH" and (place := DEPLOYMENT.fullmatch(path)):
+        try:
+            database.change(partial(objects.patch, place["namespace"], place["name"], body["spec"]))
+        except KeyError:
+            return 404, objects.failure(f'deployments.apps "{place["name"]}" not found', 404)
+        return 200, {}
     if kind != "nodes" or (name and method != "POST" and name not in database.read()["nodes"]):
         return 404, objects.failure(f'{kind} "{name}" not found', 404)
     if method == "GET":

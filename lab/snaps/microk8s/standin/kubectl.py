@@ -40,6 +40,11 @@ def run(node: Node, words: list[str]) -> int:
                 objects.request(node, "DELETE", f"/api/v1/nodes/{name}")
                 print(f'node "{name}" deleted')
                 return 0
+            case ["patch", "deployment", name]:
+                place = f"/apis/apps/v1/namespaces/{options['namespace']}/deployments/{name}"
+                objects.request(node, "PATCH", place, json.loads(options["patch"]))
+                print(f"deployment.apps/{name} patched")
+                return 0
             case ["config", "view"]:
                 print(json.dumps(node.kubeconfig(node.here), indent=4))
                 return 0
@@ -56,10 +61,11 @@ def run(node: Node, words: list[str]) -> int:
 
 def _options(words: list[str]) -> tuple[list[str], dict[str, str]]:
     """Words and options; `-o json` and `--output=json` alike."""
-    plain, options, rest = [], {}, iter(words)
+    plain, options, rest = [], {"namespace": "default"}, iter(words)
     for word in rest:
         if word in ("-o", "--output", "-n", "--namespace"):
-            options[word.lstrip("-")[0]] = next(rest, "")
+            name = "o" if word.endswith(("-o", "output")) else "namespace"
+            options[name] = next(rest, "")
         elif word.startswith("-"):
             name, _, value = word.lstrip("-").partition("=")
             options["o" if name == "output" else name] = value

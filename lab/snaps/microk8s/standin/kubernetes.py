@@ -1,7 +1,7 @@
 """A real Kubernetes in place of the state machine, in a snap that has its programs.
 
 One daemon runs what MicroK8s has in one process: API, controllers, scheduler, kubelet and proxy. Pods reach
-one another over VXLAN, as with Calico, but no policy between them is enforced.
+one another over VXLAN, as with Calico; policies between them are enforced by kube-router.
 """
 
 from __future__ import annotations
@@ -430,7 +430,8 @@ _APPLIED: dict[str, int] = {}
 
 
 def _addon(node: Node, name: str) -> str:
-    return (node.snap / "addons" / f"{name}.yaml").read_text().replace("DNS_ADDRESS", dns(node))
+    text = (node.snap / "addons" / f"{name}.yaml").read_text()
+    return text.replace("DNS_ADDRESS", dns(node)).replace("SERVICE_NETWORK", networks(node)[1])
 
 
 def _ask(node: Node, *words: str, text: str) -> int:

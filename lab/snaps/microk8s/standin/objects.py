@@ -100,18 +100,40 @@ def _workloads(document: Document) -> list[tuple[str, str, str]]:
     return found
 
 
+def patch(namespace: str, name: str, spec: dict[str, Any], document: Document) -> None:
+    """Change what a Deployment says, map by map. Raises KeyError where there is none."""
+    if ("deployments", namespace, name) not in _workloads(document):
+        raise KeyError(name)
+    patched = document.setdefault("patched", {})
+    patched[name] = _merged(patched.get(name, {}), spec)
+
+
+def _merged(held: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    nested = {
+        key: _merged(held[key], value)
+        for key, value in more.items()
+        if isinstance(value, dict) and isinstance(held.get(key), dict)
+    }
+    return {**held, **more, **nested}
+
+
 def _workload(name: str, namespace: str, document: Document) -> dict[str, Any]:
     count = len(document["nodes"])
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": {"k8s-app": name}},
+        "template": {"spec": {}},
+    } | document.get("patched", {}).get(name, {})
     return {
         "metadata": {"name": name, "namespace": namespace, "generation": 1},
-        "spec": {"replicas": 1},
+        "spec": spec,
         "status": {
             "observedGeneration": 1,
             "desiredNumberScheduled": count,
             "updatedNumberScheduled": count,
             "numberAvailable": count,
-            "replicas": 1,
-            "updatedReplicas": 1,
-            "availableReplicas": 1,
+            "replicas": spec["replicas"],
+            "updatedReplicas": spec["replicas"],
+            "availableReplicas": spec["replicas"],
         },
     }
