@@ -19,7 +19,7 @@ import yaml
 
 from hostwright import secrets
 from hostwright.application import Application, Service
-from hostwright.application.file import PROBE
+from hostwright.application.gateway import PROBE
 from hostwright.errors import BadInput
 from hostwright.render import network
 from hostwright.render.environment import OVERLAYS, Environment
@@ -172,9 +172,16 @@ def _manifests(place: Place) -> Iterator[Manifest]:
 
 def _gateway(place: Place) -> Iterator[Manifest]:
     gateway = place.application.gateway
+
     # Twice the same Service: to the second what the first refused is sent again, and reaches another pod.
+    def twice(name: str, port: int) -> list[dict[str, str]]:
+        address = f"{name}:{port}"
+        return [
+            {"name": each, "address": address, "options": "max_fails=0"} for each in (name, f"{name}-again")
+        ]
+
     pools = {
-        name: [{"name": name, "aside": "", "servers": [(f"{name}:{service.file.port}", "max_fails=0")] * 2}]
+        name: [{"name": name, "aside": "", "servers": twice(name, service.file.port)}]
         for name, service in place.application.services.items()
     }
     proxies = [*place.environment.trusted_proxies, *place.environment.cluster.pods]

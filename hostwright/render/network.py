@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from hostwright.application import ANYWHERE, Edge, Listener, Port
-from hostwright.application.file import INGRESS
+from hostwright.application.gateway import INGRESS
 from hostwright.errors import BadInput
 from hostwright.render.manifests import Body, Manifest, Place
 
