@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostwright.application import Application, Listener, Route, Service, Setting
-from hostwright.application.gateway import FEED, PROBE, STATUS
+from hostwright.application.gateway import FEED, OWN, PROBE, STATUS
 from hostwright.render import policy
 from hostwright.render.environment import Environment
 from hostwright.render.templates import digest, fill_all, variable, worded
@@ -63,7 +63,7 @@ def gateway_files(
         "status": STATUS if application.gateway_counts else None,
         "feed": FEED,
         "identity": {name: f"$identity_{variable(name)}" if protected else "" for name in gateway.identity},
-        "internals": sorted({path for each in application.services.values() for path in each.internals}),
+        "internals": _internals(application),
         "errors": ERRORS,
         **policy.facts(gateway, environment, _origins(application, environment)),
     }
@@ -71,6 +71,15 @@ def gateway_files(
     unmarked = fill_all(folder, **model, digest="")
     mark = digest(*unmarked.values(), environment.digests.get("gateway", ""))
     return fill_all(folder, **model, digest=mark)
+
+
+def _internals(application: Application) -> list[str]:
+    """Paths of services that nobody reaches through the gateway, but for those that it answers itself."""
+    gateway = application.gateway
+    found = {path for each in application.services.values() for path in each.internals}
+    if gateway.tokens and gateway.tokens.revoked:
+        found.add(gateway.tokens.revoked)
+    return sorted(found - {each.path for each in gateway.routes if each.service == OWN})
 
 
 def _listener(application: Application, listener: Listener, behind: bool) -> dict[str, Any]:

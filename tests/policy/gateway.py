@@ -115,6 +115,7 @@ class Service:
         self.connections: list[socket.socket] = []
         self.server = ThreadingHTTPServer((self.address, 8080), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that left
         threading.Thread(
             target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         ).start()
