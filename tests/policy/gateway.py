@@ -30,7 +30,12 @@ from hostwright.render import Environment, render
 DESK = Path(__file__).with_name("desk.yml")
 SECRET = "of a test, and longer than the thirty-two characters that it must have"
 PATIENCE = 60.0  # seconds
-PLACES = {"auth": 16, "orders": 17, "orders-2": 39}  # in the network, as compose.py gives them
+PLACES = {
+    "auth": 16,
+    "orders": 17,
+    "orders-2": 39,
+    "auth-spare": 170,
+}  # in the network, as compose.py gives them
 MINE = count(os.getpid() % 16000)
 
 
@@ -131,7 +136,7 @@ class Service:
 
 
 class Gateway:
-    """HAProxy with the files that render() makes, moved to a folder and an address of loopback of their own."""
+    """HAProxy with the files that render() makes, moved to a folder and a loopback address of its own."""
 
     def __init__(self, document: Mapping[str, Any] | None = None, **environment: Any) -> None:
         """`document` is an application file in place of desk.yml; `environment` of what render() is told."""
@@ -194,9 +199,13 @@ class Gateway:
             return self.ask("/", port=10000).text == (self.folder / "gateway" / "digest").read_text()
         return False
 
-    def reload(self) -> None:
+    def signal(self) -> None:
+        """To read its configuration again."""
         assert self.process
         os.kill(self.process.pid, signal.SIGUSR2)
+
+    def reload(self) -> None:
+        self.signal()
         until(self.fresh, PATIENCE)
 
     def stop(self) -> None:

@@ -119,7 +119,7 @@ class Model:
         if self.state == "open" and now - self.since >= OPEN:
             self.become("half_open", now)
         if self.state == "open" or (
-            self.state == "half_open" and 0 <= self.trial and now - self.trial < 35_000
+            self.state == "half_open" and self.trial >= 0 and now - self.trial < 35_000
         ):
             return f"-:{self.state}"
         if self.state == "half_open":
