@@ -140,7 +140,7 @@ def test_a_reload_drops_nothing(gateway: Gateway) -> None:
 
 
 def test_a_configuration_that_is_none_changes_nothing(gateway: Gateway) -> None:
-    """As the deployment has it: what does not pass the check is not signalled; if it is, the old one goes on."""
+    """A deployment checks before it signals; where somebody does not, the old one goes on."""
     config = gateway.folder / "gateway" / "haproxy.cfg"
     good = config.read_text()
     config.write_text(good + "\nnonsense\n")

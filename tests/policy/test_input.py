@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -72,8 +73,9 @@ def test_of_two_lengths_the_chunks_count_and_the_connection_ends(gateway: Gatewa
 
 
 @pytest.mark.parametrize("path", [
-    "//open", "/open//x", "/open/..", "/open/../v1/users", "/open/./x", "/open/%2e%2e/v1/users", "/open/.%2E/x",
-    "/open/a%2fb", "/open/a%2Fb", "/open/a%5cb", "/open/a\\b", "/open/%00", "/open/;x=1", "/open/%252f",
+    "//open", "/open//x", "/open/..", "/open/../v1/users", "/open/./x", "/open/%2e%2e/v1/users",
+    "/open/.%2E/x", "/open/a%2fb", "/open/a%2Fb", "/open/a%5cb", "/open/a\\b", "/open/%00",
+    "/open/;x=1", "/open/%252f",
 ])  # fmt: skip
 def test_a_path_that_leads_elsewhere_once_decoded_is_refused(gateway: Gateway, path: str) -> None:
     answer = gateway.ask(path)
@@ -108,15 +110,11 @@ def test_a_body_without_its_length_may_be_small(gateway: Gateway) -> None:
 def test_a_megabyte_of_headers_is_refused(gateway: Gateway) -> None:
     sent = b"GET /open HTTP/1.1\r\nHost: x\r\nX-Large: " + b"x" * 1_000_000
     with socket.create_connection((gateway.address, 8080), timeout=PATIENCE) as connection:
-        try:
-            connection.sendall(sent)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
         answer = b""
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(sent)
+        with suppress(ConnectionResetError):
             answer = connection.recv(65536)
-        except ConnectionResetError:
-            pass
     assert answer[:13] in (b"", b"HTTP/1.1 400 ")
     assert gateway.ask("/open").status == 200
 

@@ -72,9 +72,9 @@ def test_a_line_says_who_asked_for_what(gateway: Gateway) -> None:
     assert re.fullmatch("[0-9a-f]{32}", line["trace_id"])
     assert answer.seen["traceparent"].split("-")[1] == line["trace_id"]
     wanted = {
-        "level": "info", "logger": "haproxy", "message": "GET /v1/orders 200", "service": "gateway", "user_id": "3f1c",
-        "method": "GET", "path": "/v1/orders", "status": "200", "client": "127.0.0.1", "upstream": "orders",
-        "agent": 'a "b"',
+        "level": "info", "logger": "haproxy", "message": "GET /v1/orders 200", "service": "gateway",
+        "user_id": "3f1c", "method": "GET", "path": "/v1/orders", "status": "200", "client": "127.0.0.1",
+        "upstream": "orders", "agent": 'a "b"',
     }  # fmt: skip
     assert {name: line[name] for name in wanted} == wanted
     assert "secret" not in str(line)

@@ -131,7 +131,8 @@ def test_what_a_client_says_of_itself_is_dropped(gateway: Gateway) -> None:
         text = (
             f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-User-Id: root\r\n"
             "x-user-roles: admin\r\nX_User_Id: root\r\nX-User-Anything: x\r\n"
-            "X-Forwarded-For: 192.0.2.1\r\nX-Real-IP: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\nX-HTTP-Method-Override: DELETE\r\n"
+            "X-Forwarded-For: 192.0.2.1\r\nX-Real-IP: 192.0.2.1\r\n"
+            "Forwarded: for=192.0.2.1\r\nX-HTTP-Method-Override: DELETE\r\n"
             + (f"Authorization: Bearer {asked}\r\n" if asked else "")
             + "\r\n"
         )
