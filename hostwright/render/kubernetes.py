@@ -1,9 +1,9 @@
 """Kubernetes: a namespace with everything the application is made of, in the order in which it is applied.
 
-The gateway is here what it is on a host, the same proxy with the same configuration, and not rules of an Ingress.
+The gateway is here what it is on a host, a proxy with the same configuration, and not rules of an Ingress.
 Who is let in, how often, which headers are dropped and added, what is compressed, how errors read and the
-listeners of single services are the published contract, and no controller's annotations say all of that. So an
-Ingress ends TLS and hands everything to the gateway, whichever controller it belongs to.
+listeners of single services are the published contract, and no controller's annotations say all of that. So
+an Ingress ends TLS and hands everything to the gateway, whichever controller it belongs to.
 """
 
 from __future__ import annotations

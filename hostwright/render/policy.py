@@ -48,6 +48,7 @@ def facts(gateway: Gateway, environment: Environment, own: Sequence[str]) -> dic
         "origins": [] if "*" in origins else list(dict.fromkeys(origins)),
         "anywhere": "*" in origins,
         "cors": bool(origins),
+        "keeps": {each["service"] for each in routes if each["cache"]},
         "owned": list(dict.fromkeys(each.service for each in gateway.listeners if each.service)),
         "answers": {status: answer(policy.errors, status) for status in ANSWERS},
         "backends": list(dict.fromkeys([*gateway.served, *([gateway.asked] if gateway.asked else [])])),

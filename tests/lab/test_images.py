@@ -282,8 +282,12 @@ def test_haproxy_routes_without_root_and_without_a_writable_disk(start: Start, t
         '  applet:set_status(200)\n  applet:start_response()\n  applet:send("over Lua")\nend)\n'
     )
     server = start(
-        "haproxy", user="101:101", tmpfs=TMPFS, volumes=[f"{tmp_path}:/usr/local/etc/haproxy:ro"], **LOCKED_DOWN
-    )  # fmt: skip
+        "haproxy",
+        user="101:101",
+        tmpfs=TMPFS,
+        volumes=[f"{tmp_path}:/usr/local/etc/haproxy:ro"],
+        **LOCKED_DOWN,
+    )
     _until(lambda: _fetch(server, 8080, b"GET / HTTP/1.0\r\n\r\n").endswith("over Lua"))
     assert "haproxy_process_" in _fetch(server, 8080, b"GET /metrics HTTP/1.0\r\n\r\n")
     server.kill("USR2")

@@ -97,3 +97,25 @@ def test_time_outs_and_resets_count(how: str, status: int) -> None:
         assert {answer.status for answer in found} == {status}
         assert found[0].json["error"]["service"] == "orders"
         assert state(gateway) == "open"
+
+
+def test_reads_outlive_their_service_where_the_application_says_so(gateway: Gateway) -> None:
+    orders = gateway.services["orders"]
+    jan, ewa = token(), token(user_id="other")
+    first = gateway.ask("/v1/orders?page=1", token=jan)
+    again = gateway.ask("/v1/orders?page=1", token=jan)
+    assert [each for each in orders.asked if each == "GET /v1/orders?page=1"] == ["GET /v1/orders?page=1"] * 2
+    assert again.seen["authorization"] == f"Bearer {jan}"
+    assert (first.headers["cache-control"], "warning" in first.headers) == ("no-store", False)
+    orders.stop()
+    while state(gateway) == "closed":
+        gateway.ask("/open")
+    kept = gateway.ask("/v1/orders?page=1", token=jan)
+    assert (kept.status, kept.text) == (200, again.text)
+    assert (kept.headers["warning"], kept.headers["cache-control"]) == ('110 - "Response is Stale"', "no-store")
+    # Of somebody else, of another page, or by somebody who is nobody: nothing.
+    assert gateway.ask("/v1/orders?page=1", token=ewa).status == 503
+    assert gateway.ask("/v1/orders?page=2", token=jan).status == 503
+    assert gateway.ask("/v1/orders?page=1", token="x").status == 401
+    assert gateway.ask("/v1/orders/7", token=jan).status == 503
+    assert gateway.ask("/v1/orders?page=1", "POST", b"{}", token=jan).status == 503
