@@ -55,8 +55,8 @@ def problems(file: ApplicationFile, services: Services, components: Services) ->
     """Every mistake, in the order in which they are best mended."""
     yield from _ports(file)
     yield from _listeners(file)
-    yield from _routes(file)
     yield from _policy(file.gateway)
+    yield from _routes(file)
     yield from _stores(file)
     for name, use in file.services.items():
         yield from _service(file, services, name, use)

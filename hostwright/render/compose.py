@@ -10,7 +10,7 @@ from typing import Any
 from hostwright import paths
 from hostwright.application import Application, Component, Service
 from hostwright.application.file import DOCKERFILES, MOST_REPLICAS, PLACEHOLDER
-from hostwright.application.gateway import PROBE
+from hostwright.application.gateway import PROBE, STATUS
 from hostwright.render.environment import Environment
 from hostwright.render.model import gateway_files, reads_secrets, store_facts, variables
 from hostwright.render.templates import digest, fill, fill_all, names, worded
@@ -68,6 +68,7 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
             "secrets": reads_secrets(application, "gateway"),
             "address": network["gateway"],
             "probe": PROBE,
+            "status": STATUS,
             "ports": [
                 port
                 for each in gateway.listeners
