@@ -80,7 +80,7 @@ def test_nginx_takes_nothing_of_a_policy(tmp_path: Path) -> None:
     document = desk()
     document["gateway"] |= {"kind": "nginx", "image": "nginx:1.26", "policy": None}
     document["gateway"]["routes"] = [{"path": "/v1/{id}", "service": "orders"}]
-    with pytest.raises(BadInput, match="knows no {parts}"):
+    with pytest.raises(BadInput, match="nginx knows no"):
         load(tmp_path, document)
     for name, value in (("methods", ["GET"]), ("roles", ["admin"]), ("limit", "entry"), ("cache", 5)):
         document["gateway"]["routes"] = [{"path": "/open", "service": "orders", name: value}]
