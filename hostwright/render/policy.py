@@ -101,7 +101,8 @@ def answer(shape: str, status: int) -> str:
 
 
 def _route(number: int, route: Route) -> dict[str, Any]:
-    path = route.path if route.path.endswith("/") else f"{route.path}(/|$)"
+    below = "" if route.path.endswith("/") else "$" if route.service == OWN else "(/|$)"
+    path = route.path + below
     path = PART.sub("[^/]+", path.replace(".", r"\."))
     methods = [*route.methods, *(["HEAD"] if "GET" in route.methods and "HEAD" not in route.methods else [])]
     return {

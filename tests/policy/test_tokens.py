@@ -57,6 +57,7 @@ def test_a_token_serves_twice(gateway: Gateway) -> None:
         {"iat": int(time.time()) + 3600},
         {"iat": None},
         {"nbf": int(time.time()) + 3600},
+        {"nbf": "soon"},
         {"typ": "refresh"},
         {"typ": None},
         {"aud": "warehouse"},
