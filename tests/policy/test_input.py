@@ -130,7 +130,6 @@ def test_who_sends_slowly_is_not_waited_for(gateway: Gateway) -> None:
             except TimeoutError:
                 continue
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b'"REQUEST_TIMEOUT"' in answer
 
 
 def test_an_upgrade_goes_to_no_service_that_is_no_websocket(gateway: Gateway) -> None:

@@ -49,7 +49,7 @@ def test_what_has_no_route_is_404(gateway: Gateway, path: str) -> None:
 
 
 def test_a_method_that_no_route_is_for_is_405_and_told_of_the_others(gateway: Gateway) -> None:
-    answer = gateway.ask("/v1/users/login", "GET")
+    answer = gateway.ask("/v1/users/login", "PATCH")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
     assert gateway.ask("/v1/orders/7", "PATCH").headers["allow"] == "GET, PUT, HEAD, DELETE"
     assert answer.json["error"]["code"] == "METHOD_NOT_ALLOWED"

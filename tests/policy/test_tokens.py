@@ -168,7 +168,7 @@ def test_a_key_checks_what_is_signed_with_its_other_half_alone() -> None:
         assert gateway.ask(PROFILE, token=jwt.encode(claims(), pem, algorithm="RS512")).status == 401
         assert gateway.ask(PROFILE, token=jwt.encode(claims(), pem, algorithm="PS256")).status == 401
         # The public key is no secret: who signs with it as if it were is nobody.
-        signed = jwt.PyJWS().encode(json.dumps(claims()).encode(), b"-", algorithm="HS256")
+        signed = jwt.PyJWS().encode(json.dumps(claims()).encode(), b"-" * 32, algorithm="HS256")
         head, body, _ = signed.split(".")
         digest = jwt.get_algorithm_by_name("HS256").sign(f"{head}.{body}".encode(), public.encode())
         forged = f"{head}.{body}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
