@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hostwright.render import Cluster, Environment, render, secret_files
 from hostwright.render.policy import ordered
 from tests.policy.gateway import desk
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "desk"
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 ROUTES = ("gateway", "routes")
 POLICY = ("gateway", "policy")
 TLS = [
@@ -136,6 +139,37 @@ def test_its_certificate_and_key_are_called_as_haproxy_looks_for_them(tmp_path: 
     )
 
 
+def full() -> dict[str, Any]:
+    """desk.yml with everything that a gateway can have."""
+    document = edited(("gateway", "policy", "tokens", "revoked"), "/internal/revoked")
+    document["gateway"]["listeners"] += [
+        *TLS,
+        {"port": 8082, "protocol": "http", "scope": "host", "service": "orders"},
+        {"port": 8090, "protocol": "http", "scope": "host", "service": "gateway"},
+    ]
+    return document
+
+
+def test_golden(tmp_path: Path) -> None:
+    environment = Environment(
+        name="prod",
+        names=("shop.example.com", "192.0.2.10"),
+        replicas={"orders": 2},
+        settings={"gateway": {"RATE_LIMIT": 200}},
+        digests={"gateway": "1"},
+        trusted_proxies=("198.51.100.0/24",),
+        network=IPv4Network("10.20.30.0/24"),
+    )
+    files = render(load(tmp_path, full()), environment)
+    own = {path.removeprefix("gateway/"): text for path, text in files.items() if path.startswith("gateway/")}
+    if UPDATE:
+        GOLDEN.mkdir(parents=True, exist_ok=True)
+        for name, text in own.items():
+            (GOLDEN / name).write_text(text)
+    held = {path.name: path.read_text() for path in GOLDEN.iterdir()}
+    assert own == held, "if that is meant: UPDATE_GOLDEN=1 pytest tests/unit/test_policy.py"
+
+
 def cluster(tmp_path: Path, document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Manifests and Secrets, by path."""
     app = load(tmp_path, document)
@@ -185,7 +219,7 @@ def test_prometheus_asks_for_both_of_its_metrics(tmp_path: Path) -> None:
     path = tmp_path / "desk.yml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     app = application.load(path, components="all")
-    files = render(dataclasses.replace(app), Environment())
+    files = render(app, Environment())
     jobs = {
         each["job_name"]: each
         for each in yaml.safe_load(files["prometheus/prometheus.yml"])["scrape_configs"]
