@@ -281,6 +281,8 @@ def _gateway_says(application: Application) -> str:
     if gateway.authentication:
         who = application.services[gateway.authentication.service].file.title
         said.append(f"asks {who} about every token ({gateway.authentication.path})")
+    if gateway.tokens:
+        said.append("checks every token itself")
     return ", ".join(said)
 
 

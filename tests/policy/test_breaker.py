@@ -112,7 +112,10 @@ def test_reads_outlive_their_service_where_the_application_says_so(gateway: Gate
         gateway.ask("/open")
     kept = gateway.ask("/v1/orders?page=1", token=jan)
     assert (kept.status, kept.text) == (200, again.text)
-    assert (kept.headers["warning"], kept.headers["cache-control"]) == ('110 - "Response is Stale"', "no-store")
+    assert (kept.headers["warning"], kept.headers["cache-control"]) == (
+        '110 - "Response is Stale"',
+        "no-store",
+    )
     # Of somebody else, of another page, or by somebody who is nobody: nothing.
     assert gateway.ask("/v1/orders?page=1", token=ewa).status == 503
     assert gateway.ask("/v1/orders?page=2", token=jan).status == 503
