@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -22,6 +21,7 @@ from hostwright.application.gateway import (
     DEFAULT,
     FEED,
     OWN,
+    PART,
     PROBE,
     STATUS,
     Gateway,
@@ -30,7 +30,6 @@ from hostwright.application.gateway import (
 )
 
 Keys = tuple[str | int, ...]
-PART = re.compile(r"\{[a-z_]+\}")  # of a route's path
 OWN_PATHS = ("/health", "/metrics")  # what a gateway can answer itself
 Services = Mapping[str, Document[ServiceFile]]
 
@@ -158,11 +157,7 @@ def _route(gateway: Gateway, keys: Keys, route: Route) -> Iterator[Problem]:
             yield Problem((*keys, "path"), "nginx knows no {parts} in a path", "take gateway.kind haproxy")
         for name in ("methods", "roles", "limit", "cache"):
             if getattr(route, name):
-                what = (
-                    f"{name} mean nothing to nginx"
-                    if name.endswith("s")
-                    else f"{name} means nothing to nginx"
-                )
+                what = f"nginx does not know {name} of a route"
                 yield Problem((*keys, name), what, "take it out, or gateway.kind haproxy")
         return
     if route.roles and route.authentication != "required":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -25,9 +26,12 @@ FEED = 10002  # where it reaches, on loopback, the service that tells it about e
 OWN = "gateway"  # in place of a service: what the gateway answers itself
 DEFAULT = "default"  # the limit of every route that names none
 
+PART = re.compile(r"\{[a-z_]+\}")  # of a route's path: any one part of a request's
+
 Header = Annotated[str, Field(pattern=r"^X-[A-Za-z-]+$")]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 RoutePath = Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~/-]|\{[a-z_]+\})*$")]
+Word = Annotated[str, Field(pattern=r"^[!-~]+$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]
 
 
@@ -87,9 +91,9 @@ class Tokens(File):
     """Who gives them out."""
     algorithm: Literal["HS256", "RS256"] = "RS256"
     """The only one that is believed, whatever a token says; its key is jwt_secret, or token_public_key."""
-    audience: str | None = Field(default=None, min_length=1)
+    audience: Word | None = None
     """The application's name, where nothing else is said."""
-    type: str = Field(default="access", min_length=1)
+    type: Word = "access"
     user: Identifier = "user_id"
     """The claim that says who it is."""
     roles: Identifier = "roles"

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hostwright.application import Gateway, Route
-from hostwright.application.gateway import DEFAULT, OWN, Limit
+from hostwright.application.gateway import DEFAULT, OWN, PART, Limit
 from hostwright.errors import BadInput
 from hostwright.render.environment import Environment
 
-PART = re.compile(r"\{[a-z_]+\}")
 RATE_LIMIT = "RATE_LIMIT"  # requests a minute: the one setting of an environment for the gateway
 ANSWERS = {
     400: ("BAD_REQUEST", "Bad request"),

@@ -7,11 +7,11 @@ local ROUTES = {
   [2] = { service = "auth", limit = "entry" },
   [3] = { service = "auth", limit = "entry" },
   [4] = { service = "auth", limit = "default", required = true },
-  [5] = { service = "auth", limit = "default", required = true, roles = { admin = true } },
+  [5] = { service = "auth", limit = "default", required = true, roles = { ["admin"] = true } },
   [6] = { service = "orders", limit = "default", required = true },
-  [7] = { service = "orders", limit = "default", required = true, roles = { admin = true } },
+  [7] = { service = "orders", limit = "default", required = true, roles = { ["admin"] = true } },
   [8] = { service = "orders", limit = "default", required = true },
-  [9] = { service = "auth", limit = "default", required = true, roles = { admin = true } },
+  [9] = { service = "auth", limit = "default", required = true, roles = { ["admin"] = true } },
   [10] = { service = "orders", limit = "creation", required = true },
   [11] = { service = "orders", limit = "default", required = true, keep = 60 },
   [12] = { service = "gateway", limit = nil },
@@ -22,9 +22,9 @@ local NOWHERE = { limit = "default" } -- a path that nobody has
 -- A listener that is one service's own sends everything there; what has a route to it keeps to the route.
 local OWN = { ["orders"] = { service = "orders" }, ["gateway"] = { service = "gateway" } }
 local LIMITS = {
-  default = { requests = 200, span = 60000 },
-  entry = { requests = 10, span = 60000 },
-  creation = { requests = 20, span = 60000 },
+  ["default"] = { requests = 200, span = 60000 },
+  ["entry"] = { requests = 10, span = 60000 },
+  ["creation"] = { requests = 20, span = 60000 },
 }
 local SERVICES = { "auth", "orders" }
 local BREAKER = { requests = 5, percent = 50, open = 10000, successes = 2 }
