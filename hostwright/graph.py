@@ -121,9 +121,8 @@ def _svg(application: Application) -> str:
         _service_card(canvas, x, services_y, height, service, said[service.name])
         if ("gateway", service.name) in _edges(application, "serves"):
             canvas.arrow(f"M{x + CARD / 2:g} {gateway_y + gateway_height} V{services_y - 6}")
-    authentication = application.gateway.authentication
-    if authentication:
-        x = middles[authentication.service] + CARD / 4
+    if asked := application.gateway.asked:
+        x = middles[asked] + CARD / 4
         canvas.arrow(f"M{x:g} {gateway_y + gateway_height} V{services_y - 6}", "ask")
         canvas.text(x + 8, services_y - 30, "who is it?", "note")
     _calls(canvas, application, middles, services_y, height)
@@ -282,6 +281,8 @@ def _gateway_says(application: Application) -> str:
     if gateway.authentication:
         who = application.services[gateway.authentication.service].file.title
         said.append(f"asks {who} about every token ({gateway.authentication.path})")
+    if gateway.tokens:
+        said.append("checks every token itself")
     return ", ".join(said)
 
 

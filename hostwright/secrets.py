@@ -42,7 +42,7 @@ CERTIFICATE, KEY = "_certificate", "_private_key"  # of an owner, made from one 
 FIXED = ("admin_email", "admin_password", "token_public_key")
 # Of the application's people and not of where it runs: tokens that were given out, the first admin's login,
 # what services sign for one another.
-CARRIED = (*FIXED, "token_private_key", "service_key", "webhook_key")
+CARRIED = (*FIXED, "token_private_key", "jwt_secret", "service_key", "webhook_key")
 
 
 def ensure(environment: Environment, application: Application, names: Iterable[str] = ()) -> dict[str, str]:

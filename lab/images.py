@@ -27,7 +27,7 @@ from lab.programs import program
 from lab.tree import EPOCH, inside, unpacked
 from lab.wheels import wheels
 
-BASES = ("python", "postgres", "rabbitmq", "nginx")
+BASES = ("python", "postgres", "rabbitmq", "nginx", "haproxy")
 # What watches an application, as Debian has it or of Go modules; what neither has is declared, not deployed.
 COMPONENTS = (
     "prometheus", "alertmanager", "node-exporter", "postgres-exporter", "blackbox-exporter",

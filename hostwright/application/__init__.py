@@ -14,24 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hostwright import __version__, paths
+from hostwright.application.base import Protocol, Scope, Setting, image_name
 from hostwright.application.checks import containers, problems
 from hostwright.application.file import (
     MOST_REPLICAS,
-    STATUS,
     WATCHER,
     ApplicationFile,
     Document,
-    Gateway,
-    Listener,
-    Protocol,
-    Route,
-    Scope,
     ServiceFile,
-    Setting,
     Store,
-    image_name,
     read,
 )
+from hostwright.application.gateway import OWN, STATUS, Gateway, Listener, Route
 from hostwright.errors import BadInput
 
 __all__ = [
@@ -242,6 +236,11 @@ class Application:
         """Whether somebody collects the metrics of services and stores."""
         return any(each.kind == "prometheus" for each in self.components.values())
 
+    @property
+    def gateway_counts(self) -> bool:
+        """Whether somebody asks the gateway what it counts: a component of its own, or Prometheus."""
+        return bool(self.watchers("gateway")) or (self.gateway.kind == "haproxy" and self.scraped)
+
     def watchers(self, watched: str) -> list[Component]:
         """Components that are there for a store, or for the gateway."""
         return [each for each in self.components.values() if each.watched == watched]
@@ -284,7 +283,7 @@ class Application:
             internal(name, store.traits.port, store.traits.protocol)
             if store.traits.metrics and self.scraped:
                 internal(name, store.traits.metrics, "http")
-        if self.watchers("gateway"):
+        if self.gateway_counts:
             internal("gateway", STATUS, "http")
         return found
 
@@ -299,12 +298,9 @@ class Application:
         X_port is an edge: to the service of that name, else to outside.
         """
         gateway, found = self.gateway, []
-        sent = [each.service for each in gateway.routes]
-        sent += [each.service for each in gateway.listeners if each.service]
-        found += [Edge("gateway", name, self.services[name].file.port, "serves") for name in sent]
-        if gateway.authentication:
-            name = gateway.authentication.service
-            found.append(Edge("gateway", name, self.services[name].file.port, "asks"))
+        found += [Edge("gateway", name, self.services[name].file.port, "serves") for name in gateway.served]
+        if gateway.asked:
+            found.append(Edge("gateway", gateway.asked, self.services[gateway.asked].file.port, "asks"))
         for name, service in self.services.items():
             for called in service.file.calls:
                 found.append(Edge(name, called, self.services[called].file.port, "calls"))
@@ -332,9 +328,9 @@ class Application:
             kinds[name] = kind
             readers.setdefault(name, []).extend(who)
 
-        def certified(owner: str, uid: int) -> None:
+        def certified(owner: str, uid: int, key: str = "private_key") -> None:
             add(f"{owner}_certificate", "certificate", Reader(owner, "certificate", uid))
-            add(f"{owner}_private_key", "private-key", Reader(owner, "private_key", uid))
+            add(f"{owner}_private_key", "private-key", Reader(owner, key, uid))
 
         for name, store in self.stores.items():
             uid = store.traits.uid
@@ -362,11 +358,14 @@ class Application:
                     certified(name, uid)
                 else:
                     add(secret, SERVICE_SECRETS[secret], Reader(name, secret, uid))
+        if tokens := self.gateway.tokens:
+            secret = TOKEN_SECRETS[tokens.algorithm]
+            add(secret, SERVICE_SECRETS[secret], Reader(OWN, secret, self.gateway.uid))
         if "token_public_key" in kinds or "token_private_key" in kinds:
             add("token_private_key", "rsa-private-key")
             add("token_public_key", "rsa-public-key")
         if any(listener.protocol == "https" for listener in self.gateway.listeners):
-            certified("gateway", self.gateway.uid)
+            certified(OWN, self.gateway.uid, self.gateway.key_file)
         if {"ca-certificate", "certificate"} & {*kinds.values()}:
             add("ca_certificate", "ca-certificate")
             add("ca_private_key", "ca-private-key")
@@ -396,6 +395,7 @@ class Application:
 SERVICE_SECRETS: dict[str, SecretKind] = {
     "token_private_key": "rsa-private-key",
     "token_public_key": "rsa-public-key",
+    "jwt_secret": "password",
     "admin_email": "email",
     "admin_password": "password",
     "service_key": "password",
@@ -404,6 +404,10 @@ SERVICE_SECRETS: dict[str, SecretKind] = {
     "grafana_password": "password",
     "ca_certificate": "ca-certificate",
 }
+
+
+# What tokens of an algorithm are checked with.
+TOKEN_SECRETS = {"HS256": "jwt_secret", "RS256": "token_public_key"}
 
 
 def _resolve(

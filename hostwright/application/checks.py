@@ -6,23 +6,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from hostwright.application.base import image_name
 from hostwright.application.file import (
     PLACEHOLDER,
-    PROBE,
-    STATUS,
     WATCHER,
     ApplicationFile,
     ComponentUse,
     Document,
-    Gateway,
-    Listener,
     ServiceFile,
     Store,
     Use,
-    image_name,
+)
+from hostwright.application.gateway import (
+    DEFAULT,
+    FEED,
+    OWN,
+    PART,
+    PROBE,
+    STATUS,
+    Gateway,
+    Listener,
+    Route,
 )
 
 Keys = tuple[str | int, ...]
+OWN_PATHS = ("/health", "/metrics")  # what a gateway can answer itself
 Services = Mapping[str, Document[ServiceFile]]
 
 
@@ -46,6 +54,7 @@ def problems(file: ApplicationFile, services: Services, components: Services) ->
     """Every mistake, in the order in which they are best mended."""
     yield from _ports(file)
     yield from _listeners(file)
+    yield from _policy(file.gateway)
     yield from _routes(file)
     yield from _stores(file)
     for name, use in file.services.items():
@@ -93,9 +102,11 @@ def _publishers(file: ApplicationFile) -> Iterator[tuple[Keys, str, Listener | S
 def _listeners(file: ApplicationFile) -> Iterator[Problem]:
     gateway: Gateway = file.gateway
     inside = {PROBE: "its health check", STATUS: "its status"}
+    if gateway.kind == "haproxy":
+        inside[FEED] = "its feed of ended sessions"
     for index, listener in enumerate(gateway.listeners):
         keys: Keys = ("gateway", "listeners", index)
-        if listener.service is not None and listener.service not in file.services:
+        if listener.service is not None and not _known(file, listener.service):
             what = f"a listener of unknown service {listener.service!r}"
             yield Problem((*keys, "service"), what, _one_of(file.services))
         if listener.redirect and listener.service is not None:
@@ -117,22 +128,68 @@ def _listeners(file: ApplicationFile) -> Iterator[Problem]:
 
 
 def _routes(file: ApplicationFile) -> Iterator[Problem]:
-    authentication = file.gateway.authentication
-    if authentication and authentication.service not in file.services:
-        what = f"unknown service {authentication.service!r} authenticates"
-        yield Problem(("gateway", "authentication", "service"), what, _one_of(file.services))
-    seen: set[str] = set()
-    for index, route in enumerate(file.gateway.routes):
+    gateway = file.gateway
+    where = ("policy", "tokens") if gateway.kind == "haproxy" else ("authentication",)
+    if gateway.issuer and gateway.issuer not in file.services:
+        what = f"unknown service {gateway.issuer!r} authenticates"
+        yield Problem(("gateway", *where, "service"), what, _one_of(file.services))
+    seen: dict[tuple[str, str], int] = {}
+    for index, route in enumerate(gateway.routes):
         keys: Keys = ("gateway", "routes", index)
-        if route.service not in file.services:
+        if not _known(file, route.service):
             what = f"a route to unknown service {route.service!r}"
             yield Problem((*keys, "service"), what, _one_of(file.services))
-        if route.authentication == "required" and authentication is None:
+        if route.authentication == "required" and gateway.issuer is None:
             what = "the route needs authentication, and nobody authenticates"
-            yield Problem((*keys, "authentication"), what, "add gateway.authentication")
-        if route.path.rstrip("/") in seen:
-            yield Problem((*keys, "path"), f"two routes of path {route.path}", "keep one")
-        seen.add(route.path.rstrip("/"))
+            yield Problem((*keys, "authentication"), what, f"add gateway.{'.'.join(where)}")
+        path = PART.sub("{}", route.path.rstrip("/"))
+        for method in route.methods or ("",):
+            if seen.setdefault((path, method), index) != index:
+                said = f"path {route.path}" + (f" and method {method}" if method else "")
+                yield Problem((*keys, "path"), f"two routes of {said}", "keep one")
+        yield from _route(gateway, keys, route)
+
+
+def _route(gateway: Gateway, keys: Keys, route: Route) -> Iterator[Problem]:
+    """What HAProxy alone can, and what makes sense there."""
+    if gateway.kind != "haproxy":
+        if "{" in route.path:
+            yield Problem((*keys, "path"), "nginx knows no {parts} in a path", "take gateway.kind haproxy")
+        for name in ("methods", "roles", "limit", "cache"):
+            if getattr(route, name):
+                what = f"nginx does not know {name} of a route"
+                yield Problem((*keys, name), what, "take it out, or gateway.kind haproxy")
+        return
+    if route.roles and route.authentication != "required":
+        yield Problem(
+            (*keys, "roles"), "roles of whom? the route asks nobody", "add authentication: required"
+        )
+    if route.limit and gateway.policy and route.limit not in gateway.policy.limits:
+        yield Problem((*keys, "limit"), f"unknown limit {route.limit!r}", _one_of(gateway.policy.limits))
+    if route.cache and route.methods and "GET" not in route.methods:
+        yield Problem((*keys, "cache"), "what is kept is answers to GET alone", "take it out")
+    if route.service == OWN and route.path not in OWN_PATHS:
+        what = f"the gateway has no {route.path} of its own"
+        yield Problem((*keys, "path"), what, f"one of: {', '.join(OWN_PATHS)}")
+
+
+def _policy(gateway: Gateway) -> Iterator[Problem]:
+    """Each kind of gateway has its own way of knowing who asks."""
+    haproxy = gateway.kind == "haproxy"
+    if haproxy and gateway.policy is None:
+        yield Problem(("gateway", "kind"), "haproxy without a policy", "add gateway.policy: {}")
+    if haproxy and gateway.authentication:
+        what = "haproxy checks tokens itself, and asks nobody about each request"
+        yield Problem(("gateway", "authentication"), what, "describe them as gateway.policy.tokens")
+    if not haproxy and gateway.policy:
+        yield Problem(("gateway", "policy"), "nginx has no policy", "take it out, or gateway.kind haproxy")
+    if gateway.policy and DEFAULT not in gateway.policy.limits:
+        keys = ("gateway", "policy", "limits")
+        yield Problem(keys, f"no limit is called {DEFAULT}", "add it: what holds where nothing else is said")
+
+
+def _known(file: ApplicationFile, service: str) -> bool:
+    return service in file.services or (service == OWN and file.gateway.kind == "haproxy")
 
 
 def _stores(file: ApplicationFile) -> Iterator[Problem]:

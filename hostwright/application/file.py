@@ -10,39 +10,34 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from hostwright.application.base import (
+    File,
+    Folder,
+    HttpPath,
+    Identifier,
+    Mebibytes,
+    Name,
+    Number,
+    Protocol,
+    Queue,
+    Scope,
+    Setting,
+    image_name,
+)
+from hostwright.application.gateway import Gateway
 from hostwright.errors import BadInput
-
-Scope = Literal["public", "host", "internal"]
-Protocol = Literal["http", "https", "postgres", "amqp", "smtp", "tcp"]
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$", max_length=100)]
-Number = Annotated[int, Field(ge=1, le=65535)]
-HttpPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
-Uid = Annotated[int, Field(ge=100, le=65534)]
-Folder = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
-Mebibytes = Annotated[int, Field(ge=16, le=65536)]
-Setting = str | int | bool | list[str]
 
 DOCKERFILES = {"python": "Dockerfile", "static": "Dockerfile.static"}  # in services/, by what is built
 MOST_SERVICES = 22
 MOST_COMPONENTS = 22
 MOST_REPLICAS = 8
-PROBE = 10000  # the gateway's own port, on its container's loopback
-INGRESS = (80, 443)  # ports of an Ingress controller
-STATUS = 10001  # where it counts its connections, for a component that watches it
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")  # in the command of a component: a setting
 WATCHER = "monitor"  # the role by which components look at a PostgreSQL
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-
-class Health(_File):
+class Health(File):
     live: HttpPath
     """Answers 200 while the process serves; touches no dependency."""
     ready: HttpPath
@@ -54,12 +49,12 @@ class Health(_File):
     """
 
 
-class Door(_File):
+class Door(File):
     port: Number
     protocol: Protocol
 
 
-class ServiceFile(_File):
+class ServiceFile(File):
     """services/NAME/service.yml: what a service is, whatever application uses it."""
 
     schema_: Literal[1] = Field(alias="schema")
@@ -86,7 +81,7 @@ class ServiceFile(_File):
 
     Not needed where all that it has follows from others' events.
     """
-    needs: dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]] = {}
+    needs: dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]] = Field(default={})
     """Which kind of store an application must give."""
     calls: tuple[Name, ...] = ()
     """Services it calls over HTTP: of each it is told the address, as NAME_URL. Or components."""
@@ -97,6 +92,7 @@ class ServiceFile(_File):
         Literal[
             "token_private_key",
             "token_public_key",
+            "jwt_secret",
             "admin_email",
             "admin_password",
             "service_key",
@@ -109,7 +105,7 @@ class ServiceFile(_File):
         ...,
     ] = ()
     """Secret files beyond the passwords of its stores; with `certificate` comes its private_key."""
-    settings: dict[str, Setting] = {}
+    settings: dict[str, Setting] = Field(default={})
     memory: Mebibytes = 160
     """Limit in MiB."""
     alone: bool = False
@@ -118,9 +114,9 @@ class ServiceFile(_File):
     """Of a component: one for each of these, whose name {watched} stands for in command and settings."""
     data: Folder | None = None
     """Of a component: the folder that is kept, in a volume; its image makes it for the uid."""
-    sees: dict[Folder, Folder] = {}
+    sees: dict[Folder, Folder] = Field(default={})
     """Of a component: path of the host -> where its container can read it."""
-    tells: dict[str, Setting] = {}
+    tells: dict[str, Setting] = Field(default={})
     """Of a component: settings that every Python service has while it is deployed."""
 
     @model_validator(mode="after")
@@ -138,67 +134,14 @@ class ServiceFile(_File):
         return self
 
 
-class Authentication(_File):
-    service: Name
-    path: HttpPath
-    """Answers 200 or 401 to the headers of a request."""
-    headers: tuple[Annotated[str, Field(pattern=r"^X-[A-Za-z-]+$")], ...] = ()
-    """Headers of that answer which services receive; what clients send under these names is dropped."""
-
-
-class Listener(_File):
-    port: Number
-    protocol: Literal["http", "https"]
-    scope: Scope
-    sources: tuple[str, ...] = ()
-    """Networks that may reach a public port; none means everybody."""
-    service: Name | None = None
-    """Belongs to this service: everything goes there."""
-    redirect: bool = False
-    """Sends everybody to the https listener."""
-
-    @property
-    def ingress(self) -> bool:
-        """Whether a cluster's Ingress stands on this port, in the gateway's place."""
-        return self.scope == "public" and self.port in INGRESS
-
-
-class Route(_File):
-    path: HttpPath
-    """With everything below it."""
-    service: Name
-    authentication: Literal["required", "none"] = "none"
-    websocket: bool = False
-
-
-class Gateway(_File):
-    kind: Literal["nginx"]
-    image: str
-    uid: Uid = 101
-    memory: Mebibytes = 64
-    body: Annotated[int, Field(ge=1)] = 1024
-    """Largest request body in KiB."""
-    authentication: Authentication | None = None
-    listeners: tuple[Listener, ...] = Field(min_length=1)
-    routes: tuple[Route, ...] = ()
-
-    @property
-    def image_name(self) -> str:
-        return image_name(self.image)
-
-    def container_port(self, listener: Listener) -> int:
-        """Where the gateway, not being root, listens inside its container."""
-        return listener.port if listener.port >= 1024 else listener.port + 10000
-
-
-class Store(_File):
+class Store(File):
     kind: Literal["postgres", "rabbitmq"]
     image: str
     scope: Scope = "internal"
     port: Number | None = None
     """On the host, where the scope is wider than internal."""
     sources: tuple[str, ...] = ()
-    databases: dict[Identifier, Identifier] = {}
+    databases: dict[Identifier, Identifier] = Field(default={})
     """Database -> the role that owns it."""
     memory: Mebibytes | None = None
 
@@ -212,34 +155,34 @@ class Store(_File):
         return KINDS[self.kind]
 
 
-class Use(_File):
+class Use(File):
     contract: Identifier | None = None
     replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
     database: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*/[a-z][a-z0-9_]*$")] | None = None
     """STORE/DATABASE"""
     broker: Name | None = None
-    settings: dict[str, Setting] = {}
+    settings: dict[str, Setting] = Field(default={})
 
 
-class ComponentUse(_File):
+class ComponentUse(File):
     """What watches the application, where an environment switches it on; not part of what it does."""
 
     port: Number | None = None
     """On the host; without one only the application's network reaches it."""
     scope: Literal["public", "host"] = "host"
     sources: tuple[str, ...] = ()
-    settings: dict[str, Setting] = {}
+    settings: dict[str, Setting] = Field(default={})
     """In capitals: environment variables. Others: for its configuration, and for {NAME} in its command."""
 
 
-class ApplicationFile(_File):
+class ApplicationFile(File):
     """services/apps/NAME.yml: which services, on which stores, behind which gateway."""
 
     schema_: Literal[1] = Field(alias="schema")
     name: Name
     title: str = Field(min_length=1)
     gateway: Gateway
-    stores: dict[Name, Store] = {}
+    stores: dict[Name, Store] = Field(default={})
     services: dict[Name, Use] = Field(min_length=1, max_length=MOST_SERVICES)
     components: dict[Name, ComponentUse] = Field(default={}, max_length=MOST_COMPONENTS)
 
@@ -263,12 +206,7 @@ KINDS: dict[str, StoreKind] = {
 }
 
 
-def image_name(reference: str) -> str:
-    """`registry:5000/library/postgres:17@sha256:...` -> `postgres`."""
-    return reference.partition("@")[0].rpartition("/")[2].partition(":")[0]
-
-
-SCHEMAS: dict[type[_File], str] = {ApplicationFile: "application", ServiceFile: "service"}
+SCHEMAS: dict[type[File], str] = {ApplicationFile: "application", ServiceFile: "service"}
 
 
 def schemas() -> dict[str, str]:
@@ -279,7 +217,7 @@ def schemas() -> dict[str, str]:
     }
 
 
-M = TypeVar("M", bound=_File)
+M = TypeVar("M", bound=File)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from testinfra.utils.ansible_runner import AnsibleRunner  # type: ignore[import-
 
 from hostwright import application, environments, paths, secrets
 from hostwright.application import Application, Edge, Port
-from hostwright.application.file import INGRESS
+from hostwright.application.gateway import INGRESS
 from hostwright.proof import knock, namespace, observe
 from hostwright.render import Cluster, Environment
 from hostwright.render.kubernetes import instances

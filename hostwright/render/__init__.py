@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hostwright import secrets
 from hostwright.application import Application
+from hostwright.application.gateway import OWN
 from hostwright.errors import BadInput
 from hostwright.render import compose, kubernetes
 from hostwright.render.environment import OVERLAYS, Cluster, Environment, GatewayOptions, gateway_options
@@ -92,6 +93,8 @@ def _written(folder: Path, texts: Mapping[str, str]) -> list[Path]:
 
 def _check(application: Application, environment: Environment) -> None:
     configured = [*application.services, *application.declared]
+    if application.gateway.kind == "haproxy":
+        configured.append(OWN)
     for what, given, known in (
         ("replicas", environment.replicas, list(application.services)),
         ("settings", environment.settings, configured),

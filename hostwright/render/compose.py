@@ -9,7 +9,8 @@ from typing import Any
 
 from hostwright import paths
 from hostwright.application import Application, Component, Service
-from hostwright.application.file import DOCKERFILES, MOST_REPLICAS, PLACEHOLDER, PROBE
+from hostwright.application.file import DOCKERFILES, MOST_REPLICAS, PLACEHOLDER
+from hostwright.application.gateway import PROBE, STATUS
 from hostwright.render.environment import Environment
 from hostwright.render.model import gateway_files, reads_secrets, store_facts, variables
 from hostwright.render.templates import digest, fill, fill_all, names, worded
@@ -64,8 +65,10 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
             "image": images[gateway.image_name],
             "uid": gateway.uid,
             "memory": gateway.memory,
+            "secrets": reads_secrets(application, "gateway"),
             "address": network["gateway"],
             "probe": PROBE,
+            "status": STATUS,
             "ports": [
                 port
                 for each in gateway.listeners
@@ -187,7 +190,11 @@ def _pools(service: Service, instances: Instances, spares: Instances | None) -> 
         # Who is alone is asked whatever happened to the request before.
         passive = "max_fails=2 fail_timeout=5s" if len(instances) > 1 else "max_fails=0"
         servers = [
-            (f"{each['address']}:{service.file.port}", "backup" if each["name"] == aside else passive)
+            {
+                "name": each["name"],
+                "address": f"{each['address']}:{service.file.port}",
+                "options": "backup" if each["name"] == aside else passive,
+            }
             for each in members
         ]
         return {"name": name, "aside": aside, "servers": servers}

@@ -1,9 +1,9 @@
 """Kubernetes: a namespace with everything the application is made of, in the order in which it is applied.
 
-The gateway is here what it is on a host, nginx with the same configuration, and not rules of an Ingress.
-That `auth` is asked about each request, which headers are dropped and added, what is compressed, how errors
-read and the listeners of single services are the published contract, and no controller's annotations say all
-of that. So an Ingress ends TLS and hands everything to the gateway, whichever controller it belongs to.
+The gateway is here what it is on a host, a proxy with the same configuration, and not rules of an Ingress.
+Who is let in, how often, which headers are dropped and added, what is compressed, how errors read and the
+listeners of single services are the published contract, and no controller's annotations say all of that. So
+an Ingress ends TLS and hands everything to the gateway, whichever controller it belongs to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import yaml
 
 from hostwright import secrets
 from hostwright.application import Application, Service
-from hostwright.application.file import PROBE
+from hostwright.application.gateway import PROBE
 from hostwright.errors import BadInput
 from hostwright.render import network
 from hostwright.render.environment import OVERLAYS, Environment
@@ -70,10 +70,11 @@ def secret_files(
     found = [
         _secret(place, owner, place.secret(owner), owner, "Opaque", own)
         for owner, own in owners.items()
-        if owner != "gateway" or _gateway_ends_tls(place)
+        if owner != "gateway" or _gateway_reads_secrets(place)
     ]
-    if network.behind_ingress(place) and "gateway" in owners:
-        own = {"tls.crt": owners["gateway"]["certificate"], "tls.key": owners["gateway"]["private_key"]}
+    key = application.gateway.key_file
+    if network.behind_ingress(place) and key in owners.get("gateway", {}):
+        own = {"tls.crt": owners["gateway"]["certificate"], "tls.key": owners["gateway"][key]}
         name = place.secret("gateway", "-tls")
         found.append(_secret(place, "gateway", name, "gateway-tls", "kubernetes.io/tls", own))
     return texts(place, found)
@@ -172,9 +173,16 @@ def _manifests(place: Place) -> Iterator[Manifest]:
 
 def _gateway(place: Place) -> Iterator[Manifest]:
     gateway = place.application.gateway
+
     # Twice the same Service: to the second what the first refused is sent again, and reaches another pod.
+    def twice(name: str, port: int) -> list[dict[str, str]]:
+        address = f"{name}:{port}"
+        return [
+            {"name": each, "address": address, "options": "max_fails=0"} for each in (name, f"{name}-again")
+        ]
+
     pools = {
-        name: [{"name": name, "aside": "", "servers": [(f"{name}:{service.file.port}", "max_fails=0")] * 2}]
+        name: [{"name": name, "aside": "", "servers": twice(name, service.file.port)}]
         for name, service in place.application.services.items()
     }
     proxies = [*place.environment.trusted_proxies, *place.environment.cluster.pods]
@@ -185,20 +193,26 @@ def _gateway(place: Place) -> Iterator[Manifest]:
     yield config
     pod = _Pod(place, "gateway", place.images[gateway.image_name], gateway.uid, gateway.memory)
     pod.files(config.name)
-    if _gateway_ends_tls(place):
+    if _gateway_reads_secrets(place):
         pod.secrets(place.secret("gateway"))
-    pod.container["command"] = [
-        "nginx", "-e", "/dev/stderr", "-c", "/etc/hostwright/nginx.conf", "-g", "daemon off;",
-    ]  # fmt: skip
+    pod.container["command"] = COMMANDS[gateway.kind]
     up = _http("/", PROBE)
     pod.probes(up, up)
     yield from _rolling(pod, *instances(place, "gateway"))
 
 
-def _gateway_ends_tls(place: Place) -> bool:
-    """Whether it has a listener of its own for https, beside the one behind the Ingress."""
+COMMANDS = {
+    "nginx": ["nginx", "-e", "/dev/stderr", "-c", "/etc/hostwright/nginx.conf", "-g", "daemon off;"],
+    "haproxy": ["haproxy", "-W", "-db", "-f", "/etc/hostwright/haproxy.cfg"],
+}
+
+
+def _gateway_reads_secrets(place: Place) -> bool:
+    """Whether it checks tokens, or has a listener of its own for https, beside the one behind the Ingress."""
     behind = network.behind_ingress(place)
-    return any(each.protocol == "https" and each != behind for each in place.application.gateway.listeners)
+    return place.application.gateway.tokens is not None or any(
+        each.protocol == "https" and each != behind for each in place.application.gateway.listeners
+    )
 
 
 def _service(place: Place, service: Service) -> Iterator[Manifest]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostwright.application import Application, Listener, Route, Service, Setting
-from hostwright.application.file import PROBE, STATUS
+from hostwright.application.gateway import FEED, OWN, PROBE, STATUS
+from hostwright.render import policy
 from hostwright.render.environment import Environment
 from hostwright.render.templates import digest, fill_all, variable, worded
 
@@ -36,13 +37,13 @@ def gateway_files(
 ) -> dict[str, str]:
     """File name -> text of the gateway's configuration.
 
-    `pools`: service -> pools of instances, each with name, servers (address, options) and whom it sets aside.
+    `pools`: service -> pools of instances, each with name, whom it sets aside, and servers,
+    each with name, address and how nginx takes it.
     `proxies`: networks that are believed about clients' addresses. `behind`: on a cluster, the listener that
     stands behind the Ingress, which ends TLS in its place.
     """
     gateway = application.gateway
     protected = any(each.authentication == "required" for each in gateway.routes)
-    identity = gateway.authentication.headers if gateway.authentication else ()
     listeners = [
         _listener(application, each, each == behind)
         for each in gateway.listeners
@@ -56,18 +57,29 @@ def gateway_files(
         "proxies": proxies,
         "cluster": environment.topology == "cluster",
         "scheme": "$public_scheme" if any(each["ended"] for each in listeners) else "$scheme",
-        "tokens": gateway.authentication.service if gateway.authentication else None,
+        "issuer": gateway.issuer,
         "listeners": listeners,
         "probe": PROBE,
-        "status": STATUS if application.watchers("gateway") else None,
-        "identity": {name: f"$identity_{variable(name)}" if protected else "" for name in identity},
-        "internals": sorted({path for each in application.services.values() for path in each.internals}),
+        "status": STATUS if application.gateway_counts else None,
+        "feed": FEED,
+        "identity": {name: f"$identity_{variable(name)}" if protected else "" for name in gateway.identity},
+        "internals": _internals(application),
         "errors": ERRORS,
+        **policy.facts(gateway, environment, _origins(application, environment)),
     }
     folder = f"gateway/{gateway.kind}"
     unmarked = fill_all(folder, **model, digest="")
     mark = digest(*unmarked.values(), environment.digests.get("gateway", ""))
     return fill_all(folder, **model, digest=mark)
+
+
+def _internals(application: Application) -> list[str]:
+    """Paths of services that nobody reaches through the gateway, but for those that it answers itself."""
+    gateway = application.gateway
+    found = {path for each in application.services.values() for path in each.internals}
+    if gateway.tokens and gateway.tokens.revoked:
+        found.add(gateway.tokens.revoked)
+    return sorted(found - {each.path for each in gateway.routes if each.service == OWN})
 
 
 def _listener(application: Application, listener: Listener, behind: bool) -> dict[str, Any]:
@@ -121,9 +133,7 @@ def variables(
         found[f"{name.upper().replace('-', '_')}_URL"] = (
             f"http://{name}:{application.services[name].file.port}"
         )
-    found["CORS_ORIGINS"] = origins = (
-        [_origin(application.https, name) for name in environment.names] if application.https else []
-    )
+    found["CORS_ORIGINS"] = origins = _origins(application, environment)
     if origins:
         found["PUBLIC_URL"] = origins[0]
     found["TRUSTED_PROXIES"] = list(proxies)
@@ -135,6 +145,12 @@ def variables(
             found |= component.file.tells
     found |= service.settings | dict(environment.settings.get(service.name, {}))
     return {name: worded(value) for name, value in found.items()}
+
+
+def _origins(application: Application, environment: Environment) -> list[str]:
+    """Origins of the gateway's own pages."""
+    https = application.https
+    return [_origin(https, name) for name in environment.names] if https else []
 
 
 def _origin(https: Listener, name: str) -> str:

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from hostwright.application import ANYWHERE, Edge, Listener, Port
-from hostwright.application.file import INGRESS
+from hostwright.application.gateway import INGRESS
 from hostwright.errors import BadInput
 from hostwright.render.manifests import Body, Manifest, Place
 
@@ -59,6 +59,7 @@ def services(place: Place) -> Iterator[Manifest]:
             "type": "ClusterIP",
             "selector": place.selector(owner),
             "ports": [entries[name] for name in sorted(entries)],
+            **_affinity(place, owner),
         }
         yield Manifest("1-base", "Service", owner, owner, component(place, owner), {"spec": spec})
 
@@ -66,6 +67,12 @@ def services(place: Place) -> Iterator[Manifest]:
 def of_ingress(port: Port) -> bool:
     """Whether an Ingress has the port."""
     return port.scope == "public" and port.owner == "gateway" and port.number in INGRESS
+
+
+def _affinity(place: Place, owner: str) -> Body:
+    """A client stays with one gateway where each of them counts for itself."""
+    counts = owner == "gateway" and place.application.gateway.kind == "haproxy"
+    return {"sessionAffinity": "ClientIP"} if counts else {}
 
 
 def _balancer(place: Place, port: Port, entry: Body) -> Manifest:
@@ -77,6 +84,7 @@ def _balancer(place: Place, port: Port, entry: Body) -> Manifest:
         # Who asks stays known: sources are looked at, by the policy too. And no second port on each node.
         "externalTrafficPolicy": "Local",
         "allocateLoadBalancerNodePorts": False,
+        **_affinity(place, port.owner),
     }
     if port.sources != ANYWHERE:
         spec["loadBalancerSourceRanges"] = list(port.sources)

@@ -58,7 +58,13 @@ def _templates() -> jinja2.Environment:
     )
     found.filters["value"] = _yaml
     found.filters["variable"] = variable
+    found.filters["lua"] = _lua
     return found
+
+
+def _lua(value: str | None) -> str:
+    """A Lua value; where a text has no control characters it is spelled as in JSON."""
+    return "nil" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _yaml(value: Any) -> str:

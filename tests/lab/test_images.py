@@ -264,6 +264,40 @@ def test_nginx_serves_its_default_page(start: Start) -> None:
     _until(lambda: '"GET / HTTP/1.0" 200' in server.logs().decode())
 
 
+def test_haproxy_routes_without_root_and_without_a_writable_disk(start: Start, tmp_path: Path) -> None:
+    """With what the gateway is made of: Lua, its client of HTTP, tokens, metrics for Prometheus, a reload."""
+    settings = tmp_path / "haproxy.cfg"
+    settings.write_text(
+        "global\n    lua-load /usr/local/etc/haproxy/said.lua\n"
+        "    stats socket /tmp/haproxy.sock level admin expose-fd listeners\n"
+        "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n"
+        "frontend main\n    bind :8080\n    option idle-close-on-response\n"
+        "    http-request set-var(txn.good) str(x),jwt_verify(HS256,y)\n"
+        "    http-request use-service prometheus-exporter if { path /metrics }\n"
+        "    http-request use-service lua.said\n"
+    )
+    (tmp_path / "said.lua").write_text(
+        "assert(core.httpclient)\n"
+        'core.register_service("said", "http", function(applet)\n'
+        '  applet:set_status(200)\n  applet:start_response()\n  applet:send("over Lua")\nend)\n'
+    )
+    server = start(
+        "haproxy",
+        user="101:101",
+        tmpfs=TMPFS,
+        volumes=[f"{tmp_path}:/usr/local/etc/haproxy:ro"],
+        **LOCKED_DOWN,
+    )
+    _until(lambda: _fetch(server, 8080, b"GET / HTTP/1.0\r\n\r\n").endswith("over Lua"))
+    assert "haproxy_process_" in _fetch(server, 8080, b"GET /metrics HTTP/1.0\r\n\r\n")
+    server.kill("USR2")
+    _until(lambda: server.logs().decode().count("Loading success") == 2)
+    assert _fetch(server, 8080, b"GET / HTTP/1.0\r\n\r\n").endswith("over Lua")
+    server.stop(timeout=60)
+    server.reload()
+    assert server.attrs["State"]["ExitCode"] == 0
+
+
 def test_python_is_the_one_wheels_are_fetched_for(start: Start) -> None:
     code = "import sqlite3, ssl, sys; print(*sys.version_info[:2], ssl.get_default_verify_paths().cafile)"
     container = start("python", ["python", "-c", code], user="10001", **LOCKED_DOWN)

@@ -253,7 +253,7 @@ MISTAKES = [
     ((*ROUTES, 4, "path"), "orders", "should match pattern", "gateway.routes[4].path"),
     (("gateway", "authentication"), None, "nobody authenticates", "gateway.routes[4].authentication"),
     (("gateway", "authentication", "service"), "x", "unknown service 'x'", "gateway.authentication.service"),
-    (("gateway", "kind"), "apache", "should be 'nginx'", "gateway.kind"),
+    (("gateway", "kind"), "apache", "should be 'nginx' or 'haproxy'", "gateway.kind"),
     ((*STORES, "auth-db", "kind"), "oracle", "should be 'postgres' or 'rabbitmq'", "stores.auth-db.kind"),
     ((*STORES, "auth-db", "scope"), "internal", "its scope is internal", "stores.auth-db.port"),
     ((*STORES, "auth-db", "port"), None, "has no port on the host", "stores.auth-db.scope"),

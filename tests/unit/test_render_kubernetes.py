@@ -20,7 +20,7 @@ from referencing import Registry, Resource
 
 from hostwright import application, secrets
 from hostwright.application import Application
-from hostwright.application.file import Listener
+from hostwright.application.gateway import Listener
 from hostwright.errors import BadInput
 from hostwright.render import Cluster, Environment, kubernetes, render, write_manifests
 from hostwright.render.environment import OVERLAYS
