@@ -58,7 +58,8 @@ def test_what_can_be_read_in_two_ways_is_refused(gateway: Gateway, sent: bytes) 
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(65536)
-    assert answer[:13] in (b"HTTP/1.1 400 ", b"HTTP/1.1 413 ", b"HTTP/1.1 422 ", b"HTTP/1.1 501 ")
+    # Nothing: a client that has hung up before its body was there, to HAProxy 2.8.
+    assert answer[:13] in (b"", b"HTTP/1.1 400 ", b"HTTP/1.1 413 ", b"HTTP/1.1 422 ", b"HTTP/1.1 501 ")
     assert not [each for each in gateway.services["orders"].asked if "smuggled" in each]
 
 
