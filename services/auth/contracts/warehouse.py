@@ -16,18 +16,19 @@ from kit import client
 from kit.authentication import Current, Identity, bearer, identify, require
 from kit.database import Session
 from kit.errors import Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized, responses
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from auth import accounts, sessions
-from auth.accounts import Accounts, BadCredentials, EmailTaken, LastAdmin
+from auth import accounts, mails, sessions
+from auth.accounts import Accounts, BadCredentials, EmailTaken, LastAdmin, Rules
+from auth.contracts import Contract
+from auth.fields import AnyPassword, Email
 from auth.models import ROLES, Language, Role
 from auth.passwords import weakness
 from auth.resets import Resets
 from auth.sessions import Grant, Grants, Origin, Sessions
+from auth.settings import WarehouseSettings
 
-Email = Annotated[str, AfterValidator(accounts.normalised), Field(examples=["jan@example.com"])]
 UserId = Annotated[int, Path(ge=1, le=2**31 - 1)]
-AnyPassword = Annotated[str, Field(min_length=1, max_length=1024)]
 Token = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -163,8 +164,8 @@ async def register(body: Registration, request: Request, use: UseCases) -> Regis
     by_admin = await _by_admin(request)
     role: Role = _wanted_role(body.role) if by_admin and body.role is not None else "customer"
     who = None if by_admin else _client(request)
-    user_id = await use.register(body.email, body.password, role, body.language, who)
-    return Registered(message="User registered successfully", user_id=user_id)
+    user = await use.register(body.email, body.password, who, role=role, language=body.language)
+    return Registered(message="User registered successfully", user_id=user.id)
 
 
 async def login(body: Credentials, request: Request, use: UseCases) -> LoggedIn:
@@ -265,8 +266,10 @@ async def users(
     return Users(users=[UserOut.model_validate(each) for each in found], total=total)
 
 
-async def assign_role(admin: Admin, user_id: UserId, body: RoleChange, session: Session) -> Assigned:
-    user = await accounts.assign(session, user_id, body.role, admin)
+async def assign_role(
+    admin: Admin, user_id: UserId, body: RoleChange, session: Session, use: UseCases
+) -> Assigned:
+    user = await use.assign(session, await accounts.get(session, user_id), body.role, admin)
     return Assigned(message="Role updated successfully", user=UserOut.model_validate(user))
 
 
@@ -392,3 +395,5 @@ router.add_api_route(
     methods=["PUT"],
     responses=responses(Unauthorized, Forbidden, NotFound, LastAdmin),
 )
+
+CONTRACT = Contract(router, WarehouseSettings, Rules(told=mails.told), queues=(mails.QUEUE,))
