@@ -26,6 +26,20 @@ Uid = Annotated[int, Field(ge=100, le=65534)]
 Folder = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
 Mebibytes = Annotated[int, Field(ge=16, le=65536)]
 Setting = str | int | bool | list[str]
+Needs = dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]]
+SecretFile = Literal[
+    "token_private_key",
+    "token_public_key",
+    "jwt_secret",
+    "admin_email",
+    "admin_password",
+    "service_key",
+    "webhook_key",
+    "smtp_password",
+    "grafana_password",
+    "ca_certificate",
+    "certificate",
+]
 
 DOCKERFILES = {"python": "Dockerfile", "static": "Dockerfile.static"}  # in services/, by what is built
 MOST_SERVICES = 22
@@ -59,6 +73,19 @@ class Door(_File):
     protocol: Protocol
 
 
+class ContractNeeds(_File):
+    """What a service with one of its contracts needs beyond what it needs with any."""
+
+    needs: Needs = {}
+    calls: tuple[Name, ...] = ()
+    publishes: tuple[Queue, ...] = ()
+    consumes: tuple[Queue, ...] = ()
+    secrets: tuple[SecretFile, ...] = ()
+
+
+CONTRACTED = ("calls", "publishes", "consumes", "secrets")  # lists that a contract may add to
+
+
 class ServiceFile(_File):
     """services/NAME/service.yml: what a service is, whatever application uses it."""
 
@@ -86,29 +113,17 @@ class ServiceFile(_File):
 
     Not needed where all that it has follows from others' events.
     """
-    needs: dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]] = {}
+    needs: Needs = {}
     """Which kind of store an application must give."""
     calls: tuple[Name, ...] = ()
     """Services it calls over HTTP: of each it is told the address, as NAME_URL. Or components."""
     publishes: tuple[Queue, ...] = ()
     consumes: tuple[Queue, ...] = ()
     """Queues of the broker."""
-    secrets: tuple[
-        Literal[
-            "token_private_key",
-            "token_public_key",
-            "admin_email",
-            "admin_password",
-            "service_key",
-            "webhook_key",
-            "smtp_password",
-            "grafana_password",
-            "ca_certificate",
-            "certificate",
-        ],
-        ...,
-    ] = ()
+    secrets: tuple[SecretFile, ...] = ()
     """Secret files beyond the passwords of its stores; with `certificate` comes its private_key."""
+    contracts: dict[Identifier, ContractNeeds] = {}
+    """What it needs besides with one of its contracts, by the contract's name."""
     settings: dict[str, Setting] = {}
     memory: Mebibytes = 160
     """Limit in MiB."""
@@ -122,6 +137,12 @@ class ServiceFile(_File):
     """Of a component: path of the host -> where its container can read it."""
     tells: dict[str, Setting] = {}
     """Of a component: settings that every Python service has while it is deployed."""
+
+    def under(self, contract: str | None) -> ServiceFile:
+        """The service as it is with this contract: what the contract needs is added to its own."""
+        more = self.contracts.get(contract or "", ContractNeeds())
+        found = {name: (*getattr(self, name), *getattr(more, name)) for name in CONTRACTED}
+        return self.model_copy(update={"needs": {**self.needs, **more.needs}, "contracts": {}, **found})
 
     @model_validator(mode="after")
     def _one_image(self) -> ServiceFile:
