@@ -161,8 +161,7 @@ class Accounts:
         user.name = user.name if name is None else name
         user.email = user.email if email is None else email
         try:
-            async with session.begin_nested():
-                await session.flush()
+            await session.flush()
         except IntegrityError as error:
             raise EmailTaken from error
         await session.refresh(user)
