@@ -129,6 +129,8 @@ class Accounts:
                     .where(User.id == user.id)
                     .values(password_hash=rehashed, updated_at=User.updated_at)
                 )
+            # As they are now, and locked: a token must not say a role that was taken away meanwhile.
+            user = await get(session, user.id)
             grant = await self.grants.start(session, user, origin)
         log.info("login", user_id=user.id, session=grant.session)
         return grant

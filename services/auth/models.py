@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identi
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Role = Literal["admin", "employee", "customer"]
-ROLES: tuple[Role, ...] = get_args(Role)
+ROLES: tuple[Role, ...] = get_args(Role)  # the greatest first
 Language = Literal["pl", "en"]
 
 
