@@ -10,22 +10,20 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
-from kit import client
-from kit.authentication import Current, Identity, require
+from fastapi import APIRouter, Query, Request
+from kit.authentication import Current
 from kit.database import Session
 from kit.envelope import ENVELOPE, Listed, Success, responses
 from kit.errors import Forbidden, Invalid, NotFound, ServiceError, TooManyRequests, Unauthorized
 from kit.fields import PageNumber, PerPage, UuidPath
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field
 
 from auth import accounts, ended
-from auth.accounts import Accounts, BadCredentials, EmailTaken, LastAdmin, Rules, WrongPassword
+from auth.accounts import BadCredentials, EmailTaken, LastAdmin, Rules, WrongPassword
 from auth.contracts import Contract
-from auth.fields import AnyPassword, Email, Name
+from auth.dependencies import Admin, UseCases, address, origin
+from auth.fields import AnyPassword, Credentials, Email, LongPassword, Name
 from auth.models import Role, User
-from auth.passwords import weakness
-from auth.sessions import Origin
 from auth.settings import KeyPairSettings
 
 Word = Literal["user", "admin"]
@@ -50,20 +48,8 @@ Text = Annotated[str, Query(max_length=254, pattern=r"^[^\x00]*$", description="
 
 class Registration(BaseModel):
     email: Email
-    password: str = Field(examples=["password123"])
+    password: LongPassword
     name: Name
-
-    @field_validator("password")
-    @classmethod
-    def _long_enough(cls, password: str, info: ValidationInfo) -> str:
-        if problem := weakness(password, info.data.get("email", ""), strict=False):
-            raise ValueError(problem)
-        return password
-
-
-class Credentials(BaseModel):
-    email: Email
-    password: AnyPassword
 
 
 class ProfileChange(BaseModel):
@@ -108,26 +94,16 @@ class Deleted(Message):
     deletedUser: UserOut
 
 
-async def _accounts(request: Request) -> Accounts:
-    found: Accounts = request.state.accounts
-    return found
-
-
-UseCases = Annotated[Accounts, Depends(_accounts)]
-Admin = Annotated[Identity, Depends(require("admin"))]
-
-
 async def register(body: Registration, request: Request, use: UseCases) -> Success[UserAndMessage]:
     try:
-        user = await use.register(body.email, body.password, _client(request), name=body.name)
+        user = await use.register(body.email, body.password, address(request), name=body.name)
     except EmailTaken as error:
         raise EmailExists from error
     return Success(data=UserAndMessage(message="User registered successfully", user=_shown(user)))
 
 
 async def login(body: Credentials, request: Request, use: UseCases) -> Success[LoggedIn]:
-    origin = Origin(_client(request), request.headers.get("user-agent", ""))
-    grant = await use.login(body.email, body.password, origin)
+    grant = await use.login(body.email, body.password, origin(request))
     return Success(data=LoggedIn(token=grant.access, user=_shown(grant.user), expires_in=grant.expires_in))
 
 
@@ -156,7 +132,7 @@ async def change_password(
     identity: Current, body: PasswordChange, request: Request, use: UseCases
 ) -> Success[Message]:
     try:
-        await use.change_password(identity, body.old_password, body.new_password, _client(request))
+        await use.change_password(identity, body.old_password, body.new_password, address(request))
     except WrongPassword as error:
         raise WrongOldPassword from error
     return Success(data=Message(message="Password changed successfully"))
@@ -208,10 +184,6 @@ async def delete_user(admin: Admin, user_id: UuidPath, session: Session, use: Us
 
 def claims(user: User) -> dict[str, Any]:
     return {"user_id": str(user.uid), "roles": _roles(user)}
-
-
-def _client(request: Request) -> str:
-    return client.address(request, request.app.state.settings.trusted_proxies)
 
 
 def _shown(user: User) -> UserOut:

@@ -8,43 +8,29 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Request
-from kit import client
+from fastapi import APIRouter, Request
 from kit.authentication import Current
 from kit.database import Session
 from kit.envelope import ENVELOPE, Listed, Success, responses
 from kit.errors import Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized
 from kit.fields import PageNumber, PerPage, UuidPath
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field
 
 from auth import accounts, events
-from auth.accounts import Accounts, BadCredentials, EmailTaken, Rules
+from auth.accounts import BadCredentials, EmailTaken, Rules
 from auth.contracts import Contract
-from auth.fields import AnyPassword, Email, Name
+from auth.dependencies import UseCases, address, origin
+from auth.fields import Credentials, Email, LongPassword, Name
 from auth.models import User
-from auth.passwords import weakness
-from auth.sessions import Origin
 from auth.settings import StarterSettings
 
 
 class Registration(BaseModel):
     name: Name
     email: Email
-    password: str = Field(examples=["password123"])
-
-    @field_validator("password")
-    @classmethod
-    def _long_enough(cls, password: str, info: ValidationInfo) -> str:
-        if problem := weakness(password, info.data.get("email", ""), strict=False):
-            raise ValueError(problem)
-        return password
-
-
-class Credentials(BaseModel):
-    email: Email
-    password: AnyPassword
+    password: LongPassword
 
 
 class UserChange(BaseModel):
@@ -72,22 +58,13 @@ class Health(BaseModel):
     service: str
 
 
-async def _accounts(request: Request) -> Accounts:
-    found: Accounts = request.state.accounts
-    return found
-
-
-UseCases = Annotated[Accounts, Depends(_accounts)]
-
-
 async def register(body: Registration, request: Request, use: UseCases) -> Success[UserOut]:
-    user = await use.register(body.email, body.password, _client(request), name=body.name)
+    user = await use.register(body.email, body.password, address(request), name=body.name)
     return Success(data=_shown(user))
 
 
 async def login(body: Credentials, request: Request, use: UseCases) -> Success[LoggedIn]:
-    origin = Origin(_client(request), request.headers.get("user-agent", ""))
-    grant = await use.login(body.email, body.password, origin)
+    grant = await use.login(body.email, body.password, origin(request))
     return Success(data=LoggedIn(token=grant.access, user=_shown(grant.user), expires_in=grant.expires_in))
 
 
@@ -119,10 +96,6 @@ async def health(request: Request) -> Health:
 
 def claims(user: User) -> dict[str, Any]:
     return {"user_id": str(user.uid)}
-
-
-def _client(request: Request) -> str:
-    return client.address(request, request.app.state.settings.trusted_proxies)
 
 
 def _shown(user: User) -> UserOut:

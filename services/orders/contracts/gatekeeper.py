@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from kit.authentication import Current
 from kit.envelope import ENVELOPE, Listed, Success, answer, dump, responses
 from kit.errors import Conflict, Forbidden, Invalid, Unauthorized
@@ -22,6 +22,7 @@ from kit.fields import PageNumber, PerPage, Uuid, UuidPath
 from pydantic import BaseModel, Field
 
 from orders.contracts import Contract
+from orders.dependencies import UseCases
 from orders.fields import MOST, Amount, IdempotencyKey, Line, Number, Price, money
 from orders.idempotency import KeyInUse, KeyReused
 from orders.models import Source
@@ -32,7 +33,6 @@ from orders.orders import (
     NewOrder,
     Order,
     OrderNotFound,
-    Orders,
     Rules,
     sees_all,
     total,
@@ -133,14 +133,6 @@ class Revenue(BaseModel):
 
 class AllStats(Stats):
     revenue: Revenue = Field(description="of orders that are not cancelled")
-
-
-async def _orders(request: Request) -> Orders:
-    found: Orders = request.state.orders
-    return found
-
-
-UseCases = Annotated[Orders, Depends(_orders)]
 
 
 async def create_order(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 
 from orders import events
 from orders.contracts import Contract
+from orders.dependencies import UseCases
 from orders.fields import MOST, IdempotencyKey, Line, Number, Price, money
 from orders.idempotency import KeyInUse, KeyReused
 from orders.models import Source
@@ -29,7 +30,6 @@ from orders.orders import (
     NewOrder,
     Order,
     OrderNotFound,
-    Orders,
     Rules,
     total,
 )
@@ -67,18 +67,12 @@ class Health(BaseModel):
     service: str
 
 
-async def _orders(request: Request) -> Orders:
-    found: Orders = request.state.orders
-    return found
-
-
 async def _customer(request: Request, identity: Current) -> str:
     """The caller's name, as the service of users knows it."""
     users: Users = request.state.users
     return await users.name(identity, bearer(request))
 
 
-UseCases = Annotated[Orders, Depends(_orders)]
 Customer = Annotated[str, Depends(_customer)]
 
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from kit.authentication import Current
 from kit.errors import Forbidden, Unauthorized, responses
 from kit.live import Gate
@@ -22,12 +22,13 @@ from starlette.websockets import WebSocket
 
 from orders import events
 from orders.contracts import Contract
+from orders.dependencies import UseCases
 from orders.fields import IdempotencyKey, Line, money
 from orders.idempotency import KeyInUse, KeyReused
 from orders.language import preferred
 from orders.live import Update
 from orders.models import Source
-from orders.orders import Filters, IllegalStatus, NewOrder, Order, OrderNotFound, Orders, Rules
+from orders.orders import Filters, IllegalStatus, NewOrder, Order, OrderNotFound, Rules
 from orders.settings import WarehouseSettings
 from orders.status import GOODS, Status
 
@@ -116,14 +117,6 @@ class StatusOut(BaseModel):
 class Health(BaseModel):
     status: Literal["ok"] = "ok"
     service: str
-
-
-async def _orders(request: Request) -> Orders:
-    found: Orders = request.state.orders
-    return found
-
-
-UseCases = Annotated[Orders, Depends(_orders)]
 
 
 async def list_orders(
