@@ -101,5 +101,6 @@ class Breaker:
         self._trying = False
 
     def _wait(self) -> int:
-        """Whole seconds until it is worth another try."""
-        return max(1, int(self._since + self._rest - self._clock()) + 1)
+        """Whole seconds until it is worth another try: of half open, until the one that tries is back."""
+        left = self._since + self._rest - self._clock() if self._state == "open" else 0.0
+        return int(left) + 1
