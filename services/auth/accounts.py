@@ -207,7 +207,8 @@ async def create(
     statement = insert(User).values(
         email=email, password_hash=hashed, role=role, language=language, name=name
     )
-    found = await session.scalar(statement.on_conflict_do_nothing(index_elements=["email"]).returning(User))
+    only = statement.on_conflict_do_nothing(index_elements=["email"]).returning(User)
+    found: User | None = await session.scalar(only)
     if found is None:
         raise EmailTaken
     log.info("user created", user_id=found.id, role=role)

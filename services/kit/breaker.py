@@ -42,6 +42,7 @@ class Breaker:
         self._clock = clock
         self._state: State = "closed"
         self._epoch = 0
+        self._trying = False
         self._clear()
 
     @property

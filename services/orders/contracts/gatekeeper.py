@@ -169,7 +169,7 @@ async def list_orders(
     )
     sort = sort_by if sort_order == "asc" else f"-{sort_by}"
     found, count = await use.page(filters, identity, sort, per_page, (page - 1) * per_page)
-    pagination = Listed.of([], page, per_page, count).pagination.modeldump()
+    pagination = Listed.of([], page, per_page, count).pagination.model_dump()
     return answer([_shown(each) for each in found], pagination=pagination)
 
 

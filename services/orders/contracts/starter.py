@@ -95,7 +95,7 @@ async def list_orders(
 ) -> Response:
     """The caller's own, the newest first; an admin's are all."""
     found, count = await use.page(Filters(), identity, "-created_at", per_page, (page - 1) * per_page)
-    pagination = Listed.of([], page, per_page, count).pagination.modeldump()
+    pagination = Listed.of([], page, per_page, count).pagination.model_dump()
     return answer([_shown(each) for each in found], pagination=pagination)
 
 
