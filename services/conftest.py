@@ -86,6 +86,7 @@ def common(keys: Keys) -> dict[str, object]:
         "environment": "test",
         "token_public_key": keys.public,
         "token_private_key": keys.private,
+        "jwt_secret": "s" * 43,
         "admin_email": "admin@example.com",
         "admin_password": "correct-horse-battery-9",
         "public_url": "https://shop.example.com",

@@ -60,11 +60,18 @@ def load(
     """
     document = read(ApplicationFile, _find(str(name_or_path), project))
     file = document.model
-    services = {name: _service(document, "services", name, project) for name in file.services}
+    services = {
+        name: _under(_service(document, "services", name, project), use.contract)
+        for name, use in file.services.items()
+    }
     declared = {name: _service(document, "components", name, project) for name in file.components}
     for problem in problems(file, services, declared):
         raise document.bad(problem.keys, problem.what, problem.fix)
     return _resolve(document, services, declared, _chosen(document, declared, components))
+
+
+def _under(service: Document[ServiceFile], contract: str | None) -> Document[ServiceFile]:
+    return dataclasses.replace(service, model=service.model.under(contract))
 
 
 def _chosen(

@@ -29,6 +29,21 @@ from hostwright.application.base import (
 from hostwright.application.gateway import Gateway
 from hostwright.errors import BadInput
 
+Needs = dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]]
+SecretFile = Literal[
+    "token_private_key",
+    "token_public_key",
+    "jwt_secret",
+    "admin_email",
+    "admin_password",
+    "service_key",
+    "webhook_key",
+    "smtp_password",
+    "grafana_password",
+    "ca_certificate",
+    "certificate",
+]
+
 DOCKERFILES = {"python": "Dockerfile", "static": "Dockerfile.static"}  # in services/, by what is built
 MOST_SERVICES = 22
 MOST_COMPONENTS = 22
@@ -52,6 +67,19 @@ class Health(File):
 class Door(File):
     port: Number
     protocol: Protocol
+
+
+class ContractNeeds(File):
+    """What a service with one of its contracts needs beyond what it needs with any."""
+
+    needs: Needs = Field(default={})
+    calls: tuple[Name, ...] = ()
+    publishes: tuple[Queue, ...] = ()
+    consumes: tuple[Queue, ...] = ()
+    secrets: tuple[SecretFile, ...] = ()
+
+
+CONTRACTED = ("calls", "publishes", "consumes", "secrets")  # lists that a contract may add to
 
 
 class ServiceFile(File):
@@ -81,30 +109,17 @@ class ServiceFile(File):
 
     Not needed where all that it has follows from others' events.
     """
-    needs: dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]] = Field(default={})
+    needs: Needs = Field(default={})
     """Which kind of store an application must give."""
     calls: tuple[Name, ...] = ()
     """Services it calls over HTTP: of each it is told the address, as NAME_URL. Or components."""
     publishes: tuple[Queue, ...] = ()
     consumes: tuple[Queue, ...] = ()
     """Queues of the broker."""
-    secrets: tuple[
-        Literal[
-            "token_private_key",
-            "token_public_key",
-            "jwt_secret",
-            "admin_email",
-            "admin_password",
-            "service_key",
-            "webhook_key",
-            "smtp_password",
-            "grafana_password",
-            "ca_certificate",
-            "certificate",
-        ],
-        ...,
-    ] = ()
+    secrets: tuple[SecretFile, ...] = ()
     """Secret files beyond the passwords of its stores; with `certificate` comes its private_key."""
+    contracts: dict[Identifier, ContractNeeds] = Field(default={})
+    """What it needs besides with one of its contracts, by the contract's name."""
     settings: dict[str, Setting] = Field(default={})
     memory: Mebibytes = 160
     """Limit in MiB."""
@@ -118,6 +133,12 @@ class ServiceFile(File):
     """Of a component: path of the host -> where its container can read it."""
     tells: dict[str, Setting] = Field(default={})
     """Of a component: settings that every Python service has while it is deployed."""
+
+    def under(self, contract: str | None) -> ServiceFile:
+        """The service as it is with this contract: what the contract needs is added to its own."""
+        more = self.contracts.get(contract or "", ContractNeeds())
+        found = {name: (*getattr(self, name), *getattr(more, name)) for name in CONTRACTED}
+        return self.model_copy(update={"needs": {**self.needs, **more.needs}, "contracts": {}, **found})
 
     @model_validator(mode="after")
     def _one_image(self) -> ServiceFile:

@@ -40,6 +40,6 @@ def create(settings: AnalyticsSettings) -> FastAPI:
     return kit.app.create(
         settings,
         title="Analytics",
-        routers=kit.app.contract("analytics", settings.contract),
+        routers=[kit.app.contract("analytics", settings.contract).router],
         lifespan=lifespan,
     )

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from kit import logging, outbox
 from kit.authentication import Identity
 from kit.database import Database
 from kit.errors import Conflict, Invalid, NotFound, Unauthorized
-from sqlalchemy import delete, func, select, update
+from kit.outbox import Event
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import sessions
 from auth.limits import Limits
-from auth.mails import mail
-from auth.models import Language, LoginAttempts, PasswordReset, Role, User
+from auth.models import ROLES, Language, LoginAttempts, PasswordReset, Role, User
 from auth.passwords import Passwords, weakness
 from auth.sessions import Grant, Grants, Origin
 
@@ -29,20 +32,45 @@ EMAIL = re.compile(
 )
 
 
+Change = Literal["registered", "updated", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a contract asks of the use cases, beyond its shapes.
+
+    `told` makes the events of a user's change. Where tokens are `believed`, nobody asks us about each
+    request: the gateway hears which sessions have ended, and so a lesser role ends those of a greater one.
+    """
+
+    told: Callable[[Change, User], Sequence[Event]]
+    strict_passwords: bool = True
+    believed: bool = False
+
+
 class BadCredentials(Unauthorized):
     """401, the same for an unknown e-mail and for a wrong password."""
 
+    code = "INVALID_CREDENTIALS"
     text = "Invalid email or password"
 
 
 class EmailTaken(Conflict):
     """409 with the text that the warehouse documents for this case."""
 
+    code = "EMAIL_EXISTS"
     text = "Failed to create user"
 
 
 class LastAdmin(Conflict):
     text = "The last admin must stay one"
+
+
+class WrongPassword(Invalid):
+    """400: who would change a password gave another one than the present."""
+
+    def __init__(self) -> None:
+        super().__init__({"old_password": "is wrong"})
 
 
 def normalised(email: str) -> str:
@@ -61,18 +89,26 @@ class Accounts:
     passwords: Passwords
     grants: Grants
     limits: Limits
+    rules: Rules
 
     async def register(
-        self, email: str, password: str, role: Role, language: Language, client: str | None
-    ) -> int:
-        """The new user's id; raises `EmailTaken`, and `TooManyRequests` unless `client` is None."""
+        self,
+        email: str,
+        password: str,
+        client: str | None,
+        *,
+        name: str = "",
+        role: Role = "customer",
+        language: Language = "pl",
+    ) -> User:
+        """The new user; raises `EmailTaken`, and `TooManyRequests` unless `client` is None."""
         if client is not None:
             await self.limits.register(self.database, client)
         hashed = await self.passwords.hash(password)
         async with self.database.transaction() as session:
-            user_id = await create(session, email, hashed, role, language)
-            await outbox.add(session, mail("welcome", user_id, email, language, {"email": email}))
-        return user_id
+            user = await create(session, email, hashed, role, language, name)
+            await outbox.add(session, *self.rules.told("registered", user))
+        return user
 
     async def login(self, email: str, password: str, origin: Origin) -> Grant:
         """Tokens of a new session; raises `BadCredentials`, `TooManyRequests`."""
@@ -93,25 +129,27 @@ class Accounts:
                     .where(User.id == user.id)
                     .values(password_hash=rehashed, updated_at=User.updated_at)
                 )
+            # As they are now, and locked: a token must not say a role that was taken away meanwhile.
+            user = await get(session, user.id)
             grant = await self.grants.start(session, user, origin)
         log.info("login", user_id=user.id, session=grant.session)
         return grant
 
     async def change_password(self, identity: Identity, old: str, new: str, client: str) -> None:
-        """Ends the user's other sessions. A wrong `old` counts as a failed login; raises `Invalid`."""
-        wrong = Invalid({"old_password": "is wrong"})
+        """Ends the user's other sessions; raises `Invalid`, `WrongPassword` (counted as a failed login)."""
         await self.limits.login(self.database, identity.email, client)
         async with self.database.transaction() as session:
             user = await get(session, identity.user_id)
         good, _ = await self.passwords.verify(old, user.password_hash)
         if not good:
-            raise wrong
-        if problem := "must be another one" if new == old else weakness(new, user.email):
+            raise WrongPassword
+        strict = self.rules.strict_passwords
+        if problem := "must be another one" if new == old else weakness(new, user.email, strict):
             raise Invalid({"new_password": problem})
         hashed = await self.passwords.hash(new)
         async with self.database.transaction() as session:
             if not await _unchanged(session, user):
-                raise wrong
+                raise WrongPassword
             await self.limits.forgive(session, user.email, client)
             await set_password(session, user.id, hashed, keep=identity.session)
 
@@ -120,25 +158,61 @@ class Accounts:
         async with self.database.transaction() as session:
             await sessions.end(session, identity.user_id, identity.session)
 
+    async def update(self, session: AsyncSession, user: User, name: str | None, email: str | None) -> User:
+        """Changes what is given; raises `EmailTaken`."""
+        user.name = user.name if name is None else name
+        user.email = user.email if email is None else email
+        try:
+            await session.flush()
+        except IntegrityError as error:
+            raise EmailTaken from error
+        await session.refresh(user)
+        await outbox.add(session, *self.rules.told("updated", user))
+        return user
+
+    async def assign(self, session: AsyncSession, user: User, role: Role, by: Identity) -> User:
+        """Gives a user a role; raises `LastAdmin`. In force at once, but for tokens that are believed."""
+        await _not_the_last(session, user, role)
+        log.info("role assigned", user_id=user.id, old=user.role, new=role, by=by.user_id)
+        lesser = ROLES.index(role) > ROLES.index(user.role)
+        user.role = role
+        await session.flush()
+        await session.refresh(user)
+        if lesser and self.rules.believed:
+            await sessions.end_all(session, user.id)
+        return user
+
+    async def remove(self, session: AsyncSession, user: User, by: Identity) -> None:
+        """Deletes a user, whose sessions end; raises `LastAdmin`."""
+        await _not_the_last(session, user, None)
+        await sessions.end_all(session, user.id)
+        await session.delete(user)
+        await session.flush()
+        await outbox.add(session, *self.rules.told("deleted", user))
+        log.info("user deleted", user_id=user.id, by=by.user_id)
+
     async def purge(self) -> None:
         """Forgets long ended sessions, dead links of resets, and windows of tries."""
         async with self.database.transaction() as session:
-            await sessions.purge(session)
+            await sessions.purge(session, self.grants.issuer.lifetime)
             await session.execute(delete(PasswordReset).where(PasswordReset.expires_at < func.now()))
             ended = func.now() - timedelta(seconds=self.limits.window)
             await session.execute(delete(LoginAttempts).where(LoginAttempts.started_at < ended))
 
 
-async def create(session: AsyncSession, email: str, hashed: str, role: Role, language: Language) -> int:
+async def create(
+    session: AsyncSession, email: str, hashed: str, role: Role, language: Language, name: str
+) -> User:
     """Inserts a user; raises `EmailTaken`, also when two come at once."""
-    statement = insert(User).values(email=email, password_hash=hashed, role=role, language=language)
-    found = await session.scalar(
-        statement.on_conflict_do_nothing(index_elements=["email"]).returning(User.id)
+    statement = insert(User).values(
+        email=email, password_hash=hashed, role=role, language=language, name=name
     )
+    only = statement.on_conflict_do_nothing(index_elements=["email"]).returning(User)
+    found: User | None = await session.scalar(only)
     if found is None:
         raise EmailTaken
-    log.info("user created", user_id=found, role=role)
-    return int(found)
+    log.info("user created", user_id=found.id, role=role)
+    return found
 
 
 async def set_password(session: AsyncSession, user_id: int, hashed: str, keep: str | None = None) -> None:
@@ -151,8 +225,10 @@ async def set_password(session: AsyncSession, user_id: int, hashed: str, keep: s
     log.info("password changed", user_id=user_id)
 
 
-async def get(session: AsyncSession, user_id: int) -> User:
-    user = await session.get(User, user_id)
+async def get(session: AsyncSession, key: int | uuid.UUID) -> User:
+    """By `id` or by `uid`; raises `NotFound`."""
+    column = User.uid if isinstance(key, uuid.UUID) else User.id
+    user = await session.scalar(select(User).where(column == key))
     if user is None:
         raise NotFound("User not found")
     return user
@@ -161,8 +237,11 @@ async def get(session: AsyncSession, user_id: int) -> User:
 async def page(
     session: AsyncSession, query: str, role: Role | None, limit: int, offset: int
 ) -> tuple[Sequence[User], int]:
-    """Users by id whose address has `query` in it, and how many there are on all pages."""
-    wanted = [User.email.contains(query.lower(), autoescape=True)] if query else []
+    """Users by id whose address or name has `query` in it, and how many there are on all pages."""
+    wanted = []
+    if query:
+        named = User.name.icontains(query, autoescape=True)
+        wanted.append(or_(User.email.contains(query.lower(), autoescape=True), named))
     if role:
         wanted.append(User.role == role)
     statement = select(User).where(*wanted).order_by(User.id).limit(limit).offset(offset)
@@ -170,22 +249,15 @@ async def page(
     return users, await session.scalar(select(func.count()).select_from(User).where(*wanted)) or 0
 
 
-async def assign(session: AsyncSession, user_id: int, role: Role, by: Identity) -> User:
-    """Gives a user a role, at once for every token of theirs; raises `NotFound`, `LastAdmin`."""
+async def _not_the_last(session: AsyncSession, user: User, role: Role | None) -> None:
+    """Locks the user, and raises `LastAdmin` if nobody else could give roles once they are `role` or gone."""
     # All admins are locked, in one order: two admins who demote each other must not both succeed.
-    admins = (
-        await session.scalars(select(User.id).where(User.role == "admin").order_by(User.id).with_for_update())
-    ).all()
-    user = await session.get(User, user_id, with_for_update=True, populate_existing=True)
-    if user is None:
+    admins = select(User.id).where(User.role == "admin").order_by(User.id).with_for_update()
+    found = (await session.scalars(admins)).all()
+    if await session.get(User, user.id, with_for_update=True, populate_existing=True) is None:
         raise NotFound("User not found")
-    if role != "admin" and list(admins) == [user_id]:
+    if role != "admin" and list(found) == [user.id]:
         raise LastAdmin
-    log.info("role assigned", user_id=user_id, old=user.role, new=role, by=by.user_id)
-    user.role = role
-    await session.flush()
-    await session.refresh(user)
-    return user
 
 
 async def _unchanged(session: AsyncSession, user: User) -> bool:

@@ -1,8 +1,7 @@
 """The ASGI application: `granian --interface asgi auth.app:app`."""
 
-from kit.settings import load
+from kit.settings import Settings, load
 
-from auth.bootstrap import create
-from auth.settings import AuthSettings
+from auth.bootstrap import contract, create
 
-app = create(load(AuthSettings))
+app = create(load(contract(load(Settings)).settings))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NotRequired
 
 import kit.app
 from fastapi import FastAPI
@@ -12,16 +13,16 @@ from kit import logging
 from kit.broker import RabbitPublisher
 from kit.database import Database
 from kit.outbox import Relay
-from kit.tokens import Issuer, Verifier
+from kit.settings import BrokerSettings, Settings
 from sqlalchemy.exc import SQLAlchemyError
 
 from auth.accounts import Accounts
+from auth.contracts import Contract
 from auth.limits import Limits
-from auth.mails import QUEUE
 from auth.passwords import Passwords
 from auth.resets import Resets
 from auth.sessions import Grants, Sessions
-from auth.settings import AuthSettings
+from auth.settings import AuthSettings, WarehouseSettings
 
 log = logging.get("auth")
 
@@ -32,49 +33,59 @@ SEND = 1.0
 class State(kit.app.State):
     accounts: Accounts
     grants: Grants
-    resets: Resets
     sessions: Sessions
+    resets: NotRequired[Resets]
+
+
+def contract(settings: Settings) -> Contract:
+    """The one that the settings name, or exit status 2."""
+    found: Contract = kit.app.contract("auth", settings.contract).CONTRACT
+    return found
 
 
 def create(settings: AuthSettings) -> FastAPI:
-    """Ready without RabbitMQ: only mails wait for it."""
+    """`settings` of the contract's class. Ready without RabbitMQ: only events wait for it."""
+    chosen = contract(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
-        verifier = Verifier(settings.token_public_key, settings.application)
         passwords = Passwords()
-        issuer = Issuer(
-            settings.token_private_key.get_secret_value(), settings.application, settings.token_lifetime
-        )
         limits = Limits(
             window=settings.login_window,
             per_account=settings.login_attempts,
             per_client=settings.client_attempts,
             registrations=settings.client_registrations,
-            resets=settings.client_resets,
         )
-        async with (
-            Database.open(settings) as database,
-            RabbitPublisher.open(settings) as publisher,
-            Relay(database, publisher, queues=(QUEUE,), registry=app.state.metrics.registry).running(),
-        ):
-            grants = Grants(database, issuer, settings.session_lifetime)
-            accounts = Accounts(database, passwords, grants, limits)
-            resets = Resets(database, passwords, limits, settings.public_url, settings.reset_lifetime)
-            sessions = Sessions(database, verifier)
-            tasks = [
-                asyncio.create_task(_every(PURGE, accounts.purge)),
-                asyncio.create_task(_every(SEND, resets.send)),
-            ]
-            try:
-                yield State(
-                    database=database,
-                    authenticator=sessions,
-                    accounts=accounts,
-                    grants=grants,
-                    resets=resets,
-                    sessions=sessions,
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(Database.open(settings))
+            if isinstance(settings, BrokerSettings):
+                publisher = await stack.enter_async_context(RabbitPublisher.open(settings, chosen.topics))
+                relay = Relay(database, publisher, queues=chosen.queues, registry=app.state.metrics.registry)
+                await stack.enter_async_context(relay.running())
+            grants = Grants(database, settings.issuer(), settings.session_lifetime, chosen.claims)
+            accounts = Accounts(database, passwords, grants, limits, chosen.rules)
+            sessions = Sessions(database, settings.verifier())
+            state = State(
+                database=database,
+                authenticator=sessions,
+                accounts=accounts,
+                grants=grants,
+                sessions=sessions,
+            )
+            tasks = [asyncio.create_task(_every(PURGE, accounts.purge))]
+            if isinstance(settings, WarehouseSettings):
+                resets = Resets(
+                    database,
+                    passwords,
+                    limits,
+                    settings.public_url,
+                    settings.reset_lifetime,
+                    settings.client_resets,
                 )
+                state["resets"] = resets
+                tasks.append(asyncio.create_task(_every(SEND, resets.send)))
+            try:
+                yield state
             finally:
                 for task in tasks:
                     task.cancel()
@@ -83,7 +94,7 @@ def create(settings: AuthSettings) -> FastAPI:
                 await sessions.close()
 
     return kit.app.create(
-        settings, title="Auth", routers=kit.app.contract("auth", settings.contract), lifespan=lifespan
+        settings, title="Auth", routers=[chosen.router], lifespan=lifespan, errors=chosen.errors
     )
 
 

@@ -21,7 +21,6 @@ class Limits:
     per_account: int
     per_client: int
     registrations: int
-    resets: int
 
     async def login(self, database: Database, email: str, client: str) -> None:
         """Counts a try before the password is looked at; raises `TooManyRequests` (429)."""
@@ -44,8 +43,8 @@ class Limits:
             database, {f"register {network(client)}": self.registrations}, "Too many registrations"
         )
 
-    async def reset(self, database: Database, client: str) -> None:
-        await self._count(database, {f"reset {network(client)}": self.resets}, "Too many password resets")
+    async def reset(self, database: Database, client: str, most: int) -> None:
+        await self._count(database, {f"reset {network(client)}": most}, "Too many password resets")
 
     async def _count(self, database: Database, limits: Mapping[str, int], error: str) -> None:
         """In a transaction of its own: the count must stand when what follows fails."""

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kit.outbox import Event
 
+if TYPE_CHECKING:
+    from auth.accounts import Change
+    from auth.models import User
+
 QUEUE = "mail.send"
+
+
+def told(change: Change, user: User) -> list[Event]:
+    """Who is new is welcomed."""
+    if change != "registered":
+        return []
+    return [mail("welcome", user.id, user.email, user.language, {"email": user.email})]
 
 
 def mail(

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identi
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Role = Literal["admin", "employee", "customer"]
-ROLES: tuple[Role, ...] = get_args(Role)
+ROLES: tuple[Role, ...] = get_args(Role)  # the greatest first
 Language = Literal["pl", "en"]
 
 
@@ -23,7 +23,8 @@ class Base(DeclarativeBase):
 class User(Base):
     """An account. `email` is lower case, so that its uniqueness means what people mean.
 
-    `password_changed_at` says which password a hash is of: a rehash of the same one leaves it.
+    `password_changed_at` says which password a hash is of: a rehash of the same one leaves it. `uid` is what
+    contracts with UUIDs call the user; `name` is empty where a contract asks for none.
     """
 
     __tablename__ = "users"
@@ -33,7 +34,9 @@ class User(Base):
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    uid: Mapped[uuid.UUID] = mapped_column(unique=True, server_default=func.gen_random_uuid())
     email: Mapped[str] = mapped_column(String(254), unique=True)
+    name: Mapped[str] = mapped_column(String(100), server_default="")
     password_hash: Mapped[str] = mapped_column(String(128))
     password_changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     role: Mapped[str] = mapped_column(String(16))
@@ -61,6 +64,19 @@ class Session(Base):
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     heir_salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class EndedSession(Base):
+    """A session that was revoked, also of a user who is gone, as long as its tokens would be good otherwise.
+
+    `xid` is the transaction that ended it: by it a reader knows what it has seen (`auth.sessions.ended`).
+    """
+
+    __tablename__ = "ended_sessions"
+
+    session_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    xid: Mapped[int] = mapped_column(BigInteger, index=True)
+    ended_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class RefreshToken(Base):

@@ -23,12 +23,14 @@ COMMON = frozenset(
 )
 
 
-def weakness(password: str, email: str = "") -> str | None:
-    """What is wrong with a new password, or None."""
+def weakness(password: str, email: str = "", strict: bool = True) -> str | None:
+    """What is wrong with a new password, or None. Not `strict`: its length is all that counts."""
     if len(password) < MIN_LENGTH:
         return f"must have at least {MIN_LENGTH} characters"
     if len(password.encode()) > MAX_BYTES:
         return f"must have at most {MAX_BYTES} bytes"
+    if not strict:
+        return None
     if not any(each.isalpha() for each in password) or all(each.isalpha() for each in password):
         return "must have letters and something else: digits, signs or spaces"
     if password.lower() in COMMON:

@@ -25,17 +25,18 @@ BATCH = 50
 
 @dataclass(frozen=True, slots=True)
 class Resets:
-    """`lifetime` of a link in seconds; it begins with `public_url`."""
+    """`lifetime` of a link in seconds; it begins with `public_url`. `most` of one client in a window."""
 
     database: Database
     passwords: Passwords
     limits: Limits
     public_url: str
     lifetime: int
+    most: int
 
     async def forgot(self, email: str, client: str) -> None:
         """Notes the wish, and no more: the answer must take as long where nobody has this address."""
-        await self.limits.reset(self.database, client)
+        await self.limits.reset(self.database, client, self.most)
         async with self.database.transaction() as session:
             await session.execute(insert(ResetRequest).values(email=email))
 

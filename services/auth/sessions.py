@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 from kit import logging
@@ -16,11 +17,11 @@ from kit.batch import Batch
 from kit.database import Database
 from kit.errors import Unavailable
 from kit.tokens import Claims, InvalidToken, Issuer, Verifier
-from sqlalchemy import ColumnElement, CursorResult, delete, func, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, String, cast, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import opaque
-from auth.models import RefreshToken, Session, User
+from auth.models import EndedSession, RefreshToken, Session, User
 
 log = logging.get("auth.sessions")
 
@@ -51,11 +52,15 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Gives tokens. `lifetime` of a session in seconds: no refresh makes it longer."""
+    """Gives tokens. `lifetime` of a session in seconds: no refresh makes it longer.
+
+    `claims` are those that only the contract's tokens have.
+    """
 
     database: Database
     issuer: Issuer
     lifetime: int
+    claims: Callable[[User], dict[str, Any]]
 
     async def start(self, session: AsyncSession, user: User, origin: Origin) -> Grant:
         """A new session, in the caller's transaction."""
@@ -104,8 +109,8 @@ class Grants:
                 elif again := await self._again(session, token, family):
                     grant = self._grant(user, family.id, again)
                 else:
-                    family.revoked_at = func.now()
                     log.warning("refresh token reused", user_id=user.id, session=str(family.id))
+                    await end(session, user.id, family.id)
         if grant is None:
             raise InvalidToken
         return grant
@@ -129,7 +134,13 @@ class Grants:
         return heir if given else None
 
     def _grant(self, user: User, session_id: uuid.UUID, token: str) -> Grant:
-        access = self.issuer.issue(user_id=user.id, email=user.email, role=user.role, session=str(session_id))
+        access = self.issuer.issue(
+            user_id=user.id,
+            email=user.email,
+            role=user.role,
+            session=str(session_id),
+            more=self.claims(user),
+        )
         return Grant(access, token, self.issuer.lifetime, str(session_id), user)
 
 
@@ -151,17 +162,45 @@ async def end_all(session: AsyncSession, user_id: int, keep: str | None = None) 
     return await _revoke(session, user_id, *([Session.id != uuid.UUID(keep)] if keep else []))
 
 
-async def purge(session: AsyncSession) -> None:
+async def ended(
+    session: AsyncSession, since: int, lifetime: int
+) -> tuple[int, Sequence[tuple[uuid.UUID, datetime]]]:
+    """A cursor for the next call, and sessions revoked since that of the last (0 is before all).
+
+    With each comes the moment after which no token of it is good, `lifetime` seconds after its end. The
+    cursor is the oldest transaction that was under way: whatever began before has been seen, and nothing is
+    missed that commits late. What ended since may be told again.
+    """
+    # First, so that its snapshot is not younger than that of the rows.
+    cursor = await session.scalar(select(_bigint(func.pg_snapshot_xmin(func.pg_current_snapshot())))) or 0
+    begin = since if since <= cursor else 0  # a cursor of the future is of a database that was there before
+    until = EndedSession.ended_at + timedelta(seconds=lifetime)
+    found = select(EndedSession.session_id, until).where(EndedSession.xid >= begin, until > func.now())
+    return cursor, [(row[0], row[1]) for row in await session.execute(found.order_by(EndedSession.xid))]
+
+
+async def purge(session: AsyncSession, lifetime: int) -> None:
+    """`lifetime` of an access token, in seconds."""
     old = func.now() - KEPT
     await session.execute(delete(Session).where(or_(Session.expires_at < old, Session.revoked_at < old)))
+    over = EndedSession.ended_at < func.now() - timedelta(seconds=lifetime)
+    await session.execute(delete(EndedSession).where(over))
 
 
 async def _revoke(session: AsyncSession, user_id: int, *which: ColumnElement[bool]) -> int:
     mine = (Session.user_id == user_id, *_live(), *which)
-    done = await session.execute(update(Session).where(*mine).values(revoked_at=func.now()))
-    count = done.rowcount if isinstance(done, CursorResult) else 0
-    log.info("sessions ended", user_id=user_id, count=count)
-    return count
+    revoked = update(Session).where(*mine).values(revoked_at=func.now()).returning(Session.id)
+    done = (await session.scalars(revoked)).all()
+    if done:
+        rows = select(Session.id, _bigint(func.pg_current_xact_id())).where(Session.id.in_(done))
+        await session.execute(insert(EndedSession).from_select(["session_id", "xid"], rows))
+    log.info("sessions ended", user_id=user_id, count=len(done))
+    return len(done)
+
+
+def _bigint(xid: ColumnElement[Any]) -> ColumnElement[int]:
+    """Of an xid8, for which drivers know no type."""
+    return cast(cast(xid, String), BigInteger)
 
 
 def _live() -> tuple[ColumnElement[bool], ...]:
@@ -199,7 +238,7 @@ class Sessions:
         found = await self._standing(_uuid(claims.session))
         if found is None or found.user_id != claims.user_id:
             raise InvalidToken
-        return Identity(found.user_id, found.email, found.role, claims.session), claims
+        return Identity(found.user_id, found.email, found.role, claims.session, claims.uid), claims
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

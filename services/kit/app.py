@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kit import context, health, logging
 from kit.authentication import Authenticator
 from kit.database import Database, unavailable
-from kit.errors import Invalid, InvalidBody, ServiceError, Unavailable
+from kit.errors import PLAIN, Invalid, MethodNotAllowed, NotFound, ServiceError, Shape, Unavailable
 from kit.metrics import Metrics, MetricsMiddleware, template
 from kit.settings import Settings
 
@@ -58,11 +58,13 @@ def create(
     routers: Sequence[APIRouter],
     lifespan: Lifespan,
     ready: Ready = lambda state: {"database": state.database.ping},
+    errors: Shape = PLAIN,
     version: str = "1.0.0",
 ) -> FastAPI:
     """The ASGI application of a service.
 
     `lifespan(app)` opens the service's resources and yields its `State`. `app.state.metrics` is the registry.
+    `errors` is how the contract words them.
     """
     logging.configure(settings.service_name, settings.log_level)
     metrics = Metrics()
@@ -85,11 +87,12 @@ def create(
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,  # a redirected POST loses its body in many clients
-        middleware=_middleware(settings, metrics, provider),
-        responses={400: {"model": InvalidBody, "description": "Bad Request"}},
+        middleware=_middleware(settings, metrics, provider, errors),
+        responses={400: {"model": errors.invalid, "description": "Bad Request"}},
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.errors = errors
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -103,11 +106,11 @@ def create(
     return app
 
 
-def contract(service: str, name: str) -> list[APIRouter]:
-    """The `router` of `SERVICE.contracts.NAME`, or exit status 2 if there is no such contract."""
+def contract(service: str, name: str) -> Any:
+    """The module `SERVICE.contracts.NAME`, or exit status 2 if there is no such contract."""
     module = f"{service}.contracts.{name}"
     try:
-        return [importlib.import_module(module).router]
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
@@ -122,9 +125,10 @@ class RequestMiddleware:
     for ever, and who asked has gone by then.
     """
 
-    def __init__(self, app: ASGIApp, patience: float) -> None:
+    def __init__(self, app: ASGIApp, patience: float, errors: Shape) -> None:
         self.app = app
         self.patience = patience
+        self.errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -144,7 +148,9 @@ class RequestMiddleware:
                 message["headers"] = [*message.get("headers", ()), header]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        # `user_id` is told by who finds it out (kit.authentication).
+        about = {"method": scope.get("method"), "path": scope["path"], "user_id": None}
+        with structlog.contextvars.bound_contextvars(request_id=request_id, **about):
             limit = asyncio.timeout(self.patience if scope["type"] == "http" else None)
             try:
                 async with limit:
@@ -159,11 +165,12 @@ class RequestMiddleware:
                     error = ServiceError()
                 if scope["type"] == "websocket" or status:
                     raise
-                await JSONResponse(error.body(), status_code=error.status)(scope, receive, stamped)
+                body = self.errors.body(error)
+                await JSONResponse(body, status_code=error.status)(scope, receive, stamped)
             finally:
                 # The gateway logs every request under the same id; ours tell only what went wrong.
                 if status >= 400:
-                    log.info("refused", method=scope.get("method"), route=template(scope), status=status)
+                    log.info("refused", route=template(scope), status=status)
 
 
 def _provider(settings: Settings) -> TracerProvider | None:
@@ -174,7 +181,9 @@ def _provider(settings: Settings) -> TracerProvider | None:
     return tracing.start(settings)
 
 
-def _middleware(settings: Settings, metrics: Metrics, provider: TracerProvider | None) -> list[Middleware]:
+def _middleware(
+    settings: Settings, metrics: Metrics, provider: TracerProvider | None, errors: Shape
+) -> list[Middleware]:
     """Outermost first."""
     found = [Middleware(MetricsMiddleware, metrics=metrics)]
     if provider is not None:
@@ -192,17 +201,23 @@ def _middleware(settings: Settings, metrics: Metrics, provider: TracerProvider |
                 max_age=600,
             )
         )
-    return [*found, Middleware(RequestMiddleware, patience=settings.answer_timeout)]
+    return [*found, Middleware(RequestMiddleware, patience=settings.answer_timeout, errors=errors)]
 
 
-async def _service_error(_: Request, error: Any) -> Response:
-    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+async def _service_error(request: Request, error: Any) -> Response:
+    return _worded(request, error, error.status)
+
+
+def _worded(request: Request, error: ServiceError, status: int) -> Response:
+    errors: Shape = request.app.state.errors
+    return JSONResponse(errors.body(error), status_code=status, headers=error.headers)
 
 
 async def _http_error(request: Request, error: Any) -> Response:
     if error.status_code == 400:  # FastAPI's own, of a body that is not even text
         return await _service_error(request, Invalid({"body": error.detail}))
-    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+    kind = NotFound if error.status_code == 404 else MethodNotAllowed
+    return _worded(request, kind(error.detail, headers=error.headers), error.status_code)
 
 
 async def _database_down(request: Request, error: Any) -> Response:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
+from uuid import UUID
 
+import structlog
 from fastapi import Depends
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection, Request
@@ -22,12 +24,21 @@ SERVICE = "service"  # the role of a caller that is a service
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The authenticated user of a request."""
+    """The authenticated user of a request.
+
+    `uid` is what a contract with UUIDs calls them; `user_id`, by which we know them, is not told there.
+    """
 
     user_id: int
     email: str
     role: str
     session: str
+    uid: UUID | None = None
+
+    @property
+    def name(self) -> int | str:
+        """What their contract calls them."""
+        return str(self.uid) if self.uid else self.user_id
 
     def has(self, *roles: str) -> bool:
         return self.role in roles
@@ -47,7 +58,7 @@ class Local:
 
     async def __call__(self, token: str) -> Identity:
         claims = self._verifier.verify(token)
-        return Identity(claims.user_id, claims.email, claims.role, claims.session)
+        return Identity(claims.user_id, claims.email, claims.role, claims.session, claims.uid)
 
 
 class WithServices:
@@ -79,6 +90,7 @@ async def identify(connection: HTTPConnection) -> Identity:
     """The identity behind the connection's token, for a WebSocket's first request too; raises 401."""
     authenticator: Authenticator = connection.state.authenticator
     identity = await authenticator(bearer(connection))
+    structlog.contextvars.bind_contextvars(user_id=identity.name)
     return _of_this_moment(connection, identity)
 
 
@@ -95,7 +107,7 @@ def _of_this_moment(connection: HTTPConnection, identity: Identity) -> Identity:
     The token's own role is as old as the token: without this a demoted admin would stay one for a day.
     """
     role = connection.headers.get("x-user-role")
-    if role and connection.headers.get("x-user-id") == str(identity.user_id):
+    if role and connection.headers.get("x-user-id") == str(identity.name):
         peer = connection.client.host if connection.client else ""
         if client.within(peer, connection.app.state.settings.trusted_proxies):
             return replace(identity, role=role)

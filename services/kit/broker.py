@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 
 import orjson
 from aiormq.abc import FieldValue
 from aiormq.exceptions import AMQPError, ChannelClosed, DeliveryError
-from faststream.rabbit import Channel, RabbitBroker
+from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange
 from yarl import URL
 
 from kit.outbox import BrokerDown, Event
@@ -19,23 +19,30 @@ TIMEOUT = 5.0  # seconds to connect, and to be confirmed
 
 
 class QueueRefused(Exception):
-    """RabbitMQ refuses to declare the queue, for example because it exists with other arguments."""
+    """RabbitMQ refuses to declare a queue or an exchange: it exists with other arguments, for example."""
 
 
 class RabbitPublisher:
-    """Publishes to durable queues through the default exchange, persistent, mandatory and confirmed."""
+    """Publishes to durable queues through the default exchange, persistent, mandatory and confirmed.
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    `topics` are those of an event's queues that are topic exchanges instead, for facts of which nobody need
+    hear: who wants them binds a queue of their own, by the event's type; without any they are gone.
+    """
+
+    def __init__(self, settings: BrokerSettings, topics: Collection[str] = ()) -> None:
         self._settings = settings
+        self._topics = topics
         self._broker: RabbitBroker | None = None
         self._queues: set[str] = set()
         self._lock = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: BrokerSettings) -> AsyncIterator[RabbitPublisher]:
+    async def open(
+        cls, settings: BrokerSettings, topics: Collection[str] = ()
+    ) -> AsyncIterator[RabbitPublisher]:
         """Connects on first use, so a service starts without its broker."""
-        publisher = cls(settings)
+        publisher = cls(settings, topics)
         try:
             yield publisher
         finally:
@@ -47,10 +54,12 @@ class RabbitPublisher:
         try:
             broker = await self._connected()
             await self._declared(broker, event.queue)
+            topic = event.queue in self._topics
             await broker.publish(
                 orjson.dumps(event.payload),
-                queue=event.queue,
-                mandatory=True,
+                exchange=_topic(event.queue) if topic else None,
+                routing_key=event.type if topic else event.queue,
+                mandatory=not topic,
                 persist=True,
                 timeout=TIMEOUT,
                 message_id=str(event.id),
@@ -95,7 +104,10 @@ class RabbitPublisher:
             connection = await broker.connect()
             async with asyncio.timeout(TIMEOUT), connection.channel() as channel:
                 try:
-                    await channel.declare_queue(queue, durable=True)
+                    if queue in self._topics:
+                        await channel.declare_exchange(queue, ExchangeType.TOPIC.value, durable=True)
+                    else:
+                        await channel.declare_queue(queue, durable=True)
                 except ChannelClosed as error:
                     raise QueueRefused(f"{queue}: {error}") from error
             self._queues.add(queue)
@@ -108,6 +120,11 @@ class RabbitPublisher:
             with suppress(Exception):  # it is broken already
                 async with asyncio.timeout(TIMEOUT):
                     await broker.stop()
+
+
+def _topic(name: str) -> RabbitExchange:
+    """One that was declared."""
+    return RabbitExchange(name, type=ExchangeType.TOPIC, durable=True, declare=False)
 
 
 def url(settings: BrokerSettings) -> URL:

@@ -13,7 +13,7 @@ import stamina
 
 from kit import context
 from kit.errors import Unavailable
-from kit.settings import ServiceTokenSettings
+from kit.settings import ServiceTokenSettings, Settings
 from kit.tokens import ServiceTokens
 
 CONNECT_TIMEOUT = 1.0  # seconds
@@ -23,17 +23,17 @@ AWAY = frozenset({429, 502, 503, 504})  # a later try may find it there
 
 
 class ServiceClient:
-    """A client of one other service.
+    """A client of one other service, to which calls are signed where the settings have the key for it.
 
     What is tried again: a request that never reached it, and, if it is idempotent by its method or by an
     `Idempotency-Key`, one without an answer or with one of `AWAY`. Any other answer is the caller's to judge.
     """
 
-    def __init__(
-        self, settings: ServiceTokenSettings, http: httpx2.AsyncClient, attempts: int, patience: float
-    ) -> None:
+    def __init__(self, settings: Settings, http: httpx2.AsyncClient, attempts: int, patience: float) -> None:
         self._name = settings.service_name
-        self._tokens = ServiceTokens(settings.service_key.get_secret_value(), settings.application)
+        self._tokens = None
+        if isinstance(settings, ServiceTokenSettings):
+            self._tokens = ServiceTokens(settings.service_key.get_secret_value(), settings.application)
         self._http = http
         self._attempts = attempts
         self._patience = patience
@@ -42,7 +42,7 @@ class ServiceClient:
     @asynccontextmanager
     async def open(
         cls,
-        settings: ServiceTokenSettings,
+        settings: Settings,
         base_url: str,
         *,
         timeout: float = 3.0,
@@ -92,7 +92,7 @@ class ServiceClient:
         self, method: str, path: str, own: dict[str, str], more: dict[str, Any]
     ) -> httpx2.Response:
         with context.span(f"{method} {self._http.base_url.host}"):
-            token = {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}
+            token = {"Authorization": f"Bearer {self._tokens.issue(self._name)}"} if self._tokens else {}
             headers = httpx2.Headers(token | context.outgoing())
             headers.update(own)
             answer = await self._http.request(method, path, headers=headers, **more)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -30,9 +31,13 @@ class ForbiddenBody(ErrorBody):
 
 
 class ServiceError(Exception):
-    """An expected failure: raise a subclass anywhere, the client gets `status` and `body()` as JSON."""
+    """An expected failure: raise a subclass anywhere, the client gets `status` and a body in JSON.
+
+    `code` is for programs, where a contract's shape has one.
+    """
 
     status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL_ERROR"
     schema: ClassVar[type[ErrorBody]] = ErrorBody
     text: ClassVar[str] = "Internal server error"
 
@@ -48,10 +53,19 @@ class ServiceError(Exception):
         return {"error": self.error, **self.more}
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a contract words errors: the body of one, and the schema of what every route may answer, a 400."""
+
+    body: Callable[[ServiceError], dict[str, Any]]
+    invalid: type[BaseModel]
+
+
 class Invalid(ServiceError):
     """400 with, where known, what is wrong with each field."""
 
     status = 400
+    code = "VALIDATION_ERROR"
     schema = InvalidBody
     text = "Invalid request"
 
@@ -63,6 +77,7 @@ class Unauthorized(ServiceError):
     """401: no token, or not one of ours."""
 
     status = 401
+    code = "UNAUTHORIZED"
     text = "Authentication required"
 
     def __init__(self, error: str | None = None) -> None:
@@ -73,6 +88,7 @@ class Forbidden(ServiceError):
     """403 in the words of the warehouse's own code."""
 
     status = 403
+    code = "FORBIDDEN"
     schema = ForbiddenBody
     text = "insufficient_permissions"
 
@@ -86,11 +102,19 @@ class Forbidden(ServiceError):
 
 class NotFound(ServiceError):
     status = 404
+    code = "NOT_FOUND"
     text = "Not found"
+
+
+class MethodNotAllowed(ServiceError):
+    status = 405
+    code = "METHOD_NOT_ALLOWED"
+    text = "Method Not Allowed"
 
 
 class Conflict(ServiceError):
     status = 409
+    code = "CONFLICT"
     text = "Conflict"
 
 
@@ -98,6 +122,7 @@ class TooManyRequests(ServiceError):
     """429 with the whole seconds to wait in `Retry-After` and in the body."""
 
     status = 429
+    code = "RATE_LIMIT_EXCEEDED"
     text = "Too many requests"
 
     def __init__(self, retry_after: int, error: str | None = None) -> None:
@@ -108,7 +133,11 @@ class Unavailable(ServiceError):
     """503: something this service needs does not answer."""
 
     status = 503
+    code = "SERVICE_UNAVAILABLE"
     text = "Service unavailable"
+
+
+PLAIN = Shape(ServiceError.body, InvalidBody)
 
 
 def responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:

@@ -31,4 +31,4 @@ class Remote:
         if answer.status_code != 200:
             raise Unavailable("Authentication service unavailable")
         role = answer.headers.get("X-User-Role", claims.role)
-        return Identity(claims.user_id, claims.email, role, claims.session)
+        return Identity(claims.user_id, claims.email, role, claims.session, claims.uid)

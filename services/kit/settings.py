@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
+        """`warn`, as many say, is understood."""
+        found = value.lower() if isinstance(value, str) else value
+        return "warning" if found == "warn" else found
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -91,7 +93,14 @@ class BrokerSettings(Settings):
     broker_password: SecretStr
 
 
-class TokenSettings(Settings):
+class Tokens(Settings):
+    """For a service that accepts tokens, whatever they are checked with."""
+
+    def verifier(self) -> tokens.Verifier:
+        raise NotImplementedError
+
+
+class TokenSettings(Tokens):
     """For a service that accepts tokens: the issuer's public key (PEM), and where to ask about revocation."""
 
     token_public_key: str = Field(min_length=1)
@@ -102,6 +111,18 @@ class TokenSettings(Settings):
     def _key(cls, value: str) -> str:
         tokens.public_key(value)
         return value
+
+    def verifier(self) -> tokens.Verifier:
+        return tokens.Verifier(self.token_public_key, self.application)
+
+
+class SharedTokenSettings(Tokens):
+    """For a service of an application whose tokens are signed and checked with one secret."""
+
+    jwt_secret: SecretStr = Field(min_length=tokens.MIN_SECRET)
+
+    def verifier(self) -> tokens.Verifier:
+        return tokens.Verifier(self.jwt_secret.get_secret_value(), self.application, tokens.SHARED)
 
 
 class ServiceTokenSettings(Settings):

@@ -1,12 +1,16 @@
-"""Tokens of people (RS256) and of services (HS256): algorithm pinned, type, audience and issuer checked."""
+"""Tokens of people and of services (HS256): algorithm pinned, type, audience and issuer checked.
+
+People's are RS256, by a key pair; or HS256, where a contract says that there is one secret to sign and check.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,9 +21,13 @@ from kit.errors import Unauthorized
 
 ISSUER = "hostwright"
 LIFETIME = 24 * 3600  # seconds
-ALGORITHM = "RS256"
+Algorithm = Literal["RS256", "HS256"]
+ALGORITHM: Algorithm = "RS256"
 MIN_KEY = 2048  # bits
 REQUIRED = ["sub", "user_id", "email", "role", "sid", "jti", "typ", "iss", "aud", "iat", "exp"]
+
+SHARED: Algorithm = "HS256"
+MIN_SECRET = 32  # characters: a shorter one can be guessed from any token
 
 SERVICE_ALGORITHM = "HS256"
 SERVICE_LIFETIME = 60  # seconds
@@ -43,17 +51,24 @@ class Claims:
     session: str
     expires: int
     raw: dict[str, Any]
+    uid: UUID | None = None
 
 
 class Issuer:
-    """Issues access tokens of one application with its private key (PEM)."""
+    """Issues access tokens of one application with its private key (PEM), or with a shared secret."""
 
-    def __init__(self, pem: str, application: str, lifetime: int = LIFETIME) -> None:
-        self._key = private_key(pem)
+    def __init__(
+        self, key: str, application: str, lifetime: int = LIFETIME, algorithm: Algorithm = ALGORITHM
+    ) -> None:
+        self._key = private_key(key) if algorithm == ALGORITHM else key
+        self._algorithm = algorithm
         self._application = application
         self.lifetime = lifetime
 
-    def issue(self, *, user_id: int, email: str, role: str, session: str) -> str:
+    def issue(
+        self, *, user_id: int, email: str, role: str, session: str, more: Mapping[str, Any] | None = None
+    ) -> str:
+        """`more` are a contract's own claims: a UUID as `user_id` leaves the number to `sub`."""
         now = int(time.time())
         claims = {
             "sub": str(user_id),
@@ -67,15 +82,17 @@ class Issuer:
             "aud": self._application,
             "iat": now,
             "exp": now + self.lifetime,
+            **(more or {}),
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM)
+        return jwt.encode(claims, self._key, algorithm=self._algorithm)
 
 
 class Verifier:
-    """Checks access tokens of one application with the issuer's public key (PEM)."""
+    """Checks access tokens of one application with the issuer's public key (PEM), or a shared secret."""
 
-    def __init__(self, pem: str, application: str) -> None:
-        self._key = public_key(pem)
+    def __init__(self, key: str, application: str, algorithm: Algorithm = ALGORITHM) -> None:
+        self._key = public_key(key) if algorithm == ALGORITHM else key
+        self._algorithm = algorithm
         self._application = application
         # A signature once good stays good; only time can spoil the token. Failures are not remembered.
         self._seen = lru_cache(maxsize=1024)(self._decode)
@@ -92,7 +109,7 @@ class Verifier:
             claims = jwt.decode(
                 token,
                 self._key,
-                algorithms=[ALGORITHM],
+                algorithms=[self._algorithm],
                 audience=self._application,
                 issuer=ISSUER,
                 leeway=LEEWAY,  # for the time of issue: ours may be behind; the end counts to the second
@@ -101,12 +118,13 @@ class Verifier:
             if claims["typ"] != "access":
                 raise InvalidToken
             return Claims(
-                user_id=int(claims["user_id"]),
+                user_id=int(claims["sub"]),
                 email=str(claims["email"]),
                 role=str(claims["role"]),
                 session=str(claims["sid"]),
                 expires=int(claims["exp"]),
                 raw=claims,
+                uid=UUID(claims["user_id"]) if isinstance(claims["user_id"], str) else None,
             )
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise InvalidToken from error

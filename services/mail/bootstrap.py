@@ -57,7 +57,10 @@ def create(settings: MailSettings) -> FastAPI:
                 purging.cancel()
 
     return kit.app.create(
-        settings, title="Mail", routers=kit.app.contract("mail", settings.contract), lifespan=lifespan
+        settings,
+        title="Mail",
+        routers=[kit.app.contract("mail", settings.contract).router],
+        lifespan=lifespan,
     )
 
 

@@ -31,7 +31,7 @@ def create(settings: SinkSettings) -> FastAPI:
     return kit.app.create(
         settings,
         title="Mail sink",
-        routers=kit.app.contract("mailsink", settings.contract),
+        routers=[kit.app.contract("mailsink", settings.contract).router],
         lifespan=lifespan,
         ready=lambda state: {"smtp": state.sink.listens},
     )

@@ -74,7 +74,7 @@ def create(settings: NotificationSettings) -> FastAPI:
     return kit.app.create(
         settings,
         title="Notification",
-        routers=kit.app.contract("notification", settings.contract),
+        routers=[kit.app.contract("notification", settings.contract).router],
         lifespan=lifespan,
     )
 

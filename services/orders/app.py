@@ -1,8 +1,7 @@
 """The ASGI application: `granian --interface asgi orders.app:app`."""
 
-from kit.settings import load
+from kit.settings import Settings, load
 
-from orders.bootstrap import create
-from orders.settings import OrdersSettings
+from orders.bootstrap import contract, create
 
-app = create(load(OrdersSettings))
+app = create(load(contract(load(Settings)).settings))

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 NOTIFICATIONS, ANALYTICS, MAIL = QUEUES = ("order_notifications", "order_analytics", "mail.send")
 WEBHOOK = "webhook:notification"
+ORDERS = "order_events"
 
 
-def told(order: Order, old_status: str | None) -> list[Event]:
+def for_warehouse(order: Order, old_status: str | None) -> list[Event]:
     """The events of a change; `old_status` is None for an order just placed.
 
     Two consumers that read different bodies get different events. The webhook carries the very event of
@@ -49,6 +50,24 @@ def told(order: Order, old_status: str | None) -> list[Event]:
         _event(order, kind, ANALYTICS, change),
         _event(order, "mail.requested", MAIL, _mail(order, old_status)),
     ]
+
+
+def for_starter(order: Order, old_status: str | None) -> list[Event]:
+    """One fact, for whoever wants it."""
+    (item,) = order.parsed()
+    kind = "order.status_changed" if old_status else "order.created"
+    fact = {
+        "order_id": str(order.uid),
+        "user_id": str(order.owner_uid),
+        "product": item.product,
+        "quantity": item.quantity,
+        "price": float(item.price),
+        "total_amount": float(order.total_amount),
+        "status": order.status,
+        "old_status": old_status,
+        "timestamp": _time(order.updated_at),
+    }
+    return [_event(order, kind, ORDERS, fact)]
 
 
 def _mail(order: Order, old_status: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -9,6 +10,7 @@ from enum import StrEnum
 from kit import outbox
 from kit.database import metadata
 from sqlalchemy import (
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -18,7 +20,9 @@ from sqlalchemy import (
     LargeBinary,
     Numeric,
     String,
+    Uuid,
     func,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -46,7 +50,9 @@ def _one_of(column: str, values: type[StrEnum]) -> str:
 class Order(Base):
     """`owner_id` is the user who placed it. `customer_email` is lower case; nothing is owned by it.
 
-    `language` is what the customer's mails are written in.
+    `language` is what the customer's mails are written in. `uid` and `owner_uid` are what contracts with
+    UUIDs call the order and its owner. `items` is a list of {product, quantity, price}, where a contract has
+    them: not jsonb, which would not keep it as it was written.
     """
 
     __tablename__ = "orders"
@@ -60,6 +66,14 @@ class Order(Base):
         Index("orders_owner_id_idx", "owner_id", "created_at", "id"),
         Index("orders_status_idx", "status", "created_at", "id"),
         Index("orders_customer_email_idx", "customer_email", "created_at", "id"),
+        Index("orders_uid_idx", "uid", unique=True, postgresql_where=text("uid IS NOT NULL")),
+        Index(
+            "orders_owner_uid_idx",
+            "owner_uid",
+            "created_at",
+            "id",
+            postgresql_where=text("owner_uid IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -72,6 +86,9 @@ class Order(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     language: Mapped[str] = mapped_column(String(2), server_default=Language.POLISH.value)
+    uid: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    owner_uid: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    items: Mapped[list[dict[str, object]] | None] = mapped_column(JSON)
 
 
 class StatusChange(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,27 +10,41 @@ from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
+from uuid import UUID, uuid4
 
 import orjson
 from kit import outbox
 from kit.authentication import SERVICE, Identity
 from kit.errors import Conflict, ErrorBody, Forbidden, NotFound
 from kit.lanes import Lanes
+from kit.outbox import Event
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 from pydantic import Field
 
-from orders import events, idempotency, live
+from orders import idempotency, live
 from orders.language import Language
 from orders.models import Source
-from orders.status import NEXT, Status, objection
+from orders.status import OPEN, Life, Status
 
 # Staff see every order and move it along, services see every order; everybody else is a customer.
 STAFF = ("admin", "employee")
 
 
+class Item(NamedTuple):
+    """`price` of one, with two decimals."""
+
+    product: str
+    quantity: int
+    price: Decimal
+
+
+def total(items: Sequence[Item]) -> Decimal:
+    return sum((each.quantity * each.price for each in items), Decimal("0.00"))
+
+
 class Order(NamedTuple):
-    """An order as it is in the database. `total_amount` has two decimals."""
+    """An order as it is in the database. `total_amount` has two decimals; `items` is their JSON, compact."""
 
     id: int
     owner_id: int
@@ -41,6 +56,13 @@ class Order(NamedTuple):
     created_at: datetime
     updated_at: datetime
     language: str
+    uid: UUID | None
+    owner_uid: UUID | None
+    items: str | None
+
+    def parsed(self) -> list[Item]:
+        """Its items; none where the contract has none."""
+        return [Item(**each) for each in json.loads(self.items or "[]", parse_float=Decimal)]
 
 
 class Change(NamedTuple):
@@ -54,7 +76,7 @@ class Change(NamedTuple):
 
 
 class OrderNotFound(NotFound):
-    """404, also for an order that is somebody else's: a customer cannot find out which exist."""
+    """404, also for an order that is somebody else's: a customer cannot find out which exist by number."""
 
     text = "Order not found"
 
@@ -69,8 +91,12 @@ class IllegalStatus(Conflict):
 
     schema = IllegalStatusBody
 
-    def __init__(self, error: str, status: Status) -> None:
-        super().__init__(error, status=status, allowed=list(NEXT[status]))
+    def __init__(self, error: str, status: Status, life: Life) -> None:
+        super().__init__(error, status=status, allowed=list(life.steps[status]))
+
+
+class ItemsStay(Conflict):
+    text = "The items of this order cannot be changed any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +106,13 @@ class NewOrder:
     source: Source
     total_amount: Decimal
     language: Language = Language.POLISH
+    items: tuple[Item, ...] = ()
 
     def fingerprint(self) -> bytes:
         """The same for what a client means to be the same order, however it spelt it."""
         amount = f"{self.total_amount:.2f}"
         meant = [self.customer_name, self.customer_email, self.source, amount]
-        return sha256(orjson.dumps(meant)).digest()
+        return sha256(orjson.dumps(meant) + (_json(self.items).encode() if self.items else b"")).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +125,9 @@ class Filters:
     query: str | None = None  # part of the customer's name, in capitals or not
     created_from: datetime | None = None
     created_to: datetime | None = None
+    owner_uid: UUID | None = None
+    min_amount: Decimal | None = None
+    max_amount: Decimal | None = None
 
 
 # What a list may be sorted by: the name that a client gives -> SQL. The id makes the order total.
@@ -106,6 +136,35 @@ SORTS = {
     for column in ("created_at", "updated_at", "total_amount")
     for sign, direction in (("", "ASC"), ("-", "DESC"))
 }
+
+
+class Stats(NamedTuple):
+    """Of some orders: how many are of each status, how many of the last week, and what they are worth.
+
+    `amount` is of those that are not cancelled, and `kept` is how many these are.
+    """
+
+    by_status: dict[Status, int]
+    recent: int
+    amount: Decimal
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a contract asks of the use cases, beyond its shapes.
+
+    `told` makes the events of a change; its second argument is None for an order just placed. `live`: changes
+    are told to WebSockets too. `hides`: an order that is somebody else's is not found; otherwise forbidden.
+    """
+
+    life: Life
+    told: Callable[[Order, str | None], Sequence[Event]]
+    live: bool = False
+    hides: bool = True
+
+
+Key = int | UUID  # `id` or `uid` of an order
 
 
 def may_see(identity: Identity, owner_id: int) -> bool:
@@ -121,11 +180,12 @@ class Orders:
     """The use cases. Each is one transaction, on a lane: through a session they cost three times the CPU."""
 
     lanes: Lanes
+    rules: Rules
 
     async def place(self, new: NewOrder, by: Identity) -> Order:
         """Raises `Forbidden`."""
         async with self.lanes.transaction() as connection:
-            return await _place(connection, new, by)
+            return await self._place(connection, new, by)
 
     async def place_once(
         self, new: NewOrder, by: Identity, key: str, answer: Callable[[Order], bytes]
@@ -138,17 +198,18 @@ class Orders:
             first = await idempotency.begin(connection, by.user_id, key, new.fingerprint())
             if first is not None:
                 return first, True
-            given = answer(await _place(connection, new, by))
+            given = answer(await self._place(connection, new, by))
             await idempotency.finish(connection, by.user_id, key, given)
         return given, False
 
-    async def find(self, order_id: int, by: Identity) -> Order:
-        """Raises `OrderNotFound`."""
+    async def find(self, key: Key, by: Identity) -> Order:
+        """Raises `OrderNotFound`, `Forbidden`."""
         async with self.lanes.lane() as connection:
-            cursor = await connection.cursor(row_factory=args_row(Order)).execute(FIND, [order_id])
+            cursor = await connection.cursor(row_factory=args_row(Order)).execute(FIND[type(key)], [key])
             order = await cursor.fetchone()
-        if order is None or not may_see(by, order.owner_id):
+        if order is None:
             raise OrderNotFound
+        self._see(order.owner_id, by)
         return order
 
     async def history(self, order_id: int, by: Identity) -> list[Change]:
@@ -166,32 +227,94 @@ class Orders:
             found = dict(await (await connection.execute(COUNTS)).fetchall())
         return {status.value: found.get(status.value, 0) for status in Status}
 
-    async def change_status(self, order_id: int, new: Status, by: Identity) -> Order:
+    async def stats(self, by: Identity, *, own: bool) -> Stats:
+        """Of the caller's own orders or of all; raises `Forbidden`."""
+        if not own and not by.has(*STAFF):
+            raise Forbidden(STAFF, by.role)
+        where, values = ("WHERE owner_id = %(owner)s", {"owner": by.user_id}) if own else ("", {})
+        async with self.lanes.lane() as connection:
+            found = await (await connection.execute(_stats(where), values)).fetchall()
+        kept = [row for row in found if row[0] != Status.CANCELLED]
+        return Stats(
+            by_status={Status(row[0]): row[1] for row in found},
+            recent=sum(row[2] for row in found),
+            amount=sum((row[3] for row in kept), Decimal("0.00")),
+            kept=sum(row[1] for row in kept),
+        )
+
+    async def delete(self, key: Key, by: Identity) -> Order:
+        """The order that is no more; for admins. Raises `OrderNotFound`, `Forbidden`."""
+        if not by.has("admin"):
+            raise Forbidden(("admin",), by.role)
+        async with self.lanes.transaction() as connection:
+            cursor = connection.cursor(row_factory=args_row(Order))
+            order = await (await cursor.execute(DELETE[type(key)], [key])).fetchone()
+        if order is None:
+            raise OrderNotFound
+        return order
+
+    async def change_status(self, key: Key, new: Status, by: Identity) -> Order:
         """The changed order; raises `OrderNotFound`, `IllegalStatus`, `Forbidden`.
 
-        Staff move an order along its life. A customer may only cancel an own order, while it is new.
+        Staff move an order along its life, a customer an own one as far as the life lets its owner.
         """
-        if not by.has(*STAFF) and (new is not Status.CANCELLED or by.has(SERVICE)):
-            raise Forbidden(STAFF, by.role)
+        self._may(new, by)
         async with self.lanes.transaction() as connection:
-            # Locked: of two changes at once the second sees what the first made of the order.
-            found = await (await connection.execute(LOCK, [order_id])).fetchone()
-            if found is None or not may_see(by, found[1]):
-                raise OrderNotFound
-            old = Status(found[0])
-            if why := objection(old, new):
-                raise IllegalStatus(why, old)
-            if not by.has(*STAFF) and old is not Status.NEW:
-                raise Forbidden(STAFF, by.role, "You can cancel an order only while it is new")
-            values = {
-                "id": order_id,
-                "old": old.value,
-                "new": new.value,
-                "changed_by": by.user_id,
-                "role": by.role,
-            }
-            order = await _one(connection, CHANGE, values)
-            await _tell(connection, order, old, by.role)
+            return await self._move(connection, key, new, by)
+
+    async def change(self, key: Key, items: Sequence[Item], new: Status | None, by: Identity) -> Order:
+        """Other items, for an owner while the order is new, for staff until it is final; then a status.
+
+        Raises as `change_status` does, and `ItemsStay`.
+        """
+        if new is not None:
+            self._may(new, by)
+        async with self.lanes.transaction() as connection:
+            order_id, old = await self._lock(connection, key, by)
+            if by.has(SERVICE):
+                raise Forbidden(STAFF, by.role)
+            if old not in (OPEN if by.has(*STAFF) else (Status.NEW,)):
+                raise ItemsStay
+            values = {"id": order_id, "items": _json(items), "total_amount": total(items)}
+            order = await _one(connection, REPLACE, values)
+            return order if new is None else await self._move(connection, key, new, by)
+
+    def _may(self, new: Status, by: Identity) -> None:
+        """Before anything is read: nobody finds out what exists by asking for what they may never do."""
+        if not by.has(*STAFF) and (not self.rules.life.owner_may(new) or by.has(SERVICE)):
+            raise Forbidden(STAFF, by.role)
+
+    async def _lock(self, connection: AsyncConnection, key: Key, by: Identity) -> tuple[int, Status]:
+        """Its `id` and status; of two changes at once the second sees what the first made of the order."""
+        found = await (await connection.execute(LOCK[type(key)], [key])).fetchone()
+        if found is None:
+            raise OrderNotFound
+        self._see(found[2], by)
+        return found[0], Status(found[1])
+
+    def _see(self, owner_id: int, by: Identity) -> None:
+        if may_see(by, owner_id):
+            return
+        if self.rules.hides:
+            raise OrderNotFound
+        raise Forbidden(STAFF, by.role, "This order is somebody else's")
+
+    async def _move(self, connection: AsyncConnection, key: Key, new: Status, by: Identity) -> Order:
+        order_id, old = await self._lock(connection, key, by)
+        life = self.rules.life
+        if why := life.objection(old, new):
+            raise IllegalStatus(why, old, life)
+        if not by.has(*STAFF) and not life.owner_may(new, old):
+            raise Forbidden(STAFF, by.role, "You can cancel an order only while it is new")
+        values = {
+            "id": order_id,
+            "old": old.value,
+            "new": new.value,
+            "changed_by": by.user_id,
+            "role": by.role,
+        }
+        order = await _one(connection, CHANGE, values)
+        await self._tell(connection, order, old, by.role)
         return order
 
     async def page(
@@ -209,6 +332,34 @@ class Orders:
             (total,) = await counted.fetchone() or (0,)
         return found, total
 
+    async def _place(self, connection: AsyncConnection, new: NewOrder, by: Identity) -> Order:
+        if by.has(SERVICE):
+            raise Forbidden((*STAFF, "customer"), by.role)
+        values = {
+            "owner_id": by.user_id,
+            "customer_name": new.customer_name,
+            "customer_email": new.customer_email,
+            "source": new.source.value,
+            "status": Status.NEW.value,
+            "total_amount": new.total_amount,
+            "language": new.language.value,
+            "role": by.role,
+            "uid": uuid4() if by.uid else None,
+            "owner_uid": by.uid,
+            "items": _json(new.items) if new.items else None,
+        }
+        order = await _one(connection, PLACE, values)
+        await self._tell(connection, order, None, "system")
+        return order
+
+    async def _tell(
+        self, connection: AsyncConnection, order: Order, old: Status | None, updated_by: str
+    ) -> None:
+        """The events and the live update: they commit with the change, or not at all."""
+        await outbox.add(connection, *self.rules.told(order, old))
+        if self.rules.live:
+            await live.tell(connection, live.Update(order.id, order.owner_id, order.status, updated_by))
+
 
 def _page(where: str, sort: str) -> bytes:
     order = SORTS[sort]
@@ -217,6 +368,14 @@ def _page(where: str, sort: str) -> bytes:
 
 def _count(where: str) -> bytes:
     return f"SELECT count(*) FROM orders {where}".encode()  # noqa: S608
+
+
+def _stats(where: str) -> bytes:
+    return f"""
+        SELECT status, count(*), count(*) FILTER (WHERE created_at > now() - interval '7 days'),
+            sum(total_amount)
+        FROM orders {where} GROUP BY status
+    """.encode()  # noqa: S608
 
 
 def _where(filters: Filters, by: Identity) -> tuple[str, dict[str, Any]]:
@@ -229,8 +388,11 @@ def _where(filters: Filters, by: Identity) -> tuple[str, dict[str, Any]]:
         "query": ("customer_name ILIKE %(query)s", _anywhere(filters.query)),
         "from": ("created_at >= %(from)s", filters.created_from),
         "to": ("created_at < %(to)s", filters.created_to),
+        "owner_uid": ("owner_uid = %(owner_uid)s", filters.owner_uid),
+        "min": ("total_amount >= %(min)s", filters.min_amount),
+        "max": ("total_amount <= %(max)s", filters.max_amount),
     }
-    used = {name: each for name, each in wanted.items() if each[1]}
+    used = {name: each for name, each in wanted.items() if each[1] not in (None, [], "")}
     where = "WHERE " + " AND ".join(condition for condition, _ in used.values()) if used else ""
     return where, {name: value for name, (_, value) in used.items()}
 
@@ -240,22 +402,10 @@ def _anywhere(part: str | None) -> str | None:
     return part and "%" + re.sub(r"[\\%_]", r"\\\g<0>", part) + "%"
 
 
-async def _place(connection: AsyncConnection, new: NewOrder, by: Identity) -> Order:
-    if by.has(SERVICE):
-        raise Forbidden((*STAFF, "customer"), by.role)
-    values = {
-        "owner_id": by.user_id,
-        "customer_name": new.customer_name,
-        "customer_email": new.customer_email,
-        "source": new.source.value,
-        "status": Status.NEW.value,
-        "total_amount": new.total_amount,
-        "language": new.language.value,
-        "role": by.role,
-    }
-    order = await _one(connection, PLACE, values)
-    await _tell(connection, order, None, "system")
-    return order
+def _json(items: Sequence[Item]) -> str:
+    """Compact, prices with the two decimals that a float would lose."""
+    shown = [each._asdict() | {"price": orjson.Fragment(f"{each.price:.2f}")} for each in items]
+    return orjson.dumps(shown).decode()
 
 
 async def _one(connection: AsyncConnection, query: bytes, values: dict[str, Any]) -> Order:
@@ -266,15 +416,18 @@ async def _one(connection: AsyncConnection, query: bytes, values: dict[str, Any]
     return order
 
 
-async def _tell(connection: AsyncConnection, order: Order, old: Status | None, updated_by: str) -> None:
-    """The events and the live update: they commit with the change, or not at all."""
-    await outbox.add(connection, *events.told(order, old))
-    await live.tell(connection, live.Update(order.id, order.owner_id, order.status, updated_by))
+# The driver would make objects of JSON, and floats of the prices in it.
+COLUMNS = ", ".join(Order._fields[:-1]) + ", items::text AS items"
 
 
-COLUMNS = ", ".join(Order._fields)
+def _by(query: str) -> dict[type, bytes]:
+    """The query by `id` and by `uid`, for a key of either type."""
+    return {int: query.format(key="id").encode(), UUID: query.format(key="uid").encode()}
 
-FIND = f"SELECT {COLUMNS} FROM orders WHERE id = %s".encode()  # noqa: S608
+
+FIND = _by(f"SELECT {COLUMNS} FROM orders WHERE {{key}} = %s")  # noqa: S608
+
+DELETE = _by(f"DELETE FROM orders WHERE {{key}} = %s RETURNING {COLUMNS}")  # noqa: S608
 
 HISTORY = f"""
     SELECT {", ".join(Change._fields)} FROM order_status_history WHERE order_id = %s ORDER BY id
@@ -282,19 +435,25 @@ HISTORY = f"""
 
 COUNTS = b"SELECT status, count(*) FROM orders GROUP BY status"
 
-LOCK = b"SELECT status, owner_id FROM orders WHERE id = %s FOR UPDATE"
+LOCK = _by("SELECT id, status, owner_id FROM orders WHERE {key} = %s FOR UPDATE")
 
 PLACE = f"""
     WITH placed AS (
-        INSERT INTO orders (owner_id, customer_name, customer_email, source, status, total_amount, language)
+        INSERT INTO orders (owner_id, customer_name, customer_email, source, status, total_amount, language,
+            uid, owner_uid, items)
         VALUES (%(owner_id)s, %(customer_name)s, %(customer_email)s, %(source)s, %(status)s, %(total_amount)s,
-            %(language)s)
+            %(language)s, %(uid)s, %(owner_uid)s, %(items)s)
         RETURNING {COLUMNS}
     ), recorded AS (
         INSERT INTO order_status_history (order_id, new_status, changed_by, role, changed_at)
         SELECT id, status, owner_id, %(role)s, created_at FROM placed
     )
     SELECT {COLUMNS} FROM placed
+""".encode()  # noqa: S608
+
+REPLACE = f"""
+    UPDATE orders SET items = %(items)s, total_amount = %(total_amount)s, updated_at = clock_timestamp()
+    WHERE id = %(id)s RETURNING {COLUMNS}
 """.encode()  # noqa: S608
 
 CHANGE = f"""

@@ -35,8 +35,8 @@ Asked = dict[tuple[str, str], Counter[int]]  # method and path -> how often each
 
 
 def check_committed(service: str, app: FastAPI) -> None:
-    """The document is the one in services/SERVICE/openapi.json; with $UPDATE set it becomes that."""
-    committed = ROOT / service / "openapi.json"
+    """The document is the one in services/SERVICE/openapi/CONTRACT.json; with $UPDATE set it becomes that."""
+    committed = ROOT / service / "openapi" / f"{app.state.settings.contract}.json"
     found = json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
     if os.environ.get("UPDATE"):
         committed.write_text(found)
@@ -50,6 +50,7 @@ def attack(
     headers: Headers | Callable[[Any], Headers],
     *,
     examples: int,
+    contract: str = "warehouse",
     without: str | None = None,
     **request: Any,
 ) -> Asked:
@@ -58,7 +59,7 @@ def attack(
     `headers` of every request, or a function of the operation that makes them; `without`: a pattern of paths
     to leave alone; `request`: options for requests, as `verify`.
     """
-    document = schemathesis.openapi.from_path(ROOT / service / "openapi.json")
+    document = schemathesis.openapi.from_path(ROOT / service / "openapi" / f"{contract}.json")
     document.config.update(base_url=url)
     chosen: Any = document.exclude(path_regex=without) if without else document
     return {

@@ -11,6 +11,7 @@ import httpx2
 
 PATIENCE = 60.0  # seconds
 
+request = partial(httpx2.request, timeout=PATIENCE)
 get = partial(httpx2.get, timeout=PATIENCE)
 post = partial(httpx2.post, timeout=PATIENCE)
 put = partial(httpx2.put, timeout=PATIENCE)

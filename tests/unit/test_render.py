@@ -51,10 +51,10 @@ COMPONENTS = {"observed": "all"}
 
 
 @functools.cache
-def loaded(components: str = "") -> Application:
-    found = application.load("warehouse", components=components or ())
+def loaded(components: str = "", name: str = "warehouse") -> Application:
+    found = application.load(name, components=components or ())
     # The golden files are the same wherever the checkout is.
-    return dataclasses.replace(found, source=Path("services/apps/warehouse.yml"))
+    return dataclasses.replace(found, source=Path(f"services/apps/{name}.yml"))
 
 
 @pytest.fixture(params=ENVIRONMENTS)
@@ -84,12 +84,8 @@ def load(files: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def test_golden(warehouse: Application, named: str) -> None:
-    folder = GOLDEN / "warehouse" / named
-    files = render(warehouse, ENVIRONMENTS[named])
-    # One service's dashboard stands for those of all.
-    twins = [path for path in files if re.match(r"grafana/dashboards/service-(?!orders)", path)]
-    files = {path: text for path, text in files.items() if path not in twins}
+def hold(folder: Path, files: dict[str, str]) -> None:
+    """The files are those of the folder."""
     if UPDATE:
         for path in folder.rglob("*"):
             if path.is_file():
@@ -99,6 +95,19 @@ def test_golden(warehouse: Application, named: str) -> None:
             (folder / path_).write_text(text)
     held = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
     assert files == held, "if that is meant: UPDATE_GOLDEN=1 pytest tests/unit/test_render.py"
+
+
+def test_golden(warehouse: Application, named: str) -> None:
+    files = render(warehouse, ENVIRONMENTS[named])
+    # One service's dashboard stands for those of all.
+    twins = [path for path in files if re.match(r"grafana/dashboards/service-(?!orders)", path)]
+    hold(GOLDEN / "warehouse" / named, {path: text for path, text in files.items() if path not in twins})
+
+
+@pytest.mark.parametrize("name", sorted({*application.names()} - {"warehouse"}))
+def test_golden_of_others(name: str) -> None:
+    """As a developer has them: what an environment adds, the warehouse's show."""
+    hold(GOLDEN / name / "development", render(loaded(name=name), Environment()))
 
 
 def test_the_same_twice(warehouse: Application, named: str) -> None:

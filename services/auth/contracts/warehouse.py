@@ -12,22 +12,23 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from kit import client
-from kit.authentication import Current, Identity, bearer, identify, require
+from kit.authentication import Current, Identity, bearer, identify
 from kit.database import Session
 from kit.errors import Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized, responses
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from auth import accounts, sessions
-from auth.accounts import Accounts, BadCredentials, EmailTaken, LastAdmin
+from auth import accounts, mails, sessions
+from auth.accounts import BadCredentials, EmailTaken, LastAdmin, Rules
+from auth.contracts import Contract
+from auth.dependencies import Admin, UseCases, address, origin
+from auth.fields import AnyPassword, Credentials, Email
 from auth.models import ROLES, Language, Role
 from auth.passwords import weakness
 from auth.resets import Resets
-from auth.sessions import Grant, Grants, Origin, Sessions
+from auth.sessions import Grant, Grants, Sessions
+from auth.settings import WarehouseSettings
 
-Email = Annotated[str, AfterValidator(accounts.normalised), Field(examples=["jan@example.com"])]
 UserId = Annotated[int, Path(ge=1, le=2**31 - 1)]
-AnyPassword = Annotated[str, Field(min_length=1, max_length=1024)]
 Token = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -45,11 +46,6 @@ class Registration(BaseModel):
         if problem := weakness(password, info.data.get("email", "")):
             raise ValueError(problem)
         return password
-
-
-class Credentials(BaseModel):
-    email: Email
-    password: AnyPassword
 
 
 class Refresh(BaseModel):
@@ -144,32 +140,24 @@ class Health(BaseModel):
     service: str
 
 
-async def _accounts(request: Request) -> Accounts:
-    found: Accounts = request.state.accounts
-    return found
-
-
 async def _resets(request: Request) -> Resets:
     found: Resets = request.state.resets
     return found
 
 
-UseCases = Annotated[Accounts, Depends(_accounts)]
 UseResets = Annotated[Resets, Depends(_resets)]
-Admin = Annotated[Identity, Depends(require("admin"))]
 
 
 async def register(body: Registration, request: Request, use: UseCases) -> Registered:
     by_admin = await _by_admin(request)
     role: Role = _wanted_role(body.role) if by_admin and body.role is not None else "customer"
-    who = None if by_admin else _client(request)
-    user_id = await use.register(body.email, body.password, role, body.language, who)
-    return Registered(message="User registered successfully", user_id=user_id)
+    who = None if by_admin else address(request)
+    user = await use.register(body.email, body.password, who, role=role, language=body.language)
+    return Registered(message="User registered successfully", user_id=user.id)
 
 
 async def login(body: Credentials, request: Request, use: UseCases) -> LoggedIn:
-    origin = Origin(_client(request), request.headers.get("user-agent", ""))
-    return _logged_in(await use.login(body.email, body.password, origin))
+    return _logged_in(await use.login(body.email, body.password, origin(request)))
 
 
 async def refresh(body: Refresh, request: Request) -> LoggedIn:
@@ -185,17 +173,17 @@ async def logout(identity: Current, use: UseCases) -> Message:
 async def change_password(
     identity: Current, body: PasswordChange, request: Request, use: UseCases
 ) -> Message:
-    await use.change_password(identity, body.old_password, body.new_password, _client(request))
+    await use.change_password(identity, body.old_password, body.new_password, address(request))
     return Message(message="Password changed successfully")
 
 
 async def forgot_password(body: Forgotten, request: Request, use: UseResets) -> Message:
-    await use.forgot(body.email, _client(request))
+    await use.forgot(body.email, address(request))
     return Message(message="If there is such an account, a link is on its way")
 
 
 async def reset_password(body: PasswordReset, request: Request, use: UseResets) -> Message:
-    await use.reset(body.token, body.new_password, _client(request))
+    await use.reset(body.token, body.new_password, address(request))
     return Message(message="Password changed successfully")
 
 
@@ -265,13 +253,11 @@ async def users(
     return Users(users=[UserOut.model_validate(each) for each in found], total=total)
 
 
-async def assign_role(admin: Admin, user_id: UserId, body: RoleChange, session: Session) -> Assigned:
-    user = await accounts.assign(session, user_id, body.role, admin)
+async def assign_role(
+    admin: Admin, user_id: UserId, body: RoleChange, session: Session, use: UseCases
+) -> Assigned:
+    user = await use.assign(session, await accounts.get(session, user_id), body.role, admin)
     return Assigned(message="Role updated successfully", user=UserOut.model_validate(user))
-
-
-def _client(request: Request) -> str:
-    return client.address(request, request.app.state.settings.trusted_proxies)
 
 
 def _logged_in(grant: Grant) -> LoggedIn:
@@ -392,3 +378,5 @@ router.add_api_route(
     methods=["PUT"],
     responses=responses(Unauthorized, Forbidden, NotFound, LastAdmin),
 )
+
+CONTRACT = Contract(router, WarehouseSettings, Rules(told=mails.told), queues=(mails.QUEUE,))

@@ -27,4 +27,4 @@ async def after_upgrade() -> None:
             log.info("first admin exists")
             return
         hashed = await Passwords().hash(settings.admin_password.get_secret_value())
-        await accounts.create(session, email, hashed, "admin", "pl")
+        await accounts.create(session, email, hashed, "admin", "pl", "Admin")

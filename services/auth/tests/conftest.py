@@ -1,4 +1,4 @@
-"""auth over a fresh database, in this process."""
+"""auth over a fresh database, in this process, in the warehouse's contract unless a test wants another."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
-from auth.bootstrap import create
+from auth.bootstrap import contract, create
 from auth.settings import AuthSettings
+from kit.settings import Settings
 from kit.testing import client
 from pwdlib.hashers.argon2 import Argon2Hasher
 from testing.process import free_port
@@ -125,7 +126,7 @@ def start(own_settings: dict[str, object]) -> Start:
     @asynccontextmanager
     async def started(peer: str = "127.0.0.1", **changes: object) -> AsyncIterator[Api]:
         given = {"trusted_proxies": [f"{PROXY}/32"], **own_settings, **changes}
-        settings = AuthSettings.model_validate(given)
+        settings = contract(Settings.model_validate(given)).settings.model_validate(given)
         async with client(create(settings), peer) as http:
             yield Api(http, settings)
 

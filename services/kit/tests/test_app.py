@@ -22,7 +22,8 @@ from fastapi import APIRouter, Depends, FastAPI
 from kit import context, logging, tracing
 from kit.authentication import Current, Identity, require
 from kit.database import Database, Session
-from kit.errors import NotFound, TooManyRequests, responses
+from kit.envelope import ENVELOPE
+from kit.errors import PLAIN, NotFound, Shape, TooManyRequests, responses
 from kit.settings import DatabaseSettings
 from kit.testing import client
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -91,7 +92,7 @@ class TokenIsRole:
         return Identity(7, "jan@example.com", token, "s")
 
 
-def application(**changes: object) -> FastAPI:
+def application(errors: Shape = PLAIN, **changes: object) -> FastAPI:
     settings = DatabaseSettings.model_validate(
         {
             "service_name": "shop",
@@ -112,7 +113,7 @@ def application(**changes: object) -> FastAPI:
         async with Database.open(settings) as database:
             yield kit.app.State(database=database, authenticator=TokenIsRole())
 
-    return kit.app.create(settings, title="Shop", routers=[router], lifespan=lifespan)
+    return kit.app.create(settings, title="Shop", routers=[router], lifespan=lifespan, errors=errors)
 
 
 @pytest.fixture
@@ -145,6 +146,31 @@ async def test_errors_have_one_form(api: httpx2.AsyncClient) -> None:
     for rubbish in (b"{", b"\xff\xfe1", b""):
         assert set((await api.post("/items", content=rubbish)).json()["fields"]) == {"body"}
     assert (await api.get("/items/seven")).json()["fields"].keys() == {"number"}
+
+
+async def test_errors_in_an_envelope() -> None:
+    async with client(application(ENVELOPE)) as api:
+        for path, status, error in (
+            ("/items/101", 404, {"code": "NOT_FOUND", "message": "Item not found"}),
+            ("/nothing", 404, {"code": "NOT_FOUND", "message": "Not Found"}),
+            ("/me", 401, {"code": "UNAUTHORIZED", "message": "Authentication required"}),
+            ("/rows", 503, {"code": "SERVICE_UNAVAILABLE", "message": "Service unavailable"}),
+            ("/crash", 500, {"code": "INTERNAL_ERROR", "message": "Internal server error"}),
+        ):
+            answer = await api.get(path)
+            assert (answer.status_code, answer.json()) == (status, {"success": False, "error": error})
+        assert (await api.delete("/items")).json()["error"]["code"] == "METHOD_NOT_ALLOWED"
+        busy = (await api.get("/busy")).json()["error"]
+        assert (busy["code"], busy["retry_after"]) == ("RATE_LIMIT_EXCEEDED", 7)
+        wrong = (await api.post("/items", json={"name": "x"})).json()["error"]
+        assert (wrong["code"], set(wrong["fields"])) == ("VALIDATION_ERROR", {"name", "price"})
+        denied = (await api.get("/staff", headers=as_role("customer"))).json()["error"]
+        assert denied == {
+            "code": "FORBIDDEN",
+            "message": "You do not have permission to access this resource",
+        }
+        documented = (await api.get("/openapi.json")).json()["paths"]["/items"]["post"]["responses"]["400"]
+        assert documented["content"]["application/json"]["schema"]["$ref"].endswith("/Failure")
 
 
 async def test_a_crash_is_one_log_line_and_says_nothing(
@@ -191,6 +217,9 @@ async def test_logs_are_json_without_secrets(
         "message": "staff is in",
         "service": "shop",
         "request_id": "request-12345",
+        "method": "GET",
+        "path": "/staff",
+        "user_id": 7,
         "who": "jan@example.com",
         "password": "[redacted]",
         "token": "[redacted]",

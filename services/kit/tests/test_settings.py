@@ -56,7 +56,7 @@ def refused(kind: type[Settings], capsys: pytest.CaptureFixture[str]) -> list[st
 def test_reads_variables_and_secret_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", '["https://a.example", "https://b.example"]')
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8")
-    monkeypatch.setenv("LOG_LEVEL", "WARNING")
+    monkeypatch.setenv("LOG_LEVEL", "WARN")  # as many call it
     monkeypatch.setenv("DATABASE_PORT", "")
     found = load(Orders)
     assert found.database_url.password == "s3cret of the database"

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.authentication import Identity, Local, WithServices
-from kit.tokens import InvalidToken, Issuer, ServiceTokens, Verifier
+from kit.tokens import SHARED, InvalidToken, Issuer, ServiceTokens, Verifier
 
 
 def pair(bits: int = 2048) -> tuple[str, str]:
@@ -241,3 +241,29 @@ async def test_services_beside_people() -> None:
     for token in (call({"aud": "service:gatekeeper"}), call(key="x" * 32), forged({"aud": "x"}), "", "a.b.c"):
         with pytest.raises(InvalidToken):
             await authenticate(token)
+
+
+SECRET = "s" * 32
+
+
+def test_a_shared_secret_signs_and_checks() -> None:
+    issuer, verifier = Issuer(SECRET, "starter", algorithm=SHARED), Verifier(SECRET, "starter", SHARED)
+    uid = "0192a1b2-0000-4000-8000-000000000007"
+    token = issuer.issue(user_id=7, email="a@b.pl", role="admin", session="s", more={"user_id": uid})
+    found = verifier.verify(token)
+    assert (found.user_id, str(found.uid), found.raw["user_id"]) == (7, uid, uid)
+    for other in (Verifier("t" * 32, "starter", SHARED), Verifier(SECRET, "warehouse", SHARED), VERIFIER):
+        with pytest.raises(InvalidToken):
+            other.verify(token)
+    # Neither a key pair's token, nor one whose secret is the public key, nor a service's.
+    for wrong in (
+        Issuer(PRIVATE, "starter").issue(user_id=7, email="a@b.pl", role="admin", session="s"),
+        ServiceTokens(SECRET, "starter").issue("orders"),
+    ):
+        with pytest.raises(InvalidToken):
+            verifier.verify(wrong)
+
+
+def test_what_is_no_uuid_is_nobody() -> None:
+    with pytest.raises(InvalidToken):
+        VERIFIER.verify(forged({"user_id": "0192a1b2"}))

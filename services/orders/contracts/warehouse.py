@@ -13,19 +13,24 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from kit.authentication import Current
 from kit.errors import Forbidden, Unauthorized, responses
 from kit.live import Gate
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.websockets import WebSocket
 
+from orders import events
+from orders.contracts import Contract
+from orders.dependencies import UseCases
+from orders.fields import IdempotencyKey, Line, money
 from orders.idempotency import KeyInUse, KeyReused
 from orders.language import preferred
 from orders.live import Update
 from orders.models import Source
-from orders.orders import Filters, IllegalStatus, NewOrder, Order, OrderNotFound, Orders
-from orders.status import Status
+from orders.orders import Filters, IllegalStatus, NewOrder, Order, OrderNotFound, Rules
+from orders.settings import WarehouseSettings
+from orders.status import GOODS, Status
 
 MAX_PAGE = 1000
 POLISH = {"źródło_jeden": Source.ZRODLO_JEDEN, "źródło_dwa": Source.ZRODLO_DWA}
@@ -38,12 +43,6 @@ def _email(text: str) -> str:
     return text.lower()
 
 
-def _printable(text: str) -> str:
-    if any(unicodedata.category(each) == "Cc" for each in text):
-        raise ValueError("has control characters")
-    return text
-
-
 def _source(given: object) -> object:
     return POLISH.get(unicodedata.normalize("NFC", given), given) if isinstance(given, str) else given
 
@@ -52,12 +51,7 @@ def _utc(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(_printable),
-    Field(examples=["Jan Kowalski"]),
-]
+Name = Annotated[Line, Field(examples=["Jan Kowalski"])]
 Email = Annotated[
     str,
     AfterValidator(_email),
@@ -70,19 +64,6 @@ Money = Annotated[
     Decimal,
     Field(ge=0, max_digits=12, decimal_places=2, examples=[299.99]),
     WithJsonSchema({"type": "number", "minimum": 0, "multipleOf": 0.01, "maximum": 9999999999.99}),
-]
-Part = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(_printable),
-]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        pattern=r"^[ -~]{1,255}$",
-        description="a request repeated within 24 hours places no second order, but gets the first answer",
-    ),
 ]
 Accepted = Annotated[
     str | None,
@@ -138,14 +119,6 @@ class Health(BaseModel):
     service: str
 
 
-async def _orders(request: Request) -> Orders:
-    found: Orders = request.state.orders
-    return found
-
-
-UseCases = Annotated[Orders, Depends(_orders)]
-
-
 async def list_orders(
     identity: Current,
     use: UseCases,
@@ -153,7 +126,7 @@ async def list_orders(
     source: Annotated[list[AnySource] | None, Query()] = None,
     customer_email: Email | None = None,
     query: Annotated[
-        Part | None, Query(description="part of the customer's name, in capitals or not")
+        Line | None, Query(description="part of the customer's name, in capitals or not")
     ] = None,
     created_from: Annotated[Time | None, Query(description="inclusive; UTC unless it says otherwise")] = None,
     created_to: Annotated[Time | None, Query(description="exclusive")] = None,
@@ -171,7 +144,7 @@ async def count_orders(identity: Current, use: UseCases) -> Response:
 
 
 async def create_order(
-    identity: Current, body: OrderIn, use: UseCases, key: Key = None, accepted: Accepted = None
+    identity: Current, body: OrderIn, use: UseCases, key: IdempotencyKey = None, accepted: Accepted = None
 ) -> Response:
     language = preferred(accepted)
     new = NewOrder(body.customer_name, body.customer_email, body.source, body.total_amount, language)
@@ -221,7 +194,7 @@ def _shown(order: Order) -> dict[str, Any]:
         "customer_email": order.customer_email,
         "source": order.source,
         "status": order.status,
-        "total_amount": orjson.Fragment(str(order.total_amount)),  # as a float 299.90 would lose its zero
+        "total_amount": money(order.total_amount),
         "created_at": order.created_at,
         "updated_at": order.updated_at,
     }
@@ -300,3 +273,10 @@ for path, shown in (("/api/orders/{order_id}/status", True), ("/api/orders/{orde
     )
 router.add_api_route("/health", health)
 router.add_api_websocket_route("/ws", live_updates)
+
+CONTRACT = Contract(
+    router,
+    WarehouseSettings,
+    Rules(life=GOODS, told=events.for_warehouse, live=True),
+    queues=events.QUEUES,
+)

@@ -1,4 +1,7 @@
-"""orders over a fresh database: in this process, or deployed with auth as real processes."""
+"""orders over a fresh database: in this process, or deployed with auth as real processes.
+
+In the warehouse's contract, unless a test wants another.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ import aio_pika
 import httpx2
 import psycopg
 import pytest
+from kit.settings import Settings
 from kit.testing import client
 from kit.tokens import Issuer, ServiceTokens
-from orders.bootstrap import create
+from orders.bootstrap import contract, create
 from orders.events import NOTIFICATIONS
-from orders.settings import OrdersSettings
 from testing import patient
 from testing.postgres import Postgres
 from testing.process import free_port
@@ -113,7 +116,8 @@ def start(own_settings: dict[str, object], issuer: Issuer) -> Start:
 
     @asynccontextmanager
     async def started(**changes: object) -> AsyncIterator[Api]:
-        settings = OrdersSettings.model_validate({**own_settings, **changes})
+        given = {**own_settings, **changes}
+        settings = contract(Settings.model_validate(given)).settings.model_validate(given)
         async with client(create(settings)) as http:
             yield Api(http, issuer, own_settings)
 

@@ -11,7 +11,7 @@ import pytest
 from kit.database import Database
 from kit.lanes import Lanes
 from orders import idempotency
-from orders.settings import OrdersSettings
+from orders.settings import WarehouseSettings
 from orders.tests.conftest import EWA, JAN, ORDER, Api, Start, rows
 
 KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
@@ -173,7 +173,7 @@ async def test_old_keys_are_purged(api: Api, own_settings: dict[str, object]) ->
         await place(jan, f"old-{n}")
     aged(api, "25 hours")
     await place(jan, KEY)
-    settings = OrdersSettings.model_validate(own_settings)
+    settings = WarehouseSettings.model_validate(own_settings)
     async with (
         Database.open(settings) as database,
         Lanes.open(database, 1) as lanes,

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from orders.status import NEXT, Status, objection
+from orders.status import GOODS, Status
 from orders.tests.conftest import Deployed, rows
 from testing import patient
 
@@ -21,14 +21,14 @@ LIVES = [
 @pytest.mark.parametrize("life", LIVES)
 def test_lives(life: list[Status]) -> None:
     for old, new in pairwise(life):
-        assert objection(old, new) is None
-    assert NEXT[life[-1]] == ()
+        assert GOODS.objection(old, new) is None
+    assert GOODS.steps[life[-1]] == ()
 
 
 @given(st.sampled_from(Status), st.sampled_from(Status))
 def test_every_other_step_has_an_objection(old: Status, new: Status) -> None:
     steps = {step for life in LIVES for step in pairwise(life)}
-    why = objection(old, new)
+    why = GOODS.objection(old, new)
     assert (why is None) == ((old, new) in steps)
     if why is not None:
         assert old in why
@@ -38,7 +38,7 @@ def test_every_other_step_has_an_objection(old: Status, new: Status) -> None:
 def test_no_walk_is_longer_than_a_life(wanted: list[Status]) -> None:
     walked = [Status.NEW]
     for status in wanted:
-        if objection(walked[-1], status) is None:
+        if GOODS.objection(walked[-1], status) is None:
             walked.append(status)
     assert any(life[: len(walked)] == walked for life in LIVES)
 
@@ -57,15 +57,15 @@ def test_a_service_follows_the_rule(deployed: Deployed, wanted: list[Status]) ->
     walked = [Status.NEW]
     for status in wanted:
         answer = deployed.change(staff, order_id, status)
-        if objection(walked[-1], status) is None:
+        if GOODS.objection(walked[-1], status) is None:
             assert answer.status_code == 200
             walked.append(status)
         else:
             assert answer.status_code == 409
             assert answer.json() == {
-                "error": objection(walked[-1], status),
+                "error": GOODS.objection(walked[-1], status),
                 "status": walked[-1],
-                "allowed": list(NEXT[walked[-1]]),
+                "allowed": list(GOODS.steps[walked[-1]]),
             }
     seen = patient.get(f"{deployed.orders.url}/api/orders/{order_id}", headers=staff.headers()).json()
     assert seen["status"] == walked[-1]
