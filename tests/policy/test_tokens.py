@@ -68,7 +68,7 @@ def test_a_token_serves_twice(gateway: Gateway) -> None:
         {"user_id": "7\r\nX-Admin: yes"},
         {"user_id": {"a": 1}},
     ],
-    ids=str,
+    ids=lambda each: next(iter(each)),  # the time would be another in each process
 )
 def test_a_signed_token_that_is_not_one_of_ours_is_refused(
     gateway: Gateway, changed: dict[str, object]
