@@ -314,5 +314,8 @@ def _bad(path: Path, nodes: yaml.Node | None, keys: Sequence[str | int], what: s
 
 
 if __name__ == "__main__":
-    for _name, _text in schemas().items():
+    from hostwright.application import file
+
+    # Of the module as it is imported: what docstrings say is not found from __main__.
+    for _name, _text in file.schemas().items():
         (Path(__file__).parent / "schema" / _name).write_text(_text)

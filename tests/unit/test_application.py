@@ -318,7 +318,7 @@ SERVICE_MISTAKES = [
     ("orders", ("image",), "orders:1", "exactly one of build and image"),
     ("orders", ("secrets",), ["root_password"], "Input should be 'token_private_key'"),
     ("orders", ("needs",), {"cache": "redis"}, "Input should be 'database' or 'broker'"),
-    ("auth", ("secrets",), [], "no service issues any"),
+    ("auth", ("contracts", "warehouse", "secrets"), [], "no service issues any"),
     ("prometheus", ("name",), "grafana", "calls itself 'grafana'"),
     ("prometheus", ("image",), "prom/alertmanager:v1", "two images of one name"),
     ("prometheus", ("migrate",), ["true"], "which only a service has"),

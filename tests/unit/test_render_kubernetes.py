@@ -508,17 +508,19 @@ def test_every_port_has_exactly_its_service_or_ingress(case: Case) -> None:
             served |= known
     left = declared - served
     assert {(scope, who, number) for scope, who, number, _ in left} == {
-        ("public", "gateway", number) for number in (80, 443) if of(found, "Ingress")
+        ("public", "gateway", each.port) for each in app.gateway.listeners if each.ingress
     }
-    (ingress,) = of(found, "Ingress").values()
-    for rule in ingress["spec"]["rules"]:
-        (path,) = rule["http"]["paths"]
-        assert path["path"] == "/"
-        assert path["backend"] == {"service": {"name": "gateway", "port": {"name": "ingress"}}}
-    (target,) = [
-        port["targetPort"] for port in services["gateway"]["spec"]["ports"] if port["name"] == "ingress"
-    ]
-    assert target in {container for scope, _, _, container in left if scope == "public"}
+    assert bool(left) == bool(of(found, "Ingress"))
+    # An Ingress where a listener stands at one of its ports.
+    for ingress in of(found, "Ingress").values():
+        for rule in ingress["spec"]["rules"]:
+            (path,) = rule["http"]["paths"]
+            assert path["path"] == "/"
+            assert path["backend"] == {"service": {"name": "gateway", "port": {"name": "ingress"}}}
+        (target,) = [
+            port["targetPort"] for port in services["gateway"]["spec"]["ports"] if port["name"] == "ingress"
+        ]
+        assert target in {container for scope, _, _, container in left if scope == "public"}
 
 
 def test_an_ingress_has_a_rule_for_each_name_and_one_for_addresses() -> None:
@@ -604,10 +606,12 @@ def test_policies_are_exactly_the_edges(case: Case) -> None:
         for name, each in app.services.items()
         if each.file.migrate and each.database
     }
-    behind = next(each for each in app.gateway.listeners if each.protocol == "https")
-    assert (
-        flows(found, "ingress") - {("outside", "gateway", app.gateway.container_port(behind))} == known | jobs
-    )
+    behind = {
+        ("outside", "gateway", app.gateway.container_port(each))
+        for each in app.gateway.listeners
+        if each.scope == "public" and (each.protocol == "https" or not each.ingress)
+    }
+    assert flows(found, "ingress") - behind == known | jobs
     speaking = {source for source, _, _ in known | jobs}
     assert flows(found, "egress") == known | jobs | {(source, "outside", 53) for source in speaking}
     deny = of(found, "NetworkPolicy")["default-deny"]["spec"]
@@ -669,9 +673,9 @@ def test_every_name_that_a_pod_looks_up_is_there(case: Case) -> None:
                 assert {*secret["data"]} == {
                     each.file for each in readers if each.owner == name.removesuffix("-migrate")
                 }
-    (ingress,) = of(every, "Ingress").values()
-    named.add(ingress["spec"]["tls"][0]["secretName"])
-    assert held[ingress["spec"]["tls"][0]["secretName"]]["type"] == "kubernetes.io/tls"
+    for ingress in of(every, "Ingress").values():
+        named.add(ingress["spec"]["tls"][0]["secretName"])
+        assert held[ingress["spec"]["tls"][0]["secretName"]]["type"] == "kubernetes.io/tls"
     assert named == {*held}
 
 
