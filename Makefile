@@ -16,13 +16,14 @@ BIN := $(VENV)/bin
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Compiled for services in tests, which run as nobody and cannot write there; of the many collections few are used.
+# Compiled for services in tests, which run as nobody and cannot write there. What only tools use compiles when it is used.
+TOOLS := /(ansible[a-z_]*|black|debugpy|mypy[a-z]*|pip|pkg_resources|pulumi[a-z_]*|schemathesis|setuptools|uv)/
 $(VENV)/.done: requirements.lock requirements.uv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements.uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m compileall -q -j 0 -x /ansible_collections/ $(VENV)/lib
+	$(BIN)/python -m compileall -q -j 0 -x '$(TOOLS)' $(VENV)/lib
 	@touch $@
 
 .PHONY: venv
