@@ -1,0 +1,540 @@
+-- What haproxy.cfg cannot say: windows that slide, breakers, and what a token's claims mean.
+-- Starter. Rendered by hostwright from starter.yml: change that, not this.
+-- One state for all threads, one call of it at a time: nothing here yields between a look and what follows from it.
+
+local ROUTES = {
+  [1] = { service = "orders", limit = "default", required = true },
+  [2] = { service = "auth", limit = "entry" },
+  [3] = { service = "auth", limit = "entry" },
+  [4] = { service = "auth", limit = "default", required = true },
+  [5] = { service = "auth", limit = "default", required = true },
+  [6] = { service = "orders", limit = "placing", required = true },
+  [7] = { service = "orders", limit = "default", required = true, keep = 60 },
+  [8] = { service = "gateway", limit = nil },
+}
+local NOWHERE = { limit = "default" } -- a path that nobody has
+-- A listener that is one service's own sends everything there; what has a route to it keeps to the route.
+local OWN = { ["auth"] = { service = "auth" }, ["orders"] = { service = "orders" }, ["gateway"] = { service = "gateway" } }
+local LIMITS = {
+  ["default"] = { requests = 100, span = 60000 },
+  ["entry"] = { requests = 10, span = 60000 },
+  ["placing"] = { requests = 20, span = 60000 },
+}
+local SERVICES = { "auth", "orders" }
+local BREAKER = { requests = 5, percent = 50, open = 10000, successes = 2 }
+local TRIAL = 35000 -- ms after which a trial that nobody reported on is over: its client left
+local PERIOD, SLOTS = 30000, 10 -- ms that a breaker looks back, in so many parts
+local MOST = 20000 -- clients and tokens that are known apart; the clients beyond share one window
+local KIBIBYTES = 65536 -- that all of this may take
+
+collectgarbage("setpause", 120) -- percent of what is in use at which to look for what is not
+
+-- --- Windows ---
+
+-- Two generations: what nobody touched for the length of one goes with the older, and no sweep walks over all.
+local function generations()
+  return { young = {}, old = {}, count = 0 }
+end
+
+local function recall(kept, key)
+  local found = kept.young[key]
+  if found == nil then
+    found = kept.old[key]
+    if found ~= nil and kept.count < MOST then
+      kept.young[key], kept.old[key], kept.count = found, nil, kept.count + 1
+    end
+  end
+  return found
+end
+
+local function remember(kept, key, value)
+  kept.young[key], kept.count = value, kept.count + 1
+end
+
+local function turn(kept)
+  kept.old, kept.young, kept.count = kept.young, {}, 0
+end
+
+-- Whether there is no room for one more that is known apart.
+local function full(kept)
+  return kept.count >= MOST or collectgarbage("count") > KIBIBYTES * 0.8
+end
+
+-- A ring with the times (ms) of the requests that were let in, the oldest at `first`.
+local Window = {}
+Window.__index = Window
+
+function Window.new(limit)
+  return setmetatable({ limit = limit, first = 1, count = 0 }, Window)
+end
+
+-- Whether a request at `now` is let in, how many more would be, and the ms until one more is than now.
+function Window:ask(now)
+  local size, span = self.limit.requests, self.limit.span
+  -- By halves, as a long loop would be interrupted.
+  local gone, left = 0, self.count
+  while gone < left do
+    local middle = (gone + left) // 2
+    if self[(self.first + middle - 1) % size + 1] <= now - span then
+      gone = middle + 1
+    else
+      left = middle
+    end
+  end
+  self.first, self.count = (self.first + gone - 1) % size + 1, self.count - gone
+  local admitted = self.count < size
+  if admitted then
+    self[(self.first + self.count - 1) % size + 1] = now
+    self.count = self.count + 1
+  end
+  return admitted, size - self.count, self[self.first] + span - now
+end
+
+local windows = {}
+for name, limit in pairs(LIMITS) do
+  windows[name] = { limit = limit, clients = generations(), turned = 0 }
+end
+
+local function window(name, client, now)
+  local of = windows[name]
+  if now - of.turned > of.limit.span then
+    turn(of.clients)
+    of.turned = now
+  end
+  local found = recall(of.clients, client)
+  if found == nil and full(of.clients) then
+    client = "others"
+    found = recall(of.clients, client)
+  end
+  if found == nil then
+    found = Window.new(of.limit)
+    remember(of.clients, client, found)
+  end
+  return found:ask(now)
+end
+
+-- --- Breakers ---
+
+-- closed -> open when BREAKER says so; open -> half_open after a while, where one at a time may try; from there
+-- closed after some successes, open again after one failure. A change begins an epoch: reports of before it go by.
+local Breaker = {}
+Breaker.__index = Breaker
+
+function Breaker.new()
+  local found = setmetatable({ epoch = 0 }, Breaker)
+  found:become("closed", 0)
+  return found
+end
+
+function Breaker:become(state, now)
+  self.kept, self.since, self.epoch = state, now, self.epoch + 1
+  self.requests, self.failures, self.successes, self.trial = {}, {}, 0, nil
+end
+
+function Breaker:state(now)
+  if self.kept == "open" and now - self.since >= BREAKER.open then
+    self:become("half_open", now)
+  end
+  return self.kept
+end
+
+-- The epoch in which a request may go on, or nil and the ms after which it is worth another try.
+function Breaker:ask(now)
+  local state = self:state(now)
+  if state == "open" then
+    return nil, self.since + BREAKER.open - now
+  elseif state == "half_open" then
+    if self.trial and now - self.trial < TRIAL then
+      return nil, 1000
+    end
+    self.trial = now
+  end
+  return self.epoch
+end
+
+function Breaker:counts(now)
+  local requests, failures, oldest = 0, 0, now // (PERIOD // SLOTS) - SLOTS
+  for slot, number in pairs(self.requests) do
+    if slot > oldest then
+      requests, failures = requests + number, failures + (self.failures[slot] or 0)
+    else
+      self.requests[slot], self.failures[slot] = nil, nil
+    end
+  end
+  return requests, failures
+end
+
+function Breaker:report(epoch, failed, now)
+  if epoch ~= self.epoch then
+    return
+  end
+  local slot = now // (PERIOD // SLOTS)
+  if self.requests[slot] == nil then
+    self:counts(now)
+  end
+  self.requests[slot] = (self.requests[slot] or 0) + 1
+  if failed then
+    self.failures[slot] = (self.failures[slot] or 0) + 1
+  end
+  if self.kept == "half_open" then
+    self.trial = nil
+    self.successes = self.successes + 1
+    if failed then
+      self:become("open", now)
+    elseif self.successes >= BREAKER.successes then
+      self:become("closed", now)
+    end
+  elseif failed then
+    local requests, failures = self:counts(now)
+    if requests >= BREAKER.requests and failures * 100 >= requests * BREAKER.percent then
+      self:become("open", now)
+    end
+  end
+end
+
+local breakers = {}
+for _, name in ipairs(SERVICES) do
+  breakers[name] = Breaker.new()
+end
+
+-- --- Time ---
+
+-- The wall's clock in ms, which knows of time that this process did not get; HAProxy's own leaves that out. Threads
+-- read it once a round, so that one may be a little behind another, and it may be set back: it stands still then.
+local shift, latest = 0, 0
+local function moment(txn)
+  local now = txn.f:date(0, "ms") + shift
+  if now < latest then
+    if latest - now > 1000 then
+      shift = shift + latest - now
+    end
+    return latest
+  end
+  latest = now
+  return now
+end
+
+-- --- Tokens ---
+
+local ALGORITHM, AUDIENCE, TYPE = "HS256", "starter", "access"
+local LEEWAY = 5 -- seconds that clocks of hosts may differ, for the time of issue: the end counts to the second
+local known = generations() -- token -> what it says, where its signature is good
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return (text:gsub("%s+$", ""))
+end
+
+local SECRET = read("/run/secrets/jwt_secret")
+assert(#SECRET >= 32, "/run/secrets/jwt_secret: at least 32 characters, as a shorter secret can be guessed")
+core.register_fetches("secret", function()
+  return SECRET
+end)
+
+
+-- A claim as text that may stand in a header, or nil.
+local function word(value)
+  if math.type(value) == "integer" then
+    return tostring(value)
+  end
+  return type(value) == "string" and #value > 0 and #value <= 512 and not value:find("[%c\128-\255]") and value or nil
+end
+
+-- What the token says, or nil when that is not what one of ours would. Its signature is checked elsewhere.
+local function claims(txn, token)
+  local head, body = token:match("^([%w_-]+)%.([%w_-]+)%.[%w_-]+$")
+  if not head then
+    return nil
+  end
+  head, body = txn.c:ub64dec(head), txn.c:ub64dec(body)
+  local function of(part, name)
+    -- Without the type, a number would come with six digits.
+    return txn.c:json_query(part, "$." .. name, "int")
+  end
+  -- What is in a list, or the one that is none. HAProxy 2.6 gives no lists, later ones their text.
+  local function all(name)
+    local several = {}
+    for at = 0, 63 do
+      several[at + 1] = word(of(body, name .. "[" .. at .. "]"))
+      if not several[at + 1] then
+        break
+      end
+    end
+    local one = not several[1] and word(of(body, name))
+    return one and one:sub(1, 1) ~= "[" and { one } or several
+  end
+  if of(head, "alg") ~= ALGORITHM or head:find('"crit"', 1, true) or of(body, "typ") ~= TYPE then
+    return nil
+  end
+  local found = { expires = of(body, "exp"), issued = of(body, "iat"), from = of(body, "nbf") or 0 }
+  for _, name in ipairs({ "expires", "issued", "from" }) do
+    if math.type(found[name]) ~= "integer" then
+      return nil
+    end
+  end
+  local meant = false
+  for _, each in ipairs(all("aud")) do
+    meant = meant or each == AUDIENCE
+  end
+  found.user, found.roles, found.headers = word(of(body, "user_id")), {}, {}
+  if not meant or not found.user then
+    return nil
+  end
+  for _, role in ipairs(all("roles")) do
+    found.roles[role] = true
+  end
+  found.headers[1] = word(table.concat(all("user_id"), ","))
+  found.headers[2] = word(table.concat(all("email"), ","))
+  found.headers[3] = word(table.concat(all("role"), ","))
+  return found
+end
+
+-- --- What a request may ---
+
+local function refuse(txn, status, wait)
+  if wait then
+    txn:set_var("txn.wait", math.max(1, math.ceil(wait / 1000)))
+  end
+  txn:set_var("txn.refused", status)
+end
+
+
+-- Who asks. False: it must be asked once more, when HAProxy has checked the signature.
+local function identify(txn, now)
+  local token = txn:get_var("txn.token")
+  if not token then
+    return nil
+  end
+  local found = recall(known, token)
+  if found == nil then
+    local signed = txn:get_var("txn.signed")
+    if signed == nil then
+      txn:set_var("txn.unknown", 1)
+      return false
+    end
+    txn:unset_var("txn.unknown")
+    found = signed == 1 and claims(txn, token)
+    if not found then
+      return nil
+    end
+    if full(known) then
+      turn(known)
+    end
+    remember(known, token, found)
+  end
+  local seconds = (now - shift) / 1000
+  if found.expires <= seconds or found.issued > seconds + LEEWAY or found.from > seconds + LEEWAY then
+    return nil
+  end
+  return found
+end
+
+core.register_action("admit", { "http-req" }, function(txn)
+  local route = ROUTES[txn:get_var("txn.route")] or NOWHERE
+  local own = OWN[txn:get_var("txn.listener")]
+  if own and (own.service == "gateway" or route.service ~= own.service) then
+    route = own
+  end
+  local now, who = moment(txn), nil
+  if route.required then
+    who = identify(txn, now)
+    if who == false then
+      return
+    end
+    if who then
+      txn:set_var("txn.user", who.user)
+    end
+  end
+  local limit = route.limit
+  if limit then
+    local client = who and "user " .. who.user or txn:get_var("txn.client")
+    local admitted, remaining, wait = window(limit, client, now)
+    txn:set_var("txn.limit", LIMITS[limit].requests)
+    txn:set_var("txn.remaining", remaining)
+    txn:set_var("txn.reset", (now - shift + wait + 999) // 1000)
+    if not admitted then
+      return refuse(txn, 429, wait)
+    end
+  end
+  if route == NOWHERE then
+    return refuse(txn, txn:get_var("txn.allow") and 405 or 404)
+  end
+  if route.required then
+    if not who then
+      return refuse(txn, 401)
+    end
+    if route.roles then
+      local fits = false
+      for role in pairs(route.roles) do
+        fits = fits or who.roles[role]
+      end
+      if not fits then
+        return refuse(txn, 403)
+      end
+    end
+    if who.headers[1] then
+      txn:set_var("txn.header1", who.headers[1])
+    end
+    if who.headers[2] then
+      txn:set_var("txn.header2", who.headers[2])
+    end
+    if who.headers[3] then
+      txn:set_var("txn.header3", who.headers[3])
+    end
+  end
+  if route.keep and txn.f:method() == "GET" then
+    txn:set_var("txn.keep", route.keep)
+  end
+  local breaker = breakers[route.service]
+  if breaker then
+    local epoch, wait = breaker:ask(now)
+    if not epoch then
+      txn:set_var("txn.target", route.service)
+      if txn:get_var("txn.keep") then
+        txn:set_var("txn.stale", 1)
+      end
+      return refuse(txn, 503, wait)
+    end
+    txn:set_var("txn.epoch", epoch)
+  end
+  if route.websocket then
+    txn:set_var("txn.websocket", 1)
+  end
+  txn:set_var("txn.service", route.service)
+end)
+
+-- --- What became of it ---
+
+local started, counted = os.time(), {}
+
+core.register_fetches("settle", function(txn)
+  local status, service = txn.f:status(), txn:get_var("txn.service")
+  local name = service or "refused"
+  local kind = service and status // 100 .. "xx" or tostring(status)
+  local of = counted[name] or {}
+  counted[name] = of
+  of[kind] = (of[kind] or 0) + 1
+  local epoch = txn:get_var("txn.epoch")
+  if epoch then
+    breakers[service]:report(epoch, status >= 500, moment(txn))
+  end
+  return ""
+end)
+
+-- Of tables, texts and numbers; members in the order of their names, so that the same reads the same.
+local function json(value)
+  if type(value) ~= "table" then
+    return type(value) == "string" and '"' .. value:gsub('["\\%c]', "?") .. '"' or tostring(value)
+  end
+  local found = {}
+  for name in pairs(value) do
+    found[#found + 1] = name
+  end
+  table.sort(found)
+  for at, name in ipairs(found) do
+    found[at] = json(name) .. ":" .. json(value[name])
+  end
+  return "{" .. table.concat(found, ",") .. "}"
+end
+
+local function say(applet, kind, text)
+  applet:set_status(200)
+  applet:add_header("content-type", kind)
+  applet:add_header("content-length", tostring(#text))
+  applet:start_response()
+  applet:send(text)
+end
+
+local function looked(applet)
+  local now, found, away = moment(applet), {}, false
+  for name, breaker in pairs(breakers) do
+    local state = breaker:state(now)
+    local requests, failures = breaker:counts(now)
+    found[name] = { state = state, requests = requests, failures = failures }
+    away = away or state ~= "closed"
+  end
+  return found, away
+end
+
+local function success(applet, body)
+  body = { success = true, data = body }
+  say(applet, "application/json", json(body))
+end
+
+core.register_service("health", "http", function(applet)
+  local found, away = looked(applet)
+  local body = { status = away and "degraded" or "healthy", service = "gateway", circuit_breakers = found }
+  success(applet, body)
+end)
+
+core.register_service("metrics", "http", function(applet)
+  success(applet, { uptime_seconds = os.time() - started, requests = counted, circuit_breakers = looked(applet) })
+end)
+
+core.register_service("prometheus", "http", function(applet)
+  local lines = { "# TYPE gateway_requests_total counter" }
+  for service, of in pairs(counted) do
+    for kind, number in pairs(of) do
+      lines[#lines + 1] = ('gateway_requests_total{service="%s",status="%s"} %d'):format(service, kind, number)
+    end
+  end
+  lines[#lines + 1] = "# TYPE gateway_breaker gauge"
+  for service, of in pairs(looked(applet)) do
+    for _, state in ipairs({ "closed", "half_open", "open" }) do
+      local is = state == of.state and 1 or 0
+      lines[#lines + 1] = ('gateway_breaker{service="%s",state="%s"} %d'):format(service, state, is)
+    end
+  end
+  say(applet, "text/plain; version=0.0.4", table.concat(lines, "\n") .. "\n")
+end)
+
+-- --- Instances that are set aside ---
+
+-- Whoever rolls a service puts a file here by the name of an instance: it is asked after all others, and whoever
+-- stands in for it is asked meanwhile.
+local ASIDE = "/etc/hostwright/aside/"
+local INSTANCES = {
+  ["auth"] = { "auth" },
+  ["orders"] = { "orders" },
+}
+local SPARES = {
+  ["auth"] = "auth-spare",
+  ["orders"] = "orders-spare",
+}
+
+core.register_task(function()
+  local before = {}
+  while true do
+    for service, instances in pairs(INSTANCES) do
+      local servers, some = core.backends[service].servers, false
+      for _, name in ipairs(instances) do
+        local file = io.open(ASIDE .. name)
+        local aside = file ~= nil
+        if file then
+          file:close()
+        end
+        if aside ~= (before[name] or false) then
+          before[name] = aside
+          if aside then
+            servers[name]:set_drain()
+          else
+            servers[name]:set_ready()
+          end
+        end
+        some = some or aside
+      end
+      local spare = SPARES[service]
+      if spare and some ~= (before[spare] or false) then
+        before[spare] = some
+        if some then
+          servers[spare]:set_ready()
+        else
+          servers[spare]:set_maint()
+        end
+      end
+    end
+    core.msleep(200)
+  end
+end)
