@@ -64,6 +64,7 @@ def gateway_files(
         "feed": FEED,
         "identity": {name: f"$identity_{variable(name)}" if protected else "" for name in gateway.identity},
         "internals": _internals(application),
+        "shown": [each.path for each in gateway.routes if each.service == OWN],
         "errors": ERRORS,
         **policy.facts(gateway, environment, _origins(application, environment)),
     }
@@ -74,12 +75,12 @@ def gateway_files(
 
 
 def _internals(application: Application) -> list[str]:
-    """Paths of services that nobody reaches through the gateway, but for those that it answers itself."""
+    """Paths of services that nobody reaches through the gateway."""
     gateway = application.gateway
     found = {path for each in application.services.values() for path in each.internals}
     if gateway.tokens and gateway.tokens.revoked:
         found.add(gateway.tokens.revoked)
-    return sorted(found - {each.path for each in gateway.routes if each.service == OWN})
+    return sorted(found)
 
 
 def _listener(application: Application, listener: Listener, behind: bool) -> dict[str, Any]:

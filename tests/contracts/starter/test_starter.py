@@ -107,6 +107,12 @@ def test_health_has_the_breakers(nobody: httpx2.Client) -> None:
     assert {name: each["state"] for name, each in breakers.items()} == {"auth": "closed", "orders": "closed"}
 
 
+@pytest.mark.shows("system/metrics")
+def test_metrics_are_for_who_has_a_token(nobody: httpx2.Client, john) -> None:
+    assert code(nobody.get("/metrics")) == (401, "UNAUTHORIZED")
+    assert john.ask("GET", "/metrics").json()["data"]["circuit_breakers"].keys() == {"auth", "orders"}
+
+
 @pytest.mark.shows("pattern/limits")
 def test_answers_tell_how_much_is_left(john) -> None:
     answer = john.ask("GET", USERS)

@@ -313,12 +313,12 @@ local function claims(txn, token)
   if not meant or not found.user then
     return nil
   end
-  for _, role in ipairs(all("roles")) do
+  for _, role in ipairs(all("role")) do
     found.roles[role] = true
   end
   found.headers[1] = word(table.concat(all("user_id"), ","))
   found.headers[2] = word(table.concat(all("email"), ","))
-  found.headers[3] = word(table.concat(all("roles"), ","))
+  found.headers[3] = word(table.concat(all("role"), ","))
   found.session = word(of(body, "sid"))
   if not found.session then
     return nil

@@ -11,6 +11,7 @@ local ROUTES = {
   [6] = { service = "orders", limit = "placing", required = true },
   [7] = { service = "orders", limit = "default", required = true, keep = 60 },
   [8] = { service = "gateway", limit = nil },
+  [9] = { service = "gateway", limit = nil, required = true },
 }
 local NOWHERE = { limit = "default" } -- a path that nobody has
 -- A listener that is one service's own sends everything there; what has a route to it keeps to the route.
@@ -282,7 +283,7 @@ local function claims(txn, token)
   if not meant or not found.user then
     return nil
   end
-  for _, role in ipairs(all("roles")) do
+  for _, role in ipairs(all("role")) do
     found.roles[role] = true
   end
   found.headers[1] = word(table.concat(all("user_id"), ","))
