@@ -281,6 +281,7 @@ def test_haproxy_routes_without_root_and_without_a_writable_disk(start: Start, t
         'core.register_service("said", "http", function(applet)\n'
         '  applet:set_status(200)\n  applet:start_response()\n  applet:send("over Lua")\nend)\n'
     )
+    tmp_path.chmod(0o755)  # whoever it runs as is not who made it
     server = start(
         "haproxy",
         user="101:101",
