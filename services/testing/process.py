@@ -112,7 +112,7 @@ def until(true: Callable[[], object], within: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def listens(port: int) -> bool:
+def listens(port: int, address: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0

@@ -1,7 +1,8 @@
 """Every figure of one run, beside what one would have without us: `python -m tests.bench`, or `make bench`.
 
 Phases and the same steps by hand, the application through its gateway, its services by themselves and on the
-plain server, analytics over a million orders, a cluster, and how all that grows with the number of hosts.
+plain server, the policy gateway beside others, analytics over a million orders, a cluster, and how all that
+grows with the number of hosts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import yaml
 import lab
 from hostwright import application, render
 from lab import inventory
-from tests.bench import analytics, cluster, gateway, growth, services
+from tests.bench import analytics, cluster, gateway, growth, policy, services
 from tests.live import OWN, Live, make, program, purge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,7 @@ def missing(found: dict[str, Any]) -> Iterator[str]:
     for each in found.get("services", {}).get("figures", ()):
         if each["errors"]:
             yield f"{each['name']}: {each['errors']} errors"
+    yield from found.get("policy", {}).get("missed", ())
     for each in found.get("analytics", {}).get("figures", ()):
         if each["name"].startswith("stats") and each["median_ms"] > ANALYTICS_MS:
             yield f"analytics, {each['name']}: {each['median_ms']:.0f} ms, at most {ANALYTICS_MS}"
@@ -86,6 +88,15 @@ def _services(seconds: float) -> dict[str, Any]:
     return {"services": {"command": command, **figures}}
 
 
+def _policy(seconds: float) -> dict[str, Any]:
+    command, found = "python -m tests.bench --only policy", policy.measure(seconds)
+    print(f"the policy gateway: {command}\n{policy.table(found)}\n")
+    figures, missed = [asdict(each) for each in found], list(policy.missing(found))
+    return {
+        "policy": {"command": command, "figures": figures, "ratios": policy.ratios(found), "missed": missed}
+    }
+
+
 def _analytics(_seconds: float) -> dict[str, Any]:
     command, found = "python -m tests.bench.analytics", analytics.measure(analytics.ORDERS, times=10)
     print(f"analytics over {analytics.ORDERS:,} orders: {command}\n{analytics.table(found)}\n")
@@ -109,7 +120,8 @@ def _growth(_seconds: float) -> dict[str, Any]:
 
 
 PARTS = {
-    "phases": _phases, "services": _services, "analytics": _analytics, "cluster": _cluster, "growth": _growth,
+    "phases": _phases, "services": _services, "policy": _policy, "analytics": _analytics, "cluster": _cluster,
+    "growth": _growth,
 }  # fmt: skip
 
 

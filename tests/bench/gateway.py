@@ -121,9 +121,9 @@ def lines(node: Node, program: str) -> dict[str, str]:
 
 
 def figures(node: Node, case: Case, url: str, token: str, seconds: float) -> Figures:
-    wrk(case, url, token, min(1.0, seconds))  # connections, caches
+    wrk(case, url, [token], min(1.0, seconds))  # connections, caches
     before = _cpu(node)
-    load = wrk(case, url, token, seconds)
+    load = wrk(case, url, [token], seconds)
     used = {name: (ns - before[name]) / 1000 / max(load.requests, 1) for name, ns in _cpu(node).items()}
     return Figures(case.name, load, {name: us for name, us in used.items() if us > sum(used.values()) / 100})
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 NEW_ORDER = {
     "customer_name": "Jan Kowalski",
@@ -43,10 +45,25 @@ class Load:
 
 
 SCRIPT = """
+local tokens, pause = { %(tokens)s }, %(pause)s
+local requests, at = {}, 0
 wrk.method = "%(method)s"
-wrk.headers["Authorization"] = "Bearer %(token)s"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = %(body)s
+function init()
+  for each, token in ipairs(tokens) do
+    wrk.headers["Authorization"] = "Bearer " .. token
+    requests[each] = wrk.format()
+  end
+end
+function request()
+  at = at %% #requests + 1
+  return requests[at]
+end
+-- Whole milliseconds, `pause` on average, as if strangers came: at any moment with the same chance.
+delay = pause and function()
+  return math.floor(math.random() - pause * math.log(1 - math.random()))
+end
 function done(summary, latency)
   local e = summary.errors
   io.write(string.format(
@@ -57,11 +74,19 @@ end
 """
 
 
-def wrk(case: Case, url: str, token: str, seconds: float) -> Load:
-    """At least a second of it; `url` may be https, whose certificate is not looked at."""
-    body = "nil" if case.body is None else f"[[{json.dumps(case.body)}]]"
+def wrk(case: Case, url: str, tokens: Sequence[str], seconds: float, rate: float = inf) -> Load:
+    """At least a second of it, with each token in turn; a certificate of `url` is not looked at.
+
+    `rate` is how many requests a second there are to be: about that, and fewer where answers take long.
+    """
+    values = {
+        "method": case.method,
+        "tokens": ", ".join(f'"{each}"' for each in tokens),
+        "body": "nil" if case.body is None else f"[[{json.dumps(case.body)}]]",
+        "pause": "nil" if rate == inf else f"{case.connections / rate * 1000:f}",
+    }
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT % {"method": case.method, "token": token, "body": body})
+        script.write(SCRIPT % values)
         script.flush()
         done = subprocess.run(
             [

@@ -136,10 +136,10 @@ def _fill(dsn: str) -> None:
 
 
 def _figures(case: Case, service: Service, postgres: Postgres, token: str, seconds: float) -> Figures:
-    wrk(case, service.url, token, min(1.0, seconds))  # connections, caches
-    before = _cpu(service.pid), _cpu(postgres.pid)
-    found = wrk(case, service.url, token, seconds)
-    after = _cpu(service.pid), _cpu(postgres.pid)
+    wrk(case, service.url, [token], min(1.0, seconds))  # connections, caches
+    before = cpu(service.pid), cpu(postgres.pid)
+    found = wrk(case, service.url, [token], seconds)
+    after = cpu(service.pid), cpu(postgres.pid)
     return Figures(
         name=case.name,
         requests=found.requests,
@@ -151,7 +151,7 @@ def _figures(case: Case, service: Service, postgres: Postgres, token: str, secon
     )
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
     """Seconds that a process and its descendants, living and reaped, have computed."""
     ticks = os.sysconf("SC_CLK_TCK")
     total = 0.0

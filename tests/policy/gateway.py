@@ -178,9 +178,13 @@ class Gateway:
 
     def start(self, *services: str) -> None:
         """With these instances behind it: all that PLACES names, if none is."""
-        self.folder.chmod(0o777)  # for the socket of who is nobody there
         for name in services or ("auth", "orders"):
             self.serve(name)
+        self.run()
+
+    def run(self) -> None:
+        """Before whatever stands at these places."""
+        self.folder.chmod(0o777)  # for the socket of who is nobody there
         self.write()
         log = self.folder / "log"
         log.touch()

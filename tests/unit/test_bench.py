@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench import cluster, growth
+from tests.bench import cluster, growth, policy
 from tests.bench.growth import Figure
+from tests.bench.load import Load
 
 FOUND: dict[str, Any] = {
     "seconds": {
@@ -90,3 +91,29 @@ k2 : ok=9 changed=1 unreachable=0 failed=0
 def test_targets_of_a_cluster(changes: dict[str, Any], said: list[str]) -> None:
     assert list(cluster.missing(FOUND | changes)) == said
     assert "at most 180" in cluster.table(FOUND | changes)
+
+
+def gateways(ours: float, plain: float, errors: int = 0) -> list[policy.Figures]:
+    """Three rounds, on a machine that is twice as slow in the second and lies in the third."""
+    full, half = Load(1000, 0, 1.0, 1.0, 2.0), Load(500, errors, 1.0, 1.0, 3.0)
+
+    def figures(name: str, cpu_us: float, last: float) -> policy.Figures:
+        return policy.Figures(name, [policy.Round(us, full, half) for us in (cpu_us, 2 * cpu_us, last)])
+
+    return [figures("nginx", 20, 20), figures("ours", ours, 999), figures("plain", plain, 1)]
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        (gateways(44, 308), []),
+        (gateways(45, 400), ["policy, CPU of ours to nginx: 2.25, at most 2.2"]),
+        (gateways(40, 276), ["policy, CPU of plain Python to ours: 6.90, at least 7"]),
+        (gateways(40, 400, errors=1), [f"policy, {name}: 3 errors" for name in ("nginx", "ours", "plain")]),
+    ],
+)
+def test_targets_of_the_policy_gateway(figures: list[policy.Figures], said: list[str]) -> None:
+    assert list(policy.missing(figures)) == said
+    lines = [line.split() for line in policy.table(figures).splitlines()]
+    assert lines[1][:5] == ["nginx", "20.0", "1000", "500", "3.0"]
+    assert lines[-1][-3:] == ["(at", "least", "7)"]
