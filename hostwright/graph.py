@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from hostwright.application import Application, Listener, Port, Route, Service
+from hostwright.application.gateway import OWN
 
 Format = Callable[[Application], str]
 
@@ -291,7 +292,7 @@ def _said(application: Application, listener: Listener) -> str:
     text = f"{listener.port} {listener.protocol}"
     if listener.redirect and application.https:
         return f"{text} \u2192 {application.https.port}"
-    if listener.service:
+    if listener.service and listener.service != OWN:
         return f"{text} \u2192 {application.services[listener.service].file.title}"
     return text
 

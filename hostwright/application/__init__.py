@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hostwright import __version__, paths
+from hostwright.application import brought
 from hostwright.application.base import Protocol, Scope, Setting, image_name
 from hostwright.application.checks import containers, problems
 from hostwright.application.file import (
@@ -65,9 +66,16 @@ def load(
         for name, use in file.services.items()
     }
     declared = {name: _service(document, "components", name, project) for name in file.components}
-    for problem in problems(file, services, declared):
-        raise document.bad(problem.keys, problem.what, problem.fix)
-    return _resolve(document, services, declared, _chosen(document, declared, components))
+    whole = brought.complete(file, services)
+    for problem in problems(whole, services, declared):
+        written, keys = brought.origin(document, services, problem.keys)
+        raise written.bad(keys, problem.what, problem.fix)
+    return _resolve(
+        dataclasses.replace(document, model=whole),
+        services,
+        declared,
+        _chosen(document, declared, components),
+    )
 
 
 def _under(service: Document[ServiceFile], contract: str | None) -> Document[ServiceFile]:

@@ -250,7 +250,7 @@ def _needs(file: ApplicationFile, definition: ServiceFile, name: str, use: Use) 
         if value is None:
             if need in needed:
                 what = f"{name} needs a {need} ({needed[need]}), and is given none"
-                form = "STORE/DATABASE" if need == "database" else "STORE"
+                form = "STORE/DATABASE, or STORE for one of its own" if need == "database" else "STORE"
                 yield Problem(keys[:-1], what, f"add {need}: {form}")
             continue
         if need not in needed:
@@ -277,7 +277,11 @@ def _component(
     if definition.image is None:
         yield Problem(keys, f"component {name} has no image", "a component is somebody else's container")
     yield from _only(
-        keys, name, definition, "service", ("migrate", "needs", "publishes", "consumes", "alone")
+        keys,
+        name,
+        definition,
+        "service",
+        ("migrate", "needs", "routes", "limit", "publishes", "consumes", "alone"),
     )
     for called in definition.calls:
         if called not in file.components:

@@ -26,7 +26,7 @@ from hostwright.application.base import (
     Setting,
     image_name,
 )
-from hostwright.application.gateway import Gateway
+from hostwright.application.gateway import Gateway, Limit, Way
 from hostwright.errors import BadInput
 
 Needs = dict[Literal["database", "broker"], Literal["postgres", "rabbitmq"]]
@@ -100,6 +100,10 @@ class ServiceFile(File):
     """Where else it listens, for the application's network."""
     health: Health
     metrics: HttpPath | None = None
+    routes: tuple[Way, ...] = ()
+    """Its way in at the gateway, for applications that have no route to it themselves."""
+    limit: Limit | None = None
+    """Of HAProxy: what its own routes together let a client ask, where they name no other limit."""
     command: tuple[str, ...] | None = None
     """In place of the image's own."""
     migrate: tuple[str, ...] | None = None
@@ -179,8 +183,8 @@ class Store(File):
 class Use(File):
     contract: Identifier | None = None
     replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
-    database: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*/[a-z][a-z0-9_]*$")] | None = None
-    """STORE/DATABASE"""
+    database: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*(/[a-z][a-z0-9_]*)?$")] | None = None
+    """STORE/DATABASE; or STORE alone, for a database there, and its role, of the service's own name."""
     broker: Name | None = None
     settings: dict[str, Setting] = Field(default={})
 

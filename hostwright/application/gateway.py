@@ -60,11 +60,11 @@ class Listener(File):
         return self.scope == "public" and self.port in INGRESS
 
 
-class Route(File):
+class Way(File):
+    """What of the public requests goes somewhere, and under which conditions."""
+
     path: RoutePath
     """With everything below it. HAProxy knows parts in braces too, which stand for any one part of a path."""
-    service: Name
-    """Or `gateway`: HAProxy's own /health or /metrics."""
     authentication: Literal["required", "none"] = "none"
     websocket: bool = False
     methods: tuple[Method, ...] = ()
@@ -75,6 +75,11 @@ class Route(File):
     """One of policy.limits; the one called `default` where nothing is said."""
     cache: Annotated[int, Field(ge=1, le=600)] | None = None
     """While the service is away, a GET is answered with what the same user got these last seconds."""
+
+
+class Route(Way):
+    service: Name
+    """Or `gateway`: HAProxy's own /health or /metrics."""
 
 
 class Limit(File):

@@ -110,7 +110,8 @@ def test_database(machine: Machine, case: tuple[str, str, str]) -> None:
 
 def services(machine: Machine) -> list[str]:
     """Instances of images that are built here."""
-    built = machine.application.services if machine.application else {}
+    services = machine.application.services.items() if machine.application else ()
+    built = {name for name, each in services if each.file.build}
     return [instance for instance, part in machine.instances.items() if part in built]
 
 

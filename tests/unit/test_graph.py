@@ -41,3 +41,12 @@ def test_svg_is_well_formed_and_needs_nothing_else() -> None:
         assert 0 <= float(text.attrib["y"]) <= height
     for outside in ("href", "url(http", "@import", "<script"):
         assert outside not in picture
+
+
+@pytest.mark.parametrize("format", ["svg", "mermaid"])
+@pytest.mark.parametrize("name", application.names())
+def test_every_application_can_be_drawn(name: str, format: str) -> None:
+    app = application.load(name)
+    picture = graph(app, format)
+    assert [each.file.title for each in app.services.values() if each.file.title not in picture] == []
+    assert [each.port for each in app.gateway.listeners if str(each.port) not in picture] == []
