@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from kit.settings import BrokerSettings, DatabaseSettings, SharedTokenSettings, Tokens, TokenSettings
 from kit.tokens import LIFETIME, SHARED, Issuer, private_key, public_key
 from pydantic import Field, SecretStr, model_validator
@@ -19,8 +21,9 @@ class AuthSettings(DatabaseSettings, Tokens):
     )
     client_registrations: int = Field(default=50, ge=1, description="tries to register from one client")
 
+    @abstractmethod
     def issuer(self) -> Issuer:
-        raise NotImplementedError
+        """What signs its tokens."""
 
 
 class KeyPairSettings(AuthSettings, TokenSettings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from abc import abstractmethod
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -96,8 +97,9 @@ class BrokerSettings(Settings):
 class Tokens(Settings):
     """For a service that accepts tokens, whatever they are checked with."""
 
+    @abstractmethod
     def verifier(self) -> tokens.Verifier:
-        raise NotImplementedError
+        """What checks them."""
 
 
 class TokenSettings(Tokens):
