@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ PLACES = {
     "orders-2": 39,
     "auth-spare": 170,
 }  # in the network, as compose.py gives them
-MINE = count(os.getpid() % 16000)
 
 
 @dataclass
@@ -140,8 +138,7 @@ class Gateway:
 
     def __init__(self, document: Mapping[str, Any] | None = None, **environment: Any) -> None:
         """`document` is an application file in place of desk.yml; `environment` of what render() is told."""
-        number = next(MINE)
-        self.network = IPv4Network(f"127.{100 + number // 256 % 100}.{number % 256}.0/24")
+        self.network, self.claim = _network()
         self.address = str(self.network[2])
         self.folder = Path(tempfile.mkdtemp(prefix="hostwright-policy-"))
         self.folder.chmod(0o755)
@@ -217,6 +214,7 @@ class Gateway:
             self.process.end()
         for service in self.services.values():
             service.stop()
+        self.claim.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def ask(
@@ -268,6 +266,20 @@ class Gateway:
 
         until(there, PATIENCE)
         return found[0]
+
+
+def _network() -> tuple[IPv4Network, socket.socket]:
+    """A network of loopback that no other test has, and the socket that keeps it from them."""
+    for number in range(16000):
+        network = IPv4Network(f"127.{100 + number // 256}.{number % 256}.0/24")
+        claim = socket.socket()
+        try:
+            claim.bind((str(network[1]), 8080))
+        except OSError:
+            claim.close()
+        else:
+            return network, claim
+    raise OSError("every network of loopback is taken")
 
 
 def desk() -> dict[str, Any]:
