@@ -100,10 +100,15 @@ class Cluster(Reached):
         overlay = self.variables.get("app_kubernetes_overlay", "prod")
         return f"{self.application.name}-{overlay}"
 
-    def kubectl(self, *words: str) -> tuple[str, ...]:
+    @property
+    def client(self) -> tuple[str, ...]:
+        """The command kubectl, for any namespace."""
         command = self.variables.get("app_kubernetes_kubectl", ("/snap/bin/microk8s", "kubectl"))
         # Root has no home in an `ssh` of this kind: a cache in the current folder is nobody's.
-        return (*command, "--cache-dir=/root/.kube/cache", f"--namespace={self.namespace}", *words)
+        return (*command, "--cache-dir=/root/.kube/cache")
+
+    def kubectl(self, *words: str) -> tuple[str, ...]:
+        return (*self.client, f"--namespace={self.namespace}", *words)
 
     def selector(self, part: str = "") -> str:
         """The option that chooses the application's objects, or those of a part of it."""

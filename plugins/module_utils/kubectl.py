@@ -11,6 +11,11 @@ from typing import Any
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED = "app.kubernetes.io/managed-by=hostwright"
 NAME = "app.kubernetes.io/name"
+# Of these there may be some that nobody wants any more. Volumes and claims are not among them.
+PRUNED = (
+    "deployments,statefulsets,jobs,services,ingresses,networkpolicies,horizontalpodautoscalers,"
+    "poddisruptionbudgets,configmaps,secrets,serviceaccounts"
+)
 PROMOTE = "hostwright/promote"  # on a namespace: a state and whose data it is
 VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
 

@@ -82,6 +82,7 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
     INSTANCE,
     MANAGED,
     NAME,
+    PRUNED,
     Kubectl,
     changed,
     reference,
@@ -92,11 +93,6 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
 # Each is applied when what the one before brought is well.
 STEPS = (("0-namespace",), ("secrets", "1-base", "2-stores"), ("3-jobs",), ("4-workloads",))
 RUNNING = "deployments,statefulsets,jobs"
-# Of these there may be some that nobody wants any more. Volumes and claims are not among them.
-PRUNED = (
-    "deployments,statefulsets,jobs,services,ingresses,networkpolicies,horizontalpodautoscalers,"
-    "poddisruptionbudgets,configmaps,secrets,serviceaccounts"
-)
 WAITED = ("Deployment", "Job", "StatefulSet")
 OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
 LASTING = ("StatefulSet", "Deployment")  # what can be restarted; stores first, as others ask them
