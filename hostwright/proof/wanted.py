@@ -193,7 +193,8 @@ class Machine:
         """How many of a part there are on a cluster, at least and at most."""
         if not self.application or part in self.application.stores:
             return 1, 1
-        cluster = Cluster(overlay=self.wanted["app_kubernetes_overlay"])
+        public = tuple(self.wanted["app_kubernetes_public_nodes"])
+        cluster = Cluster(overlay=self.wanted["app_kubernetes_overlay"], public_nodes=public)
         replicas = {name: int(number) for name, number in self.wanted["app_kubernetes_replicas"].items()}
         return instances(Place(self.application, Environment(cluster=cluster, replicas=replicas)), part)
 

@@ -13,6 +13,8 @@ description:
     run, and these are complete before anything is rolled out that may need them.
   - A rollout that does not end well is undone where there was one before, and the message has the events
     and the last lines of what is not well.
+  - A Service of type LoadBalancer that names nodes has the addresses of these, as where nothing else would
+    give it one; the cluster's own proxy answers there.
   - With O(restart) that alone is made anew, and nothing else is looked at.
   - What carries the application's labels and is not in the folder goes last, when everything else is there.
     Volumes and their claims never do, as data goes with nobody but its owner.
@@ -75,14 +77,17 @@ removed:
   elements: str
 """
 
-from pathlib import Path  # noqa: E402  (Ansible wants the documentation first)
+import json  # noqa: E402  (Ansible wants the documentation first)
+from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (  # noqa: E402
     INSTANCE,
     MANAGED,
     NAME,
+    NODES,
     Kubectl,
+    addressed,
     changed,
     reference,
     states,
@@ -126,11 +131,14 @@ def main() -> None:
     diff, differing = rollout.differences()
     unwanted = rollout.unwanted()
     unwell = rollout.unwell()
+    moved = rollout.unaddressed()
     if not module.check_mode:
         if differing or unwell:
             rollout.apply()
+        rollout.publish()
         rollout.remove(unwanted)
-    reasons = differing | dict.fromkeys(unwanted, "nobody wants it")
+    reasons = dict.fromkeys(moved, "not at its nodes' addresses") | differing
+    reasons |= dict.fromkeys(unwanted, "nobody wants it")
     module.exit_json(
         changed=bool(reasons or unwell),
         reasons=reasons | {name: str(state) for name, state in unwell.items()},
@@ -170,6 +178,18 @@ class Rollout:
         """Objects of the application that are not in the folder."""
         there = {reference(each) for each in self.mine(PRUNED)}
         return sorted(there - {reference(each) for each in self.kubectl.objects("-R", "-f", self.folder)})
+
+    def unaddressed(self) -> dict:
+        """Services that are not at the addresses of their nodes -> these."""
+        named = [each for each in self.mine("services") if NODES in each["metadata"].get("annotations", {})]
+        return addressed(named, self.kubectl.objects("nodes")) if named else {}
+
+    def publish(self) -> None:
+        """What a balancer would do, where there is none: tell proxies at which addresses to answer."""
+        for name, addresses in self.unaddressed().items():
+            status = {"loadBalancer": {"ingress": [{"ip": each} for each in addresses]}}
+            words = ("--subresource=status", "--type=merge", f"--patch={json.dumps({'status': status})}")
+            self.kubectl("patch", name, "--namespace", self.namespace, *words)
 
     def apply(self) -> None:
         """Step by step, waiting for what each brings."""
