@@ -9,6 +9,7 @@ import time
 from base64 import b64decode
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hostwright.proof.named import Named
 from hostwright.proof.namespace import owner
 from hostwright.proof.wanted import module_utils
 from lab import inventory
+from tests import environment
 from tests import live as environments
 from tests.faults.conftest import Node, until
 from tests.faults.faults import Fault
@@ -210,16 +212,18 @@ class Outage(Disturbance):
     """A node loses its power, and has it again later: it comes back by itself."""
 
     group = ""
+    place = -1  # of its node among them
     mails_once = False
     begun = float("inf")
     stores: frozenset[str] = frozenset()
 
     @contextmanager
     def staged(self) -> Iterator[None]:
-        *_, name = self.machines(self.group) or [""]
-        assert name, f"there are no {self.group}"
-        assert name != self.node.name, "it is the one that is asked"
+        there = self.machines(self.group)
+        assert there, f"there are no {self.group}"
+        name = there[self.place]
         self.machine = Node(name)
+        self.node = Node(next(each for each in self.machines("servers") if each != name))
         named = [each for each in self.items("persistentvolumes") if owner(each)]
         self.stores = frozenset(store for store, node in kubectl.pins(named).items() if node == name)
         try:
@@ -342,8 +346,29 @@ class Api:
         return said
 
 
+class FirstServerOff(ServerOff):
+    """Verbs ask the next server, and so do clients that know several."""
+
+    what, place = "the first server", 0
+
+    @contextmanager
+    def staged(self) -> Iterator[None]:
+        with super().staged():
+            people = self.shop.people
+            gateway = environment.gateway(self.live, self.node.name)
+            self.shop = replace(self.shop, people=replace(people, gateway=gateway))
+            yield
+
+    def begin(self) -> None:
+        super().begin()
+        time.sleep(GRACE)
+        self.verb("logs", "--service", "gateway", "--tail", "1")
+        self.verb("exec", "gateway", "--", "true")
+        self.verb("redeploy", "storefront")
+
+
 # A worker that was added has pods when all were made anew; from an upgrade nothing goes down again.
-WAYS = (ScaleUp, Redeploy, BadImage, WorkerOff, ScaleDown, ServerOff, Upgrade)
+WAYS = (ScaleUp, Redeploy, BadImage, WorkerOff, ScaleDown, ServerOff, FirstServerOff, Upgrade)
 KINDS = tuple(dict.fromkeys(each.kind for each in WAYS))
 
 

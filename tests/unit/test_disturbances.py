@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +58,41 @@ def test_an_outage_excuses_until_the_node_is_given_up() -> None:
     assert not way.excuses(at(ORDERS, 90))
 
 
+@pytest.mark.parametrize(
+    ("way", "off", "asked"), [(cluster.ServerOff, "k3", "k1"), (cluster.FirstServerOff, "k1", "k2")]
+)
+def test_who_is_asked_while_a_server_is_off_is_another(
+    monkeypatch: pytest.MonkeyPatch, way: type[cluster.Outage], off: str, asked: str
+) -> None:
+    """Also by those who are at the shop."""
+    started: list[str] = []
+
+    class Machine(SimpleNamespace):
+        @property
+        def container(self) -> Any:
+            return SimpleNamespace(start=lambda: started.append(self.name))
+
+    @dataclass(frozen=True)
+    class People:
+        gateway: str = "k1"
+
+    @dataclass(frozen=True)
+    class Trial:
+        live: Any
+        people: People
+        application: Any = None
+        node: Any = None
+
+    hosts = [{"name": f"k{n}", "groups": ["servers"]} for n in (1, 2, 3)]
+    monkeypatch.setattr(cluster, "Node", lambda name: Machine(name=name))
+    monkeypatch.setattr(cluster.environment, "gateway", lambda _, name: name)
+    monkeypatch.setattr(cluster.Disturbance, "items", lambda *_: [])
+    trial = way(Trial(SimpleNamespace(hosts=lambda: hosts), People()))
+    with trial.staged():
+        assert (trial.machine.name, trial.node.name, trial.shop.people.gateway) == (off, asked, asked)
+    assert started == [off]
+
+
 def test_what_is_done_on_purpose_excuses_nothing_but_who_is_alone() -> None:
     for way in (cluster.ScaleUp, cluster.Redeploy, cluster.BadImage):
         assert not any(way(shop()).excuses(at(path)) for path in (ORDERS, SITE, MAILS))
@@ -66,7 +102,8 @@ def test_what_is_done_on_purpose_excuses_nothing_but_who_is_alone() -> None:
 
 def test_disturbances_come_in_an_order_in_which_one_follows_the_other() -> None:
     found = [(each.kind, each.name) for each in cluster.ways(shop(), ["power off", "scale up"])]
-    assert found == [("scale up", "1 worker"), ("power off", "a worker"), ("power off", "a server")]
+    off = [("power off", each) for each in ("a worker", "a server", "the first server")]
+    assert found == [("scale up", "1 worker"), *off]
     assert cluster.ways(shop())[-1].kind == "upgrade"
 
 
