@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
 import subprocess
-from base64 import b64encode
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx2
 import pytest
 import yaml
 
 from hostwright import application
+from hostwright.proof.wanted import module_utils
 from tests.faults import cluster
 from tests.faults.faults import FAULTS, Kill, ways
 from tests.faults.load import Attempt
+
+kubeconfig = module_utils("microk8s").kubeconfig
 
 ORDERS, SITE, MAILS = "/api/orders?limit=5", "/", "/messages?limit=5"
 
@@ -137,34 +142,48 @@ def test_an_upgrade_takes_one_minor_and_complains_where_one_can_be_skipped(
     assert way.complaints()[:1] == said
 
 
-@pytest.mark.parametrize("broken", [(), ("192.0.2.1",), ("192.0.2.1", "192.0.2.2")])
-def test_the_api_is_written_to_at_one_address_that_all_servers_answer_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...]
+# As much of kubectl as tells where it has asked, and for what.
+KUBECTL = """#!PYTHON
+import json, os, socket, sys
+config = json.load(open(os.environ["KUBECONFIG"]))
+servers = {each["name"]: each["cluster"]["server"] for each in config["clusters"]}
+server = servers[config["current-context"]]
+host, port = server.removeprefix("https://").rsplit(":", 1)
+with socket.create_connection((host, int(port)), 5) as connection:
+    connection.sendall(" ".join(sys.argv[1:]).encode())
+"""
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2, 3])
+def test_the_api_is_written_to_by_kubectl_at_the_name_that_all_servers_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int
 ) -> None:
-    asked: list[tuple[str, str, str]] = []
-
-    class Transport(httpx2.BaseTransport):
-        def __init__(self, address: str, _: Any) -> None:
-            self.address = address
-
-        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-            asked.append((self.address, request.method, str(request.url)))
-            if self.address in broken:
-                raise httpx2.ConnectTimeout("no answer")
-            return httpx2.Response(200, json={})
-
-    monkeypatch.setattr(cluster, "Named", Transport)
-    monkeypatch.setattr(cluster.ssl, "create_default_context", lambda **_: None)
-    authority = b64encode(b"authority").decode()
-    server = {"server": "https://api.invalid:16443", "certificate-authority-data": authority}
-    config = {"clusters": [{"cluster": server}], "users": [{"user": {"token": "t"}}]}
-    place = tmp_path / "hostwright/trial/kubeconfig"
-    place.parent.mkdir(parents=True)
-    place.write_text(json.dumps(config))
-    hosts = [{"name": f"k{number}", "address": f"192.0.2.{number}"} for number in (1, 2, 3)]
-    live: Any = SimpleNamespace(name="trial", env={"XDG_STATE_HOME": str(tmp_path)}, hosts=lambda: hosts)
-    api = cluster.Api(live, ["k1", "k2"])
-    problem = api._once()
-    assert [address for address, *_ in asked] == ["192.0.2.1", "192.0.2.2"][: len(broken) + 1]
-    assert {url.partition("?")[0] for *_, url in asked} == {f"https://api.invalid:16443{cluster.PLACE}"}
-    assert problem == ("ConnectTimeout no answer" if len(broken) == 2 else "")
+    """With the kubeconfig as it was fetched; of the servers the first are away."""
+    addresses = [f"127.0.0.{number}" for number in (21, 22, 23)]
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(socket.create_server(("127.0.0.24", 0))).getsockname()[1]
+        listening = [stack.enter_context(socket.create_server((each, port))) for each in addresses[broken:]]
+        script = tmp_path / "kubernetes"
+        script.write_text(KUBECTL.replace("PYTHON", sys.executable))
+        script.chmod(0o755)
+        monkeypatch.setattr(cluster, "program", lambda _: script)
+        place = tmp_path / "hostwright/trial/kubeconfig"
+        place.parent.mkdir(parents=True)
+        told = {"cluster": {"certificate-authority-data": "CA"}}
+        view = {"clusters": [told], "users": [{"user": {"token": "t"}}]}
+        servers = dict(zip(("k1", "k2", "k3"), addresses, strict=True))
+        fetched = kubeconfig(view, servers, "trial", f"{cluster.endpoint('trial')}:{port}")
+        place.write_text(json.dumps(fetched))
+        hosts = [{"name": name, "address": each, "groups": ["servers"]} for name, each in servers.items()]
+        hosts.append({"name": "k4", "address": "127.0.0.24", "groups": ["workers"]})
+        env = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
+        live: Any = SimpleNamespace(name="trial", env=env, hosts=lambda: hosts)
+        problem = cluster.Api(live)._once("faults=1")
+        if broken == len(addresses):
+            assert "Connection refused" in problem
+            return
+        assert problem == ""
+        listening[0].settimeout(60)
+        connection, _ = listening[0].accept()
+        with connection:
+            assert connection.recv(1000) == b"kubectl annotate --overwrite namespace default faults=1"
