@@ -15,7 +15,9 @@ description:
 options:
   state:
     description:
-      - V(present) installs the snap of the channel, holds its refreshes, and sees what is there.
+      - V(present) installs the snap of the channel, holds its refreshes, and sees what is there. An API that
+        does not come up in time is told of in C(seen), as others may know what to make of that.
+      - V(answering) waits until the API of this server answers.
       - V(planned) decides from what all hosts saw who leads, who has to join, and what has to go before.
       - V(admitted), on the leader, forgets O(gone) and lets O(token) join for an hour.
       - V(joined) joins the node to the leader, after installing it anew where O(again) says so.
@@ -30,6 +32,7 @@ options:
     type: str
     choices:
       - present
+      - answering
       - planned
       - admitted
       - joined
@@ -208,6 +211,7 @@ def main() -> None:
     }
     states = (
         "present",
+        "answering",
         "planned",
         "admitted",
         "joined",
@@ -298,10 +302,17 @@ class Host:
             changed = True
             if not self.module.check_mode:
                 self._microk8s("start", timeout=self._left())
-        if not self._joining() and not self._worker():
-            self._wait_here()
+        report = ""
+        if not self._joining() and not self._worker() and not self._wait_here():
+            report = self._inspect()
         upgrading = bool(step and step.verb == "refresh") or UPGRADING.exists()
-        return {"changed": changed or upgrading, "seen": self._see() | {"upgrading": upgrading}}
+        seen = self._see() | {"upgrading": upgrading, "report": report}
+        return {"changed": changed or upgrading, "seen": seen}
+
+    def answering(self) -> dict[str, Any]:
+        if not self.module.check_mode:
+            self._require_here()
+        return {"changed": False}
 
     def planned(self) -> dict[str, Any]:
         hosts = {each["name"]: each for each in self.given["hosts"]}
@@ -314,7 +325,12 @@ class Host:
             "addresses": {name: each["address"] for name, each in hosts.items()},
             "servers": {name: each["address"] for name, each in hosts.items() if each["group"] == "servers"},
         }
-        return {"changed": False, "plan": decide.plan(hosts) | others}
+        try:
+            return {"changed": False, "plan": decide.plan(hosts) | others}
+        except decide.Unfit as error:
+            reports = [f"{each['report']} on {name}" for name, each in hosts.items() if each["report"]]
+            where = f". Reports of `microk8s inspect`: {', '.join(reports)}" if reports else ""
+            raise decide.Unfit(f"{error}{where}") from None
 
     def admitted(self) -> dict[str, Any]:
         if self.module.check_mode:
@@ -335,8 +351,7 @@ class Host:
             self._remove()
             self._install()
             self._snap("refresh", "--hold=forever", "microk8s")
-        if not self._wait_here():
-            self._fail(f"{self.name} is not ready to join")
+        self._require_here()
         self._mark(JOINING)
         url = f"{self.given['address']}:25000/{self.given['token']}/{self.given['peer']}"
         kind = ["--worker"] if self.given["worker"] else []
@@ -465,6 +480,7 @@ class Host:
             "worker": False,
             "joining": False,
             "upgrading": False,
+            "report": "",
             "nodes": {self.name: alone},
             "members": {},
         }
@@ -597,6 +613,11 @@ class Host:
         code, _, _ = self._microk8s("status", "--wait-ready", "--timeout", str(left), timeout=left + ASK)
         return code == 0 and self._nodes() is not None
 
+    def _require_here(self) -> None:
+        """The same, of which nothing else may come."""
+        if not self._wait_here():
+            self._fail(f"the API on {self.name} does not answer after {self.given['timeout']} s")
+
     def _until(self, see: Callable[[], bool]) -> bool:
         while not (found := see()) and time.monotonic() < self.end:
             time.sleep(1)
@@ -628,8 +649,8 @@ class Host:
     def _snap(self, *words: str) -> None:
         code, out, err = self._run("snap", *words, timeout=INSTALL)
         if code:
-            said = " ".join((err or out).split())
-            raise decide.Unfit(f"snap {' '.join(words)} on {self.name}: {said}")
+            said = " ".join((err or out).split()) or f"exit status {code}"
+            self._fail(f"snap {' '.join(words)} on {self.name}: {said}")
 
     def _run(self, *words: str, timeout: int = ASK) -> tuple[int, str, str]:
         """A command that ends, and that nobody answers."""
@@ -643,13 +664,17 @@ class Host:
 
     def _fail(self, what: str) -> NoReturn:
         """Fail, with the report of `microk8s inspect`."""
-        report = ""
-        if Path(MICROK8S).exists():
-            found = re.search(r"Report tarball is at (\S+)", self._microk8s("inspect", timeout=300)[1])
-            report = found[1] if found else ""
+        report = self._inspect()
         where = f". The report of `microk8s inspect` is {report} on {self.name}" if report else ""
         self.module.fail_json(msg=f"{what}{where}", report=report)
         raise AssertionError  # fail_json has ended the process
+
+    def _inspect(self) -> str:
+        """Where the report is of what is wrong; nothing where there is no MicroK8s."""
+        if not Path(MICROK8S).exists():
+            return ""
+        found = re.search(r"Report tarball is at (\S+)", self._microk8s("inspect", timeout=300)[1])
+        return found[1] if found else ""
 
 
 def _last(out: str, err: str) -> str:
