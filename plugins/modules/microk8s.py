@@ -23,6 +23,8 @@ options:
       - V(joined) joins the node to the leader, after installing it anew where O(again) says so.
       - V(ready), on the leader, waits until O(nodes) are Ready and addons answer; missing ones are enabled.
         Where there are several nodes the cluster's DNS is on two of them.
+      - V(renewed), on a server, has certificates made anew that end within O(days), and waits until its node
+        is Ready and, of three O(servers), each votes.
       - V(exported), on the leader, gives a kubeconfig with a context for each of O(servers).
       - V(drained) and V(uncordoned), on the leader, empty O(node) and let pods return to it, when it is Ready
         and, of three O(servers), each votes.
@@ -37,6 +39,7 @@ options:
       - admitted
       - joined
       - ready
+      - renewed
       - exported
       - drained
       - upgraded
@@ -107,6 +110,10 @@ options:
     description: Name of each server to its address.
     type: dict
     default: {}
+  days:
+    description: For V(renewed), how long before its end a certificate is made anew.
+    type: int
+    default: 30
   addons:
     description: Addons there must be, each a C(name) with C(args).
     type: list
@@ -169,6 +176,11 @@ peer:
   description: The beginning of the leader's fingerprint (V(admitted)).
   returned: when state is admitted
   type: str
+renewed:
+  description: Certificates that were made anew (V(renewed)).
+  returned: when state is renewed
+  type: list
+  elements: str
 kubeconfig:
   description: For operators (V(exported)); with it one is administrator.
   returned: when state is exported
@@ -183,6 +195,7 @@ import functools  # noqa: E402  (Ansible wants the documentation first)
 import json  # noqa: E402
 import re  # noqa: E402
 import socket  # noqa: E402
+import ssl  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -194,6 +207,9 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils import micro
 
 MICROK8S = "/snap/bin/microk8s"
 COMMON, LOCKS = Path("/var/snap/microk8s/common"), Path("/var/snap/microk8s/current/var/lock")
+CERTS = Path("/var/snap/microk8s/current/certs")
+# Good for a year; all others are for ten, and MicroK8s makes none of those alone.
+YEARLY = ("server.crt", "front-proxy-client.crt")
 OURS = Path("/var/lib/hostwright")
 JOINING, UPGRADING = OURS / "microk8s-joining", OURS / "microk8s-upgrading"
 # A snap needs the ones before it.
@@ -216,6 +232,7 @@ def main() -> None:
         "admitted",
         "joined",
         "ready",
+        "renewed",
         "exported",
         "drained",
         "upgraded",
@@ -242,6 +259,7 @@ def main() -> None:
         "nodes": {"type": "list", "elements": "str", "default": []},
         "addresses": {"type": "dict", "default": {}},
         "servers": {"type": "dict", "default": {}},
+        "days": {"type": "int", "default": 30},
         "addons": {"type": "list", "elements": "dict", "default": [], "options": addon},
         "environment": {"type": "str", "default": "microk8s"},
         "endpoint": {"type": "str", "default": ""},
@@ -378,6 +396,32 @@ class Host:
         if not self.module.check_mode:
             self._wait_for(lambda: decide.unavailable(self._workloads(), decide.workloads(minor, wanted)))
         return {"changed": changed}
+
+    def renewed(self) -> dict[str, Any]:
+        if not self._installed():  # in a first check
+            return {"changed": True, "renewed": []}
+        limit = time.time() + self.given["days"] * 86400
+        names = [name for name in YEARLY if (CERTS / name).exists() and self._end(name) < limit]
+        if names and not self.module.check_mode:
+            for name in names:
+                self._renew(name)
+            self._require_here()
+            self._wait_for(lambda: decide.away(self._nodes() or {}, [self.name]))
+            self._wait_for(lambda: decide.too_few_voters(self._members(), len(self.given["servers"])))
+        return {"changed": bool(names), "renewed": names}
+
+    def _renew(self, name: str) -> None:
+        before = self._end(name)
+        code, out, err = self._microk8s("refresh-certs", "-e", name, timeout=self._left())
+        if self._end(name) <= before:
+            self._fail(f"{name} on {self.name} is not made anew: {_last(out, err)} (exit status {code})")
+
+    def _end(self, name: str) -> float:
+        """Of a certificate, in seconds since 1970."""
+        code, out, err = self._run("openssl", "x509", "-noout", "-enddate", "-in", str(CERTS / name))
+        if code:
+            self._fail(f"{CERTS / name} on {self.name} cannot be read: {_last(out, err)}")
+        return float(ssl.cert_time_to_seconds(out.partition("=")[2].strip()))
 
     def exported(self) -> dict[str, Any]:
         if self.module.check_mode and not self._installed():

@@ -7,10 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from hostwright import paths
 
@@ -33,7 +37,7 @@ case "$1" in
   status) . "$THERE/status" ;;
   kubectl) cat "$THERE/nodes" ;;
   inspect) echo "  Report tarball is at /var/report.tar.gz" ;;
-  refresh-certs) . "$THERE/refresh" "$3" ;;
+  refresh-certs) cp "$THERE/fresh.crt" "$THERE/certs/$3" ;;
 esac
 """
 SNAP = """#!/bin/sh
@@ -85,6 +89,15 @@ def run(there: Path, state: str, **given: Any) -> dict[str, Any]:
     return answer
 
 
+def certificate(path: Path, days: int) -> None:
+    """One that ends after so many days."""
+    key, name, now = Ed25519PrivateKey.generate(), x509.Name([]), datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    ended = builder.not_valid_before(now - timedelta(400)).not_valid_after(now + timedelta(days))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(ended.sign(key, None).public_bytes(Encoding.PEM))
+
+
 HOST = {"channel": "1.35/stable", "host": "k1", "address": "192.0.2.1"}
 
 
@@ -126,3 +139,43 @@ def test_before_there_is_a_microk8s_nothing_is_inspected(there: Path) -> None:
     answer = run(there, "upgraded", channel="1.36/stable")
     assert "error: no way" in answer["msg"]
     assert "inspect" not in answer["msg"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_what_ends_soon_is_made_anew_and_nothing_else(there: Path, check: bool) -> None:
+    certificate(there / "certs/ca.crt", 10)
+    certificate(there / "certs/server.crt", 29)
+    certificate(there / "certs/front-proxy-client.crt", 31)
+    certificate(there / "fresh.crt", 365)
+    answer = run(there, "renewed", _ansible_check_mode=check)
+    assert (answer["changed"], answer["renewed"]) == (True, ["server.crt"])
+    asked = (there / "asked").read_text().splitlines() if (there / "asked").exists() else []
+    refreshed = [line for line in asked if line.startswith("refresh-certs")]
+    assert refreshed == ([] if check else ["refresh-certs -e server.crt"])
+    again = run(there, "renewed")
+    assert again["changed"] is check
+    certificate(there / "fresh.crt", 366)
+    assert run(there, "renewed", days=400)["renewed"] == ["server.crt", "front-proxy-client.crt"]
+
+
+def test_a_certificate_that_is_not_made_anew_is_said(there: Path) -> None:
+    certificate(there / "certs/server.crt", 3)
+    (there / "fresh.crt").write_bytes((there / "certs/server.crt").read_bytes())
+    answer = run(there, "renewed")
+    assert "server.crt on " in answer["msg"]
+    assert "is not made anew" in answer["msg"]
+    assert REPORT in answer["msg"]
+
+
+def test_a_server_that_does_not_come_back_with_its_new_certificate_is_said(there: Path) -> None:
+    certificate(there / "certs/server.crt", 3)
+    certificate(there / "fresh.crt", 365)
+    (there / "status").write_text(AWAY)
+    answer = run(there, "renewed")
+    assert "does not answer after 1 s" in answer["msg"]
+    assert REPORT in answer["msg"]
+
+
+def test_before_there_is_a_microk8s_no_certificate_is(there: Path) -> None:
+    (there / "snap").write_text("#!/bin/sh\n")
+    assert run(there, "renewed", _ansible_check_mode=True)["renewed"] == []
