@@ -11,8 +11,8 @@ description:
     no difference, nothing is unwanted and everything is well, nothing is touched.
   - Applies on the server's side, phase after phase, C(0-namespace) first. Stores are ready before migrations
     run, and these are complete before anything is rolled out that may need them.
-  - A rollout that does not end well is undone where there was one before, and the message has the events
-    and the last lines of what is not well.
+  - A rollout that does not end well, of a store too, is undone where there was one before, and the message
+    has the events and the last lines of what is not well.
   - A Service of type LoadBalancer that names nodes has the addresses of these, as where nothing else would
     give it one; the cluster's own proxy answers there.
   - With O(restart) that alone is made anew, and nothing else is looked at.
@@ -193,7 +193,7 @@ class Rollout:
 
     def apply(self) -> None:
         """Step by step, waiting for what each brings."""
-        before = {reference(each): each for each in self.mine("deployments")}
+        before = {reference(each): each for each in self.mine("deployments,statefulsets")}
         self.begin_again()
         for step in STEPS:
             folders = [Path(self.folder, each) for each in step if Path(self.folder, each).is_dir()]
@@ -246,22 +246,32 @@ class Rollout:
         for each in self.there(sorted(before)):
             name = reference(each)
             if name in unwell and each["metadata"]["generation"] != before[name]["metadata"]["generation"]:
-                self.kubectl("rollout", "undo", name, "--namespace", self.namespace)
+                self.undo(name)
                 undone.append(name)
         if undone:
             said.append("undone: {}".format(", ".join(undone)))
         self.module.fail_json(msg="\n".join(["not well:", *said]), reasons=dict(unwell), undone=undone)
 
-    def story(self, name: str) -> str:
-        """What an object's pods that are not well wait for, and their last lines."""
+    def undo(self, name: str) -> None:
+        """Return to what there was before."""
+        self.kubectl("rollout", "undo", name, "--namespace", self.namespace)
+        if name.startswith("statefulset/"):
+            # Its controller would wait until the pod of the new revision is ready, which it does not become.
+            stuck = [f"pod/{pod['metadata']['name']}" for pod, _ in self.unwell_pods(name)]
+            self.remove(stuck)
+
+    def unwell_pods(self, name: str) -> list:
+        """Those of an object that are not well, and what each waits for."""
         (item,) = self.there([name]) or [{}]
         labels = item.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
         chosen = f"{INSTANCE}={self.namespace},{NAME}={labels.get(NAME, '')}"
+        found = self.kubectl.objects("pods", "--namespace", self.namespace, "--selector", chosen)
+        return [(pod, waits) for pod in found if (waits := waiting(pod)) is not None]
+
+    def story(self, name: str) -> str:
+        """What an object's pods that are not well wait for, and their last lines."""
         lines = []
-        for pod in self.kubectl.objects("pods", "--namespace", self.namespace, "--selector", chosen):
-            waits = waiting(pod)
-            if waits is None:
-                continue
+        for pod, waits in self.unwell_pods(name):
             title = pod["metadata"]["name"]
             lines.append(f"--- pod {title} on {pod['spec'].get('nodeName', 'no node')}: {waits}")
             arguments = ("logs", title, "--namespace", self.namespace, "--tail", TAIL)

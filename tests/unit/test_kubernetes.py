@@ -257,6 +257,24 @@ def test_a_first_rollout_that_does_not_end_well_says_why(tmp_path: Path) -> None
     assert STUCK["message"] in answer["msg"]
 
 
+def test_a_store_that_does_not_become_well_is_undone_too(tmp_path: Path) -> None:
+    """With the pod that it would be waited for in vain, and no other."""
+    (tmp_path / "2-stores").mkdir()
+    stores = [part("StatefulSet", "orders-db"), part("StatefulSet", "auth-db", readyReplicas=1)]
+    pods = []
+    for name, state in {"orders-db-0": "False", "auth-db-0": "True"}.items():
+        status = {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": state}]}
+        metadata = {"name": name, "generation": 1}
+        pods.append({"kind": "Pod", "metadata": metadata, "spec": {}, "status": status})
+    (tmp_path / "objects").write_text(json.dumps([*stores, *pods]))
+    stores[0]["metadata"]["generation"] = stores[0]["status"]["observedGeneration"] = 3
+    (tmp_path / "objects.applied").write_text(json.dumps([*stores, *pods]))
+    answer, did = run(tmp_path, timeout=2)
+    assert (answer["failed"], answer["undone"]) == (True, ["statefulset/orders-db"])
+    assert "statefulset/orders-db: 0 of 1 ready" in answer["msg"]
+    assert did == ["rollout undo statefulset/orders-db", "delete pod/orders-db-0"]
+
+
 def node(name: str, *addresses: str) -> Item:
     told = [{"type": "Hostname", "address": name}]
     told += [{"type": "InternalIP", "address": each} for each in addresses]
