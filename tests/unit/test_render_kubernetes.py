@@ -489,6 +489,14 @@ def test_who_has_a_node_stays_there() -> None:
         kubernetes.pinned(app, [])
 
 
+def test_the_docs_name_the_folders_of_data_that_there_are() -> None:
+    root = GOLDEN.parents[1]
+    ours = yaml.safe_load((root / "roles/app_kubernetes/defaults/main.yml").read_text())
+    text = (root / "docs/cluster.md").read_text()
+    for folder in (ours["app_kubernetes_volumes"], Cluster().folder):
+        assert f"`{folder}/NAMESPACE/STORE`" in text
+
+
 # --- Who reaches whom ---
 
 
