@@ -44,7 +44,7 @@ kubectl = module_utils("kubectl")
 def make(folder: Path, name: str = "faults-cluster", network: dict[str, str] = NETWORK) -> Live:
     """A project with a cluster of three servers, whose API has an address beyond each one's own; not up."""
     made = environments.make(folder, name, network, servers=3)
-    made.configure(microk8s_endpoint=endpoint(name))
+    made.configure(microk8s_endpoint=endpoint(name), microk8s_api_sources=[network["cidr"]])
     return made
 
 
@@ -309,6 +309,8 @@ class Api:
         self._hosts.flush()
         state = Path(live.env.get("XDG_STATE_HOME") or Path.home() / ".local/state")
         kubeconfig = state / "hostwright" / live.name / "kubeconfig"
+        wanted = f"microk8s_endpoint: {name} from its first `up` on, and us in microk8s_api_sources"
+        assert name in kubeconfig.read_text(), f"the environment needs {wanted}"
         self._env = live.env | {"KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": f"{self._hosts.name}.cache"}
         self._kubectl = [str(program("kubernetes")), "kubectl"]
         self.written = 0

@@ -45,6 +45,7 @@ def proof_of(name: str) -> Any:
 
 
 kubernetes = proof_of("test_kubernetes")
+microk8s = proof_of("test_microk8s")
 ports = proof_of("test_ports")
 warehouse = proof_of("test_warehouse")
 
@@ -284,6 +285,25 @@ def test_every_node_is_looked_at_from_outside(machine: Machine, inventory: str) 
     six = [look for look in looks if look.address == "2001:db8::1"]
     assert six
     assert not any(worker.admits(look) for look in six)
+
+
+@pytest.mark.parametrize(
+    ("sources", "admitted"),
+    [(["192.0.2.0/24"], False), (["192.0.2.0/24", "127.0.0.0/8"], True), (["::/0"], False), ([], False)],
+)
+def test_the_api_is_open_to_operators_and_else_closed(
+    machine: Machine, sources: list[str], admitted: bool
+) -> None:
+    """Which of the two is looked at follows from where we are."""
+    machine.variables = machine.variables | {"hostwright_host": {"address": "127.0.0.1"}}
+    machine.wanted["firewall_ports"].append({"port": 16443, "sources": sources})
+    cases = {
+        name: list(next(m for m in test.pytestmark if m.name == "each").kwargs["cases"](machine))
+        for name, test in vars(microk8s).items()
+        if name in ("test_api", "test_api_is_closed")
+    }
+    closed, answers = ([], ["server"]) if admitted else ([16443], [])
+    assert cases == {"test_api_is_closed": closed, "test_api": answers}
 
 
 def test_loopback_is_a_forwarded_port(machine: Machine) -> None:
