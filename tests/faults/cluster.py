@@ -23,7 +23,7 @@ from lab import inventory
 from lab.programs import program
 from tests import environment
 from tests import live as environments
-from tests.faults.conftest import Node, until
+from tests.faults.conftest import NO_ANSWER, Node, until
 from tests.faults.faults import Fault
 from tests.faults.load import ATTEMPT, Attempt, Shop
 from tests.faults.needs import needs
@@ -32,6 +32,7 @@ from tests.live import Live
 NETWORK = {"mode": "nat", "cidr": "10.84.0.0/24", "cidr6": "fd00:84::/64"}
 GRACE = 60.0  # seconds until a node is given up, and asked for nothing any more
 MOVED = 240.0  # seconds until its pods are well elsewhere
+BACK = 30.0  # seconds in which services notice that their store is there again
 CHOOSE = 30.0  # seconds until the servers that are left have chosen who leads
 AN_HOUR = 3600
 KUBECTL = 60.0  # seconds for one call, which tries the addresses of a name in turn
@@ -179,14 +180,37 @@ class Upgrade(Disturbance):
     rate = 0.5
     mails_once = False
 
-    def excuses(self, attempt: Attempt) -> bool:  # noqa: ARG002
-        return True
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(shop)
+        self.seen: list[tuple[float, frozenset[str]]] = []  # at which moment which nodes and stores were away
+
+    def excuses(self, attempt: Attempt) -> bool:
+        """Where a store that it needs goes with its node, or the node that is asked is the one."""
+        concerned = {self.node.name, *needs(self.application, attempt.path)}
+        seen = [gone for at, gone in self.seen if attempt.at - BACK <= at <= attempt.at + ATTEMPT]
+        return any(concerned & gone for gone in seen) or self.alone(attempt.path)
 
     @contextmanager
     def staged(self) -> Iterator[None]:
         mirror = lab.build(only=("kubernetes-upgrade",))
         self.wanted = inventory.channel(mirror, "kubernetes-upgrade")
-        yield
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watch.join()
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(1.0):
+            at = time.monotonic()
+            try:
+                gone = away(self.items("nodes,statefulsets"))
+            except NO_ANSWER:  # of the node whose turn it is
+                gone = frozenset({self.node.name})
+            self.seen.append((at, gone))
 
     def begin(self) -> None:
         before = self.versions()
@@ -213,6 +237,13 @@ class Upgrade(Disturbance):
             each["metadata"]["name"]: each["status"]["nodeInfo"]["kubeletVersion"]
             for each in self.items("nodes")
         }
+
+
+def away(items: list[dict[str, Any]]) -> frozenset[str]:
+    """Names of the nodes that take no pods, and of the stores that are not served, among these objects."""
+    nodes = {each["metadata"]["name"] for each in items if each["kind"] == "Node" and not kubectl.ready(each)}
+    stores = kubectl.states([each for each in items if each["kind"] == "StatefulSet"])
+    return frozenset(nodes | {reference.partition("/")[2] for reference in stores})
 
 
 class Outage(Disturbance):

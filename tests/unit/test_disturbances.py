@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,6 +111,49 @@ def test_disturbances_come_in_an_order_in_which_one_follows_the_other() -> None:
     off = [("power off", each) for each in ("a worker", "a server", "the first server")]
     assert found == [("scale up", "1 worker"), *off]
     assert cluster.ways(shop())[-1].kind == "upgrade"
+
+
+def test_an_upgrade_excuses_who_needs_what_goes_with_its_node() -> None:
+    """And who asks at the node whose turn it is; but nobody else, whichever node that is."""
+    way = cluster.Upgrade(shop())
+    way.node = SimpleNamespace(name="k1")
+    stages = {100: {"k2"}, 110: {"k2", "orders-db"}, 300: {"k1"}}
+    way.seen = [(float(moment), frozenset(gone)) for moment, gone in stages.items()]
+    moments = (90, 105, 139, 141)
+    assert [way.excuses(at(ORDERS, each)) for each in moments] == [False, True, True, False]
+    assert not any(way.excuses(at(SITE, each)) for each in moments)
+    assert [way.excuses(at(SITE, each)) for each in (290, 295, 329, 331)] == [False, True, True, False]
+    assert way.excuses(at(MAILS, 900)), "there is one of it, and it moves"
+
+
+def test_who_is_away() -> None:
+    def node(name: str, ready: str, **spec: bool) -> dict[str, Any]:
+        status = {"conditions": [{"type": "Ready", "status": ready}]}
+        return {"kind": "Node", "metadata": {"name": name}, "spec": spec, "status": status}
+
+    def store(name: str, ready: int) -> dict[str, Any]:
+        metadata, status = {"name": name, "generation": 1}, {"observedGeneration": 1, "readyReplicas": ready}
+        return {"kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": 1}, "status": status}
+
+    nodes = [node("k1", "True"), node("k2", "Unknown"), node("k3", "True", unschedulable=True)]
+    assert cluster.away([*nodes, store("orders-db", 0), store("auth-db", 1)]) == {"k2", "k3", "orders-db"}
+
+
+def test_while_the_node_that_is_asked_does_not_answer_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, answers = threading.Event(), iter([AssertionError("refused"), []])
+
+    def items(_: str) -> list[Any]:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        over.set()
+        return answer
+
+    way = cluster.Upgrade(shop())
+    way.node = SimpleNamespace(name="k1")
+    monkeypatch.setattr(way, "items", items)
+    way._watch(over)
+    assert [gone for _, gone in way.seen] == [{"k1"}, set()]
 
 
 class Upgraded:
