@@ -423,7 +423,7 @@ def restart(_: Context, services: str, environment: str = "") -> None:
     hosts = engine.outputs(chosen)
     upkeep.require_hosts(hosts)
     _check_services(chosen, hosts, names)
-    releases.restart(chosen, names)
+    releases.restart(chosen, hosts, names)
     for name in names:
         print(f"{chosen.name}: {name} restarted")
 

@@ -127,9 +127,12 @@ def login(http: httpx2.Client, email: str, password: str) -> Account:
     return Account(http, user["id"], user["email"], user["role"], answer.json()["token"], password)
 
 
-def gateway(live: Any) -> Gateway:
-    """The live environment's own. A cluster's is asked for by its first server's name: its Ingress has it."""
-    host = live.hosts()[0]
+def gateway(live: Any, name: str = "") -> Gateway:
+    """The live environment's own, at its first host or one of that name.
+
+    A cluster's is asked for by a server's name: its Ingress has it.
+    """
+    host = next(each for each in live.hosts() if name in ("", each["name"]))
     clustered = "servers" in host["groups"]
     names = {address: host["name"] if clustered else address for address in addresses(host)}
     return Gateway(names, secrets(live), ingress=clustered)
