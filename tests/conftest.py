@@ -20,7 +20,10 @@ NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
 LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
 OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
 OWN = ("test_kill.py", "test_promote.py", "test_cluster.py")  # which have environments of their own
-LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
+# One more, gone before the first of these is up; and guests, when the last of them is away.
+BEFORE, AFTER = "tests/journeys/test_bring_your_own.py", "tests/infra/test_libvirt_live.py"
+TOGETHER = (BEFORE, *LIVE, *OBSERVED, AFTER)
+LONG = (*TOGETHER, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
 UP = {LIVE: ExitStack(), OBSERVED: ExitStack()}
 
 
@@ -56,12 +59,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 class Together(LoadScopeScheduling):
     """One worker for what shares an environment, one for each scenario, and for each other file.
 
-    Two environments that are shared go to one worker too: two cores are no place for both at once.
+    What is TOGETHER goes to one worker too: two cores are no place for two environments at once.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, name = nodeid.partition("::")
-        if file.startswith((*LIVE, *OBSERVED)) and not file.endswith(OWN):
+        if file.startswith(TOGETHER) and not file.endswith(OWN):
             return "live"
         return name if file.endswith("test_molecule.py") else file
 
