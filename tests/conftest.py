@@ -21,7 +21,9 @@ LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
 OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
 CLUSTERS = ("test_promote.py", "test_cluster.py")  # real Kubernetes, whose leases end where it is not let run
 OWN = ("test_kill.py", *CLUSTERS)  # which have environments of their own
-LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
+BEFORE = "tests/journeys/test_bring_your_own.py"  # an environment that is gone before the first of these is up
+ENVIRONMENTS = (BEFORE, *LIVE, *OBSERVED)
+LONG = (*ENVIRONMENTS, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
 UP = {LIVE: ExitStack(), OBSERVED: ExitStack()}
 
 
