@@ -11,7 +11,7 @@ import re
 import shlex
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,16 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
         hosts = list(engine.outputs(environment))
     except HostwrightError as error:
         yield "hosts.txt", str(error)
+    cluster = reached.cluster(environment, hosts) if hosts and environment.clustered else None
+    speaks = _speaker(cluster) if cluster else None
     for host in hosts:
         note(host.name)
         yield f"hosts/{host.name}/record.json", host.model_dump_json(indent=2)
         try:
             with remote.connect(environment, host) as connection:
-                yield from _on_host(environment, host, hosts, connection)
+                yield from _on_host(environment, host, connection)
+                if cluster and host == speaks:  # what is of all servers is asked once
+                    yield from _of_cluster(cluster, f"hosts/{host.name}", connection)
         except (OSError, SSHException, Failure) as error:
             note(f"{host.name} does not answer: {error}")
             yield f"hosts/{host.name}/unreachable.txt", f"{type(error).__name__}: {error}"
@@ -183,18 +187,20 @@ def _encoded(part: str) -> Iterable[str]:
         yield text[(0, 2, 3)[shift] : -1]
 
 
-def _on_host(
-    environment: Environment, host: HostRecord, hosts: Sequence[HostRecord], connection: Connection
-) -> Iterator[tuple[str, str]]:
+def _speaker(cluster: Cluster) -> HostRecord:
+    """Who is asked for the whole: the first, where none answers, as what it says then is worth having."""
+    try:
+        return cluster.host
+    except Failure:
+        return cluster.candidates[0]
+
+
+def _on_host(environment: Environment, host: HostRecord, connection: Connection) -> Iterator[tuple[str, str]]:
     place, folder = f"hosts/{host.name}", f"/etc/hostwright/{_application(environment).name}"
     for name, command in (COMMANDS | (MICROK8S if environment.clustered else DOCKER)).items():
         yield f"{place}/{name}", _run(connection, command.format(folder=folder, tail=TAIL))
     if not environment.clustered:
         yield from _files(place, folder, connection)
-        return
-    cluster = reached.cluster(environment, hosts)
-    if host == cluster.host:  # what is of all servers is asked once
-        yield from _of_cluster(cluster, place, connection)
 
 
 def _of_cluster(cluster: Cluster, place: str, connection: Connection) -> Iterator[tuple[str, str]]:

@@ -272,7 +272,7 @@ def test_a_store_that_does_not_become_well_is_undone_too(tmp_path: Path) -> None
     answer, did = run(tmp_path, timeout=2)
     assert (answer["failed"], answer["undone"]) == (True, ["statefulset/orders-db"])
     assert "statefulset/orders-db: 0 of 1 ready" in answer["msg"]
-    assert did == ["rollout undo statefulset/orders-db", "delete pod/orders-db-0"]
+    assert did == ["logs orders-db-0", "rollout undo statefulset/orders-db", "delete pod/orders-db-0"]
 
 
 def node(name: str, *addresses: str) -> Item:

@@ -614,7 +614,7 @@ def test_where_no_balancer_is_nodes_give_their_addresses() -> None:
 
 def test_a_stores_address_is_that_of_the_node_with_its_data() -> None:
     app = loaded()
-    store = dataclasses.replace(app.stores["auth-db"], scope="public")
+    store = app.stores["auth-db"].model_copy(update={"scope": "public"})
     app = dataclasses.replace(app, stores={**app.stores, "auth-db": store})
     cluster = Cluster(pins=kubernetes.pinned(app, NODES), public_nodes=NODES)
     found = rendered(app, cluster=cluster)
