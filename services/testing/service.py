@@ -14,9 +14,10 @@ from pathlib import Path
 from testing.process import Process, free_port, listens, own_directory
 
 Settings = Mapping[str, object]  # fields of the service's settings class, secrets included
-Server = Callable[[], list[str]]  # the command that serves an application, which and on which port come last
+Server = Callable[[str], list[str]]  # what serves at an address; the port and the application come last
 
 ROOT = Path(__file__).parents[1]
+LOOPBACK = "127.0.0.1"
 
 
 class Service:
@@ -30,19 +31,20 @@ class Service:
         port: int | None = None,
         starter: Sequence[str] = (),
         server: Server | None = None,
+        address: str = LOOPBACK,
     ) -> None:
         self.name = name
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{address}:{self.port}"
         self.log = directory / "log"
         self._process = Process(
-            [*starter, *(server or granian)(), "--port", str(self.port), f"{name}.app:app"],
+            [*starter, *(server or granian)(address), "--port", str(self.port), f"{name}.app:app"],
             log=self.log,
             environment=environment(name, settings),
             orphaned=signal.SIGTERM,
         )
         self.pid = self._process.pid
-        self._process.wait_for(lambda: listens(self.port))
+        self._process.wait_for(lambda: listens(self.port, address))
 
     @classmethod
     @contextmanager
@@ -53,8 +55,9 @@ class Service:
         port: int | None = None,
         starter: Sequence[str] = (),
         server: Server | None = None,
+        address: str = LOOPBACK,
     ) -> Iterator[Service]:
-        """`port` for one whose address others must know before it is there; else a free one.
+        """`port` for one whose place others must know before it is there; else a free one of loopback's.
 
         `starter` is the command that the service's own is given to, as in `nice COMMAND`; `server` is what
         serves it, in place of its container's granian.
@@ -62,7 +65,7 @@ class Service:
         directory = own_directory(name)
         service = None
         try:
-            service = cls(name, settings, directory, port, starter, server)
+            service = cls(name, settings, directory, port, starter, server, address)
             yield service
         finally:
             if service:
@@ -79,8 +82,8 @@ class Service:
         self._process.end()
 
 
-def granian() -> list[str]:
-    program = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"]
+def granian(address: str = LOOPBACK) -> list[str]:
+    program = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", address]
     return [*program, "--workers", "1", "--log-level", "warning", "--ws"]
 
 
