@@ -392,8 +392,8 @@ def test_too_little_disk(
             pool.mkdir()
     for name in ("shop-1.qcow2", "shop-1-data.qcow2"):
         with (pool / name).open("wb") as volume:
-            os.posix_fallocate(volume.fileno(), 0, GIB // 8)
-    assert preflight.space(made).endswith("3.8 still to be written")
+            os.posix_fallocate(volume.fileno(), 0, GIB // 4)
+    assert preflight.space(made).endswith("3.5 still to be written")
     monkeypatch.setattr(virsh, "names", lambda *_: {"shop-1"})
     left(monkeypatch, 0.1)
     assert preflight.space(made).endswith("0.0 still to be written")
