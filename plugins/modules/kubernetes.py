@@ -131,7 +131,9 @@ def main() -> None:
     if not module.check_mode:
         if differing or unwell:
             rollout.apply()
-        rollout.publish()
+            rollout.publish(rollout.unaddressed())  # what was applied may be new, and elsewhere
+        else:
+            rollout.publish(moved)
         rollout.remove(unwanted)
     reasons = dict.fromkeys(moved, "not at its nodes' addresses") | differing
     reasons |= dict.fromkeys(unwanted, "nobody wants it")
@@ -180,9 +182,9 @@ class Rollout:
         named = [each for each in self.mine("services") if NODES in each["metadata"].get("annotations", {})]
         return addressed(named, self.kubectl.objects("nodes")) if named else {}
 
-    def publish(self) -> None:
+    def publish(self, services: dict) -> None:
         """What a balancer would do, where there is none: tell proxies at which addresses to answer."""
-        for name, addresses in self.unaddressed().items():
+        for name, addresses in services.items():
             status = {"loadBalancer": {"ingress": [{"ip": each} for each in addresses]}}
             words = ("--subresource=status", "--type=merge", f"--patch={json.dumps({'status': status})}")
             self.kubectl("patch", name, "--namespace", self.namespace, *words)
