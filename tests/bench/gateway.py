@@ -39,10 +39,8 @@ from tests.live import Live, existing
 IDLE_MIB, OBSERVED_MIB = 1638, 2662  # at most: 1.6 GiB, and 2.6 with components
 FEED_MS, FEED_RATE = 250, 50.0  # at most, of 99 in 100; orders a second
 COMMAND = "python -m tests.bench.gateway"
-PLAIN, INSIDE = (
-    "/var/lib/hostwright-bench",
-    "/plain",
-)  # on the host, in containers: uvicorn, which images lack
+# Where uvicorn is, which images lack: on the host, and in containers.
+PLAIN, INSIDE = "/var/lib/hostwright-bench", "/plain"
 
 # Creating comes last, as its events keep the others busy for a while.
 CASES = (

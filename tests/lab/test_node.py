@@ -94,8 +94,9 @@ def _know(shell: Shell, mirror: lab.Mirror) -> None:
     shell(f"zypper lr lab > /dev/null 2>&1 || zypper --non-interactive addrepo {mirror.url}/rpm/ lab")
 
 
-def _trust(shell: Shell) -> None:
-    """Its key."""
+def _trust(shell: Shell, mirror: lab.Mirror) -> None:
+    """The repository, and its key."""
+    _know(shell, mirror)
     shell("cat > /tmp/key && rpm --import /tmp/key", stdin=rpm.public_key())
 
 
@@ -104,7 +105,7 @@ def test_what_the_mirror_has_not_signed_is_refused(shell: Shell, mirror: lab.Mir
     shell("! zypper --non-interactive install jq")
     assert shell("rpm -q jq || true") == "package jq is not installed"
 
-    _trust(shell)
+    _trust(shell, mirror)
     shell("zypper --non-interactive install jq")
     shell(f"curl -sSf {mirror.url}/rpm/{_file('unzip')} > /tmp/unzip.rpm; echo spoilt >> /tmp/unzip.rpm")
     shell("! zypper --non-interactive install /tmp/unzip.rpm")
@@ -113,8 +114,7 @@ def test_what_the_mirror_has_not_signed_is_refused(shell: Shell, mirror: lab.Mir
 
 @pytest.mark.slow
 def test_a_docker_host_comes_out_of_the_repository(shell: Shell, mirror: lab.Mirror) -> None:
-    _know(shell, mirror)
-    _trust(shell)
+    _trust(shell, mirror)
     shell("zypper --non-interactive install docker docker-compose firewalld chrony logrotate audit")
     for name in ("docker", "firewalld", "chrony", "polkit", "logrotate"):
         package = opensuse.table()[name]
@@ -141,8 +141,7 @@ def test_a_docker_host_comes_out_of_the_repository(shell: Shell, mirror: lab.Mir
 
 @pytest.mark.slow
 def test_removing_a_package_ends_its_service(shell: Shell, mirror: lab.Mirror) -> None:
-    _know(shell, mirror)
-    _trust(shell)
+    _trust(shell, mirror)
     shell("zypper --non-interactive install chrony && systemctl enable --now chronyd")
     assert shell("systemctl is-active chronyd") == "active"
     shell("zypper --non-interactive remove chrony")

@@ -12,6 +12,7 @@ import itertools
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 place, stop = sys.argv[1], Path(sys.argv[2])
@@ -39,18 +40,20 @@ def read() -> int:
         return ask(kept, "GET")
 
 
+def write() -> int:
+    with closing(http.client.HTTPConnection(place, timeout=60)) as own:
+        return ask(own, "POST")
+
+
 for method in itertools.cycle(("GET", "POST")):
     if stop.exists():
         break
     asked += 1
-    own = http.client.HTTPConnection(place, timeout=60)
     try:
-        status = read() if method == "GET" else ask(own, method)
+        status = read() if method == "GET" else write()
     except (OSError, http.client.HTTPException) as error:
         kept.close()
         status = repr(error)
-    finally:
-        own.close()
     if status != 404:  # what the service says of a path that it has not
         failures.append(f"{time.strftime('%H:%M:%S')} {method} {status}")
     time.sleep(0.02)
