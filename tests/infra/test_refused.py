@@ -208,17 +208,23 @@ def test_a_pool_without_room(env: dict[str, str], project: Path, tmp_path: Path,
 
 @pytest.fixture
 def small_engine() -> Iterator[str]:
-    """A Docker engine that keeps everything on a file system with hardly any room; its address."""
+    """A Docker engine that keeps everything on a file system with hardly any room; its address.
+
+    It has a network namespace of its own: an engine without a bridge takes away the one that it finds.
+    """
     folder = Path(tempfile.mkdtemp(prefix="engine-"))  # a short name, as those of sockets must be
     address = f"unix://{folder}/docker.sock"
     (folder / "root").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder / "root"], check=True)
     command = [
-        "dockerd", f"--host={address}", f"--data-root={folder}/root", f"--exec-root={folder}/run",
+        "unshare", "--net", "dockerd", f"--host={address}",
+        f"--data-root={folder}/root", f"--exec-root={folder}/run",
         f"--pidfile={folder}/pid", f"--config-file={folder}/daemon.json", "--bridge=none",
         "--iptables=false", "--ip6tables=false", "--ip-forward=false",
     ]  # fmt: skip
     (folder / "daemon.json").write_text("{}")
+    others = Path("/sys/class/net/docker0")
+    was_there = others.exists()
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as engine:
         try:
             deadline = time.monotonic() + 60
@@ -229,6 +235,7 @@ def small_engine() -> Iterator[str]:
             yield address
         finally:
             engine.terminate()
+    assert others.exists() == was_there, "the machine's own engine lost its bridge"
     subprocess.run(["umount", folder / "root"], check=True)
     shutil.rmtree(folder)
 
