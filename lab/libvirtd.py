@@ -13,7 +13,7 @@ from hostwright.errors import Failure, HostwrightError
 from hostwright.hosts import virsh
 
 URI = "qemu:///system"
-SECONDS = 30
+SECONDS = 60
 
 
 def ensure() -> str:
@@ -27,12 +27,12 @@ def ensure() -> str:
         # Without systemd nobody makes the folders for their sockets either.
         for folder in ("/run/dbus", "/run/libvirt"):
             Path(folder).mkdir(parents=True, exist_ok=True)
-        if not _running("/run/dbus/pid"):
+        if not _running("dbus-daemon", Path("/run/dbus/pid")):
             Path("/run/dbus/pid").unlink(missing_ok=True)
             _start("dbus-daemon", "--system", "--fork")
-        if not _running("/run/virtlogd.pid"):
+        if not _running("virtlogd", Path("/run/virtlogd.pid")):
             _start("virtlogd", "--daemon")
-        if not _running("/run/libvirtd.pid"):
+        if not _running("libvirtd", Path("/run/libvirtd.pid")):
             _start("libvirtd", "--daemon")
     deadline = time.monotonic() + SECONDS
     while not _answers():
@@ -68,9 +68,10 @@ def _answers() -> bool:
     return True
 
 
-def _running(pid_file: str) -> bool:
+def _running(daemon: str, pid_file: Path) -> bool:
+    """Whether the file names the daemon: one that was killed leaves the file, and its number to others."""
     try:
-        return Path(f"/proc/{Path(pid_file).read_text().strip()}").is_dir()
+        return Path("/proc", pid_file.read_text().strip(), "comm").read_text().strip() == daemon
     except OSError:
         return False
 
