@@ -77,9 +77,9 @@ def test_a_second_up_leaves_it_alone(brought: Live) -> None:
 def test_it_is_routed_and_told_who_asks(nobody: httpx2.Client, reader: User) -> None:
     assert plain.code(nobody.get("/feeds/unread")) == (401, "UNAUTHORIZED")
     assert reader.ask("GET", "/feeds/version").text == IMAGE.rpartition(":")[2]
-    page = reader.ask("GET", "/feeds/unread", follow_redirects=True)
-    assert page.status_code == 200
-    assert reader.email in page.text, "whom the token names has an account there now"
+    entered = reader.ask("GET", "/feeds/unread", follow_redirects=True)
+    assert (entered.status_code, entered.url.path) == (200, "/feeds/unread")
+    assert reader.email in reader.ask("GET", "/feeds/settings").text, "whom the token names"
     assert plain.code(reader.ask("GET", "/feeds/metrics"))[0] == 404
 
 
