@@ -19,6 +19,7 @@ NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
 # Files that share an environment which is up, and what takes it away.
 LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
 OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
+LOCAL = ("tests/contracts/gatekeeper/", "tests/contracts/starter/")  # without hosts, but in the slow layer
 OWN = ("test_kill.py", "test_promote.py", "test_cluster.py")  # which have environments of their own
 LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
 UP = {LIVE: ExitStack(), OBSERVED: ExitStack()}
@@ -61,6 +62,8 @@ class Together(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, name = nodeid.partition("::")
+        if file.startswith(LOCAL) and not self.config.getoption("--full"):
+            return file.rpartition("/")[0]
         if file.startswith((*LIVE, *OBSERVED)) and not file.endswith(OWN):
             return "live"
         return name if file.endswith("test_molecule.py") else file

@@ -14,9 +14,10 @@ from pathlib import Path
 from testing.process import Process, free_port, listens, own_directory
 
 Settings = Mapping[str, object]  # fields of the service's settings class, secrets included
-Server = Callable[[], list[str]]  # the command that serves an application, which and on which port come last
+Server = Callable[[], list[str]]  # the command that serves an application, where, and which one, come last
 
 ROOT = Path(__file__).parents[1]
+LOOPBACK = "127.0.0.1"
 
 
 class Service:
@@ -30,19 +31,21 @@ class Service:
         port: int | None = None,
         starter: Sequence[str] = (),
         server: Server | None = None,
+        address: str = LOOPBACK,
     ) -> None:
         self.name = name
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{address}:{self.port}"
         self.log = directory / "log"
+        place = ("--host", address, "--port", str(self.port))
         self._process = Process(
-            [*starter, *(server or granian)(), "--port", str(self.port), f"{name}.app:app"],
+            [*starter, *(server or granian)(), *place, f"{name}.app:app"],
             log=self.log,
             environment=environment(name, settings),
             orphaned=signal.SIGTERM,
         )
         self.pid = self._process.pid
-        self._process.wait_for(lambda: listens(self.port))
+        self._process.wait_for(lambda: listens(self.port, address))
 
     @classmethod
     @contextmanager
@@ -53,8 +56,9 @@ class Service:
         port: int | None = None,
         starter: Sequence[str] = (),
         server: Server | None = None,
+        address: str = LOOPBACK,
     ) -> Iterator[Service]:
-        """`port` for one whose address others must know before it is there; else a free one.
+        """`port`, and `address`, for one whose place others must know before it is there; else a free port.
 
         `starter` is the command that the service's own is given to, as in `nice COMMAND`; `server` is what
         serves it, in place of its container's granian.
@@ -62,7 +66,7 @@ class Service:
         directory = own_directory(name)
         service = None
         try:
-            service = cls(name, settings, directory, port, starter, server)
+            service = cls(name, settings, directory, port, starter, server, address)
             yield service
         finally:
             if service:
@@ -75,13 +79,12 @@ class Service:
 
     def kill(self) -> None:
         """At once, as the kernel does. Granian serves in a child of its own, which goes too."""
-        os.killpg(self.pid, signal.SIGKILL)
-        self._process.end()
+        self._process.kill()
 
 
 def granian() -> list[str]:
-    program = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"]
-    return [*program, "--workers", "1", "--log-level", "warning", "--ws"]
+    program = [sys.executable, "-m", "granian", "--interface", "asgi", "--workers", "1"]
+    return [*program, "--log-level", "warning", "--ws"]
 
 
 def environment(name: str, settings: Settings) -> dict[str, str]:

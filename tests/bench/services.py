@@ -87,7 +87,7 @@ def table(figures: list[Figures], plain: list[Figures]) -> str:
 
 def uvicorn() -> list[str]:
     """The plain variant: the server that everybody takes first, as it comes."""
-    return [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1"]
+    return [sys.executable, "-m", "uvicorn"]
 
 
 @contextmanager

@@ -32,11 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def gateway(request: pytest.FixtureRequest) -> Gateway:
     if name := request.config.getoption("--environment", default=None):
         machine = next(each for each in machines(f"inventories/{name}") if each.application)
+        assert machine.application
         settings = machine.wanted["app_kubernetes_settings" if machine.clustered else "app_compose_settings"]
         found = environment.addresses(machine.variables["hostwright_host"])
         return Gateway(
             {each: machine.known_as(each) for each in found if machine.ipv6 or ":" not in each},
             machine.secrets,
+            **environment.entrance(machine.application),
             sink="SMTP_HOST" not in settings.get("mail", {}),
             ingress=machine.clustered,
         )

@@ -8,7 +8,6 @@ import pytest
 
 from tests.contracts.plain import code
 
-pytestmark = pytest.mark.slow  # an environment of its own
 ORDERS = "/v1/orders"
 
 

@@ -11,7 +11,6 @@ import pytest
 from tests.contracts.plain import PASSWORD, claims, code, signed
 from tests.environment import Gateway, fresh_email, heard
 
-pytestmark = pytest.mark.slow  # an environment of its own
 USERS = "/v1/users"
 
 

@@ -10,7 +10,6 @@ import pytest
 from tests.contracts.plain import PASSWORD, claims, code, signed
 from tests.environment import Gateway, fresh_email
 
-pytestmark = pytest.mark.slow  # an environment of its own
 USERS, ORDERS = "/api/users", "/api/orders"
 
 
