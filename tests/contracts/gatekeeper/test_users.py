@@ -14,7 +14,7 @@ from tests.environment import Gateway, fresh_email, heard
 USERS = "/v1/users"
 
 
-@pytest.mark.shows("users/register", "users/login", "format/success", "model/user", "example/1", "example/2")
+@pytest.mark.shows("users/register", "users/login", "format/success", "model/user")
 def test_register_and_login(nobody: httpx2.Client) -> None:
     account = {"email": fresh_email(), "password": PASSWORD, "name": "Ivan"}
     made = nobody.post(f"{USERS}/register", json=account)
@@ -63,7 +63,7 @@ def test_refusals(nobody: httpx2.Client, ivan) -> None:
     assert code(nobody.get("/v1/nothing")) == (404, "NOT_FOUND")
 
 
-@pytest.mark.shows("users/profile", "users/update-profile", "example/3")
+@pytest.mark.shows("users/profile", "users/update-profile")
 def test_profile(ivan, olga) -> None:
     mine = ivan.ask("GET", f"{USERS}/profile").json()
     assert mine["success"] is True
