@@ -22,7 +22,7 @@ def hasty(door: Gateway) -> Iterator[httpx2.Client]:
         yield found
 
 
-@pytest.mark.shows("monitoring/health", "breaker/states", "component/gateway")
+@pytest.mark.shows("monitoring/health", "breaker/metrics", "component/gateway")
 def test_health_has_the_breakers(nobody: httpx2.Client) -> None:
     answer = nobody.get("/health")
     assert answer.status_code == 200
@@ -41,7 +41,6 @@ def test_metrics_are_for_who_has_a_token(nobody: httpx2.Client, ivan) -> None:
     assert found["data"]["circuit_breakers"].keys() == {"auth", "orders"}
 
 
-@pytest.mark.shows("breaker/states")
 def test_a_refusal_is_no_failure_of_the_service(ivan, nobody: httpx2.Client) -> None:
     """Of which the original's breaker counted every 4xx but 404."""
     before = nobody.get("/health").json()["data"]["circuit_breakers"]["orders"]["failures"]
