@@ -93,7 +93,6 @@ def test_what_is_for_the_application_alone(nobody: httpx2.Client, boss) -> None:
         assert code(boss.ask("GET", path)) == (404, "NOT_FOUND"), path
 
 
-@pytest.mark.shows("log/request")
 def test_a_request_keeps_its_name(nobody: httpx2.Client, ivan) -> None:
     named = ivan.ask("GET", "/v1/orders", headers={"X-Request-ID": "abc-123-456"})
     assert named.headers["X-Request-ID"] == "abc-123-456"

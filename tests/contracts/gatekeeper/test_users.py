@@ -74,7 +74,7 @@ def test_profile(ivan, olga) -> None:
     assert code(taken) == (400, "EMAIL_EXISTS")
 
 
-@pytest.mark.shows("users/password", "security/passwords")
+@pytest.mark.shows("users/password")
 def test_a_changed_password_ends_other_sessions(enrol, enter) -> None:
     user = enrol()
     elsewhere = enter(user.email)
