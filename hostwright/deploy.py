@@ -25,10 +25,13 @@ LAB_NETWORKS = {
 }
 
 
-def up(environment: Environment, verbose: bool = False, phases: Phases | None = None) -> None:
+def up(
+    environment: Environment, verbose: bool = False, phases: Phases | None = None, contracts: bool = False
+) -> None:
     """Hosts, system, runtime, deploy, proof. Running it again does what is left and changes nothing else.
 
-    Raises BadInput before anything is touched, Failure when a phase does not end well.
+    With `contracts` the application's contract tests come last. Raises BadInput before anything is touched,
+    Failure when a phase does not end well.
     """
     phases = phases or Phases()
     application.load(environment.application, components=environment.components)
@@ -39,14 +42,21 @@ def up(environment: Environment, verbose: bool = False, phases: Phases | None = 
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
     _configure(environment, phases, verbose)
     _keep_authority(environment)
-    prove(environment, phases)
+    prove(environment, phases, contracts)
 
 
-def prove(environment: Environment, phases: Phases) -> None:
-    """The proof as the last phase. Raises Failure when something does not hold."""
+def prove(environment: Environment, phases: Phases, contracts: bool = False) -> None:
+    """The proof as the last phase; or the contract tests, if it holds and the application has some.
+
+    Raises Failure when something does not hold.
+    """
     with phases.phase("proof", "Proof") as note:
         result = proof.run(environment)
         note.result = f"{result.holds} of {result.total} hold"
+    if contracts and result.ok and proof.contracted(environment):
+        with phases.phase("contracts", "Contracts") as note:
+            result = proof.extend(environment, result)
+            note.result = f"{result.lines_hold} of {len(result.lines)} lines of the document hold here"
     phases.save(environment.state / "phases.json")
     phases.console.print(f"page: {result.page}")
     result.check()
@@ -111,7 +121,7 @@ def down(environment: Environment, data: bool) -> None:
 
 
 def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observability: bool = False) -> None:
-    """The mirror, an environment that draws on it, and `up`."""
+    """The mirror, an environment that draws on it, and `up` with the application's contract tests."""
     scaffold.check_choice("topology", topology, scaffold.TOPOLOGIES)
     scaffold.check_choice("driver", driver, ("container", "libvirt"))
     application.load(app)
@@ -138,7 +148,7 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observa
     if only_mirror:
         return
     environment = lab_environment(topology, driver, app, mirror, "all" if observability else "")
-    up(environment, phases=phases)
+    up(environment, phases=phases, contracts=True)
 
 
 def lab_environment(topology: str, driver: str, app: str, mirror: Any, components: str = "") -> Environment:
