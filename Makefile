@@ -73,7 +73,7 @@ pictures: venv ## The documentation's pictures anew, from a run of their own
 	$(BIN)/pytest tests/journeys --screenshots docs/images
 
 .PHONY: ci
-ci: test dist ## What the workflows run: lint, images, every test, each role's scenario, a release's files
+ci: test molecule dist ## What the workflow runs: lint, every test, each role's scenarios, a release's files
 
 .PHONY: faults
 faults: venv ## Each container fails in every way while orders come in: none lost, none twice

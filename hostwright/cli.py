@@ -187,10 +187,23 @@ def lab(
     deploy.lab(topology, driver, app, only_mirror, observability)
 
 
-@task(name="up", help={"environment": ENVIRONMENT, "verbose": "show Ansible's output as it comes"})
-def up(_: Context, environment: str = "", verbose: bool = False) -> None:
+@task(
+    name="up",
+    help={
+        "environment": ENVIRONMENT,
+        "verbose": "show Ansible's output as it comes",
+        "yes": "do not ask before another application is replaced",
+    },
+)
+def up(_: Context, environment: str = "", verbose: bool = False, yes: bool = False) -> None:
     """Build the hosts, bring them to the application, prove it: hostwright up -e prod"""
-    deploy.up(environments.load(environment), verbose)
+    chosen = environments.load(environment)
+
+    def replace(names: Sequence[str]) -> None:
+        if not yes:
+            _ask(chosen, "up", f"stops and removes the application {', '.join(names)} (its data stays)")
+
+    deploy.up(chosen, verbose, replace=replace)
 
 
 @task(name="plan", help={"environment": ENVIRONMENT})
@@ -410,7 +423,7 @@ def restart(_: Context, services: str, environment: str = "") -> None:
     hosts = engine.outputs(chosen)
     upkeep.require_hosts(hosts)
     _check_services(chosen, hosts, names)
-    releases.restart(chosen, names)
+    releases.restart(chosen, hosts, names)
     for name in names:
         print(f"{chosen.name}: {name} restarted")
 

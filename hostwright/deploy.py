@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hostwright import application, environments, paths, playbook, proof, scaffold, secrets, toolchain
+from hostwright import application, environments, former, paths, playbook, proof, scaffold, secrets, toolchain
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts import engine
@@ -25,22 +27,36 @@ LAB_NETWORKS = {
 }
 
 
+def unasked(names: Sequence[str]) -> None:
+    """Nobody is there to say that these applications may be replaced. Raises BadInput."""
+    raise BadInput(
+        f"{', '.join(names)} runs there, and is to be replaced", fix="hostwright up asks whether it may be"
+    )
+
+
 def up(
-    environment: Environment, verbose: bool = False, phases: Phases | None = None, contracts: bool = False
+    environment: Environment,
+    verbose: bool = False,
+    phases: Phases | None = None,
+    replace: Callable[[Sequence[str]], None] = unasked,
+    contracts: bool = False,
 ) -> None:
     """Hosts, system, runtime, deploy, proof. Running it again does what is left and changes nothing else.
 
-    With `contracts` the application's contract tests come last. Raises BadInput before anything is touched,
-    Failure when a phase does not end well.
+    `replace` is told of applications that run there in the place of the environment's, and raises where they
+    are to stay. With `contracts` the application's contract tests come last. Raises BadInput before anything
+    is touched, Failure when a phase does not end well.
     """
     phases = phases or Phases()
     application.load(environment.application, components=environment.components)
     with phases.phase("toolchain", "Toolchain"):
         toolchain.ensure()
+    if others := former.look(environment):
+        replace(others)
     with phases.phase("hosts", "Hosts") as note:
         outcome = engine.up(environment, note)
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
-    _configure(environment, phases, verbose)
+    _configure(environment, phases, verbose, former.variables(environment, others))
     _keep_authority(environment)
     prove(environment, phases, contracts)
 
@@ -62,7 +78,7 @@ def prove(environment: Environment, phases: Phases, contracts: bool = False) -> 
     result.check()
 
 
-def _configure(environment: Environment, phases: Phases, verbose: bool) -> None:
+def _configure(environment: Environment, phases: Phases, verbose: bool, variables: Mapping[str, Any]) -> None:
     """One ansible-playbook run shown as three phases: each play of the site is one."""
     with contextlib.ExitStack() as stack:
         current: dict[str, Any] = {}
@@ -80,8 +96,9 @@ def _configure(environment: Environment, phases: Phases, verbose: bool) -> None:
             if "note" in current and phases.console.is_terminal:
                 current["note"](task)
 
+        options = ["--extra-vars", json.dumps(variables)] if variables else []
         recap = playbook.run(
-            environment.project, environment.name, SITE, on_play=turn, on_task=show, echo=verbose
+            environment.project, environment.name, SITE, options, on_play=turn, on_task=show, echo=verbose
         )
     phases.console.print(f"Ansible: ok={recap.ok} changed={recap.changed} ({recap.log})")
 
@@ -148,7 +165,8 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observa
     if only_mirror:
         return
     environment = lab_environment(topology, driver, app, mirror, "all" if observability else "")
-    up(environment, phases=phases, contracts=True)
+    # It was asked for by its name.
+    up(environment, phases=phases, replace=lambda _: None, contracts=True)
 
 
 def lab_environment(topology: str, driver: str, app: str, mirror: Any, components: str = "") -> Environment:

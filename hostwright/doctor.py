@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import docker
 from docker.errors import DockerException
 
 from hostwright import paths, toolchain
-from hostwright.environment import pulumi_env
+from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import HostwrightError
-from hostwright.hosts import kvm
+from hostwright.hosts import containers, kvm, typed
+from hostwright.toolchain import golang
+
+if TYPE_CHECKING:
+    from infra.config import Settings
 
 GIB = 2**30
+# What `make lab` and `make test` take: GiB of the caches and of the Docker engine's folder, MiB of memory.
+LAB_CACHES, LAB_ENGINE, LAB_MEMORY = 10, 10, 4096
 
 
 @dataclass(frozen=True)
@@ -38,23 +46,30 @@ class Need:
 
 
 def examine(environment: Environment | None = None) -> Iterator[Need]:
-    """Every need in turn, the cheap ones first; with an environment, only its driver's are required."""
+    """Every need in turn, the cheap ones first; with an environment, only its driver's are required.
+
+    Without one it is the lab's that are told. Memory, disk and networks are looked at as `up` does it.
+    """
     driver = environment.driver if environment else ""
-    yield _program("ssh", "install the OpenSSH client")
+    yield _ssh()
     yield _toolchain()
+    yield _go()
     yield _passphrase()
     yield _default_route()
-    yield _memory(environment)
-    yield _disk()
-    yield _overlaps(environment)
+    if environment:
+        yield from _settings(environment)
+    else:
+        yield from _lab()
     yield _docker(required=driver in ("", "container"))
     yield _loop_devices()
     yield from _libvirt(environment, required=driver == "libvirt")
 
 
-def _program(name: str, fix: str) -> Need:
-    found = shutil.which(name)
-    return Need(name, bool(found), bool(found), found or "not on PATH", "" if found else fix)
+def _ssh() -> Need:
+    found = shutil.which("ssh")
+    said = _try(found, "-V") if found else None
+    detail = f"{found}: {said or 'does not run'}" if found else "not on PATH"
+    return Need("ssh", bool(found), bool(said), detail, "" if said else "install the OpenSSH client")
 
 
 def _toolchain() -> Need:
@@ -62,12 +77,22 @@ def _toolchain() -> Need:
         missing = toolchain.missing()
     except HostwrightError as error:
         return Need("toolchain", False, False, error.what, error.fix)
-    detail = (
-        f"missing: {', '.join(missing)}"
-        if missing
-        else "pulumi, language host and plug-ins at their pinned versions"
-    )
-    return Need("toolchain", not missing, not missing, detail, "hostwright toolchain" if missing else "")
+    fix = "hostwright toolchain"
+    if missing:
+        return Need("toolchain", False, False, f"missing: {', '.join(missing)}", fix)
+    program = toolchain_bin() / "pulumi"
+    if not _try(program, "version"):
+        return Need("toolchain", True, False, f"{program} does not run", f"rm {program}; {fix}")
+    return Need("toolchain", True, True, "pulumi, language host and plug-ins at their pinned versions")
+
+
+def _go() -> Need:
+    """Only what cannot be had otherwise is built with it."""
+    present = bool(shutil.which("go"))
+    try:
+        return Need("go", present, True, golang.check(*toolchain.modules()), required=False)
+    except HostwrightError as error:
+        return Need("go", present, False, error.what, error.fix, required=False)
 
 
 def _passphrase() -> Need:
@@ -103,71 +128,62 @@ def _default_route() -> Need:
     )
 
 
-def _memory(environment: Environment | None) -> Need:
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
-    hosts = (environment.settings.get("hosts") or {}) if environment else {}
-    asked = int(hosts.get("memory", 2048)) * 2**20
-    ok = available >= asked
-    detail = f"{available / GIB:.1f} GiB available, {asked / GIB:.1f} GiB asked for a host"
-    return Need("memory", ok, ok, detail, "" if ok else "free memory, or lower hostwright:hosts.memory")
+def _settings(environment: Environment) -> Iterator[Need]:
+    """The environment's file, and what it asks of this machine."""
+    from infra import preflight
+
+    try:
+        settings = typed.settings(environment)
+    except HostwrightError as error:
+        yield Need("settings", True, False, f"{error.what} ({error.where})", error.fix)
+        return
+    yield Need("settings", True, True, f"infra/Pulumi.{environment.name}.yaml")
+    yield _asked("memory", preflight.capacity, settings)
+    yield _asked("disk", preflight.space, settings)
+    yield _asked("networks", preflight.networks, settings)
+
+
+def _asked(name: str, look: Callable[[Settings], str], settings: Settings) -> Need:
+    """One of the looks that `up` takes at this machine before it makes anything."""
+    try:
+        return Need(name, True, True, look(settings))
+    except HostwrightError as error:
+        return Need(name, False, False, error.what, error.fix)
+
+
+def _lab() -> Iterator[Need]:
+    """What the lab asks of this machine; its network is looked at once it has one."""
+    from infra import preflight
+
+    total, available = preflight.memory()
+    enough = available >= LAB_MEMORY
+    detail = f"{available} MiB of {total} available, the lab's host may take {LAB_MEMORY}"
+    yield Need("memory", enough, enough, detail, "" if enough else "end what takes it")
+    yield _disk()
 
 
 def _disk() -> Need:
-    folder = paths.cache()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    ok = free >= 10 * GIB
-    return Need(
-        "disk",
-        ok,
-        ok,
-        f"{free / GIB:.0f} GiB free at {folder}",
-        "" if ok else "free 10 GiB there, or set XDG_CACHE_HOME",
-    )
+    """By file system: the folders may be on one, or each on its own."""
+    from infra import preflight
 
-
-def _overlaps(environment: Environment | None) -> Need:
-    network = (environment.settings.get("network") or {}) if environment else {}
-    asked = [network[key] for key in ("cidr", "cidr6") if network.get(key)]
-    clashes = []
-    own = f"hostwright-{environment.name}" if environment else ""
-    for line in (_ip("-4", "route") + _ip("-6", "route")).splitlines():
-        first, *rest = line.split()
-        if "/" not in first or _is_own(rest, own):
-            continue
-        taken = ipaddress.ip_network(first, strict=False)
-        clashes += [
-            f"{cidr} meets {first} ({' '.join(rest[:2])})"
-            for cidr in asked
-            if (wanted := ipaddress.ip_network(cidr, strict=False)).version == taken.version
-            and wanted.overlaps(taken)
-        ]
-    detail = "; ".join(clashes) or (f"{', '.join(asked)} free" if asked else "none asked for")
-    return Need(
-        "networks",
-        not clashes,
-        not clashes,
-        detail,
-        "choose another hostwright:network.cidr" if clashes else "",
-    )
-
-
-def _is_own(rest: list[str], network: str) -> bool:
-    """Whether a route leads into the environment's own network, which of course overlaps itself."""
-    if not network or "dev" not in rest:
-        return False
-    device = rest[rest.index("dev") + 1]
-    if device.startswith("br-"):
-        try:
-            found = docker.from_env().networks.list(names=[network])
-            return any((each.id or "").startswith(device[3:]) for each in found)
-        except DockerException:
-            return False
-    return device.startswith(("virbr", "hw-", "hv-"))
+    wanted = {paths.cache(): LAB_CACHES}
+    try:
+        engine = containers.folder()
+    except HostwrightError:
+        engine = Path("/var/lib/docker")  # where it would be, once it is there
+    if engine:
+        wanted[engine] = LAB_ENGINE
+    systems = defaultdict(list)
+    for folder in wanted:
+        systems[preflight.free(folder)[0].stat().st_dev].append(folder)
+    enough, said = True, []
+    for folders in systems.values():
+        free, asked = preflight.free(folders[0])[1], sum(wanted[folder] for folder in folders)
+        enough = enough and free >= asked * GIB
+        names = " and ".join(map(str, folders))
+        said.append(f"{free / GIB:.0f} GiB free for {names}, the lab may take {asked}")
+    fix = "" if enough else "free some there, or set XDG_CACHE_HOME, or the Docker engine's data-root"
+    return Need("disk", enough, enough, "; ".join(said), fix)
 
 
 def _docker(required: bool) -> Need:
@@ -189,16 +205,17 @@ def _docker(required: bool) -> Need:
 
 
 def _loop_devices() -> Need:
-    devices = sorted(Path("/dev").glob("loop[0-9]*"))
-    ok = Path("/dev/loop-control").exists() and bool(devices)
-    return Need(
-        "loop devices",
-        bool(devices),
-        ok,
-        f"{len(devices)} of them",
-        "" if ok else "modprobe loop",
-        required=False,
-    )
+    """A file is made one and let go again: the devices may be there, and none to be had."""
+    program = shutil.which("losetup") or "/usr/sbin/losetup"
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(1 << 20)
+        device = _try(program, "--find", "--show", file.name)
+        if device:
+            _try(program, "--detach", device)
+    present = Path("/dev/loop-control").exists()
+    detail = f"{device} took a file" if device else "none takes a file"
+    fix = "" if device else "modprobe loop, and be root"
+    return Need("loop devices", present, bool(device), detail, fix, required=False)
 
 
 def _libvirt(environment: Environment | None, required: bool) -> Iterator[Need]:
@@ -241,3 +258,14 @@ def _libvirt(environment: Environment | None, required: bool) -> Iterator[Need]:
 def _ip(*arguments: str) -> str:
     program = shutil.which("ip") or "/usr/sbin/ip"
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False).stdout
+
+
+def _try(program: str | Path, *arguments: str) -> str:
+    """What a program says, on either of its outputs; nothing when it does not run to a good end."""
+    try:
+        done = subprocess.run(
+            [program, *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+    except OSError:
+        return ""
+    return (done.stdout or done.stderr).strip() if done.returncode == 0 else ""

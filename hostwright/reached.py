@@ -26,23 +26,28 @@ MOST = 1000  # containers that are followed at once
 
 @dataclass(frozen=True)
 class Reached:
-    """The application on one host, or on the first server of a cluster."""
+    """The application on one host, or on a server of a cluster."""
 
     environment: Environment
     application: Application
     hosts: Sequence[HostRecord]
 
     @property
+    def candidates(self) -> Sequence[HostRecord]:
+        """Whom one can ask: of a cluster its servers."""
+        return [host for host in self.hosts if "servers" in host.groups] or self.hosts
+
+    @functools.cached_property
     def host(self) -> HostRecord:
-        """The one that is asked: of a cluster its first server."""
-        return next((each for each in self.hosts if "servers" in each.groups), self.hosts[0])
+        """The one that is asked."""
+        return self.candidates[0]
 
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
-        """The host's, as Ansible's inventory has them."""
+        """The hosts', as Ansible's inventory has them of the first."""
         program, inventory = Path(sys.executable).with_name("ansible-inventory"), self.environment.name
         done = subprocess.run(
-            [program, "-i", f"inventories/{inventory}", "--host", self.host.name],
+            [program, "-i", f"inventories/{inventory}", "--host", self.candidates[0].name],
             cwd=self.environment.project,
             env=pulumi_env(),
             stdin=subprocess.DEVNULL,
@@ -54,11 +59,14 @@ class Reached:
             raise Failure(done.stderr.strip()[-500:], where=f"inventories/{inventory}")
         return dict(answer(done.stdout, f"inventories/{inventory}"))
 
-    def command(self, *words: str) -> list[str]:
+    def command(self, *words: str, host: HostRecord | None = None) -> list[str]:
         """What runs this as root there. A connection that is cut ends, and does not hang."""
         options = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=8")
-        ssh = remote.ssh(self.environment, self.host, *(word for each in options for word in ("-o", each)))
-        return [*ssh, shlex.join(["sudo", "-n", *words])]
+        told = (word for each in options for word in ("-o", each))
+        return [
+            *remote.ssh(self.environment, host or self.host, *told),
+            shlex.join(["sudo", "-n", *words]),
+        ]
 
     def run(self, *words: str, text: str = "") -> str:
         """Its output. Raises Failure with its own words."""
@@ -93,17 +101,45 @@ class Reached:
 
 
 class Cluster(Reached):
-    """The application's namespace, by kubectl on a server."""
+    """The application's namespace, by kubectl on the first server that answers."""
+
+    @functools.cached_property
+    def host(self) -> HostRecord:
+        """The first whose API is ready. Raises Failure with what each says where none is."""
+        if len(self.candidates) == 1:
+            return self.candidates[0]  # what it is asked next will tell
+        ready = self.kubectl("get", "--raw=/readyz", "--request-timeout=10s")
+        told = []
+        for host in self.candidates:
+            asked = self.command(*ready, host=host)
+            done = subprocess.run(
+                asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+            if done.stdout.strip() == "ok":  # with success MicroK8s ends also where it stands still
+                return host
+            said = (done.stderr or done.stdout).strip().splitlines()
+            told.append(f"{host.name}: {said[-1] if said else 'no answer'}")
+        raise Failure(f"no server answers: {'; '.join(told)}", where=self.environment.name)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What a play about the cluster is told, that it may run on this server."""
+        return {"hostwright_server": self.host.name}
 
     @property
     def namespace(self) -> str:
         overlay = self.variables.get("app_kubernetes_overlay", "prod")
         return f"{self.application.name}-{overlay}"
 
-    def kubectl(self, *words: str) -> tuple[str, ...]:
+    @property
+    def client(self) -> tuple[str, ...]:
+        """The command kubectl, for any namespace."""
         command = self.variables.get("app_kubernetes_kubectl", ("/snap/bin/microk8s", "kubectl"))
         # Root has no home in an `ssh` of this kind: a cache in the current folder is nobody's.
-        return (*command, "--cache-dir=/root/.kube/cache", f"--namespace={self.namespace}", *words)
+        return (*command, "--cache-dir=/root/.kube/cache")
+
+    def kubectl(self, *words: str) -> tuple[str, ...]:
+        return (*self.client, f"--namespace={self.namespace}", *words)
 
     def selector(self, part: str = "") -> str:
         """The option that chooses the application's objects, or those of a part of it."""
@@ -142,7 +178,7 @@ class Cluster(Reached):
 
 
 def cluster(environment: Environment, hosts: Sequence[HostRecord]) -> Cluster:
-    """The environment's, spoken to on the first of these hosts that is a server."""
+    """The environment's, of which these are hosts."""
     return Cluster(environment, application.load(environment.application, environment.project), hosts)
 
 

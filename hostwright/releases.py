@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from hostwright import application, playbook, remote
+from hostwright import application, playbook, reached, remote
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts.record import HostRecord
@@ -81,10 +82,13 @@ def rollback(environment: Environment, hosts: list[HostRecord], asked: int | Non
     playbook.play(environment, ROLLBACK, variables)
 
 
-def restart(environment: Environment, names: list[str]) -> None:
+def restart(environment: Environment, hosts: Sequence[HostRecord], names: list[str]) -> None:
     """Restart services, instance after instance where there is somebody else to ask."""
-    role = "app_kubernetes" if environment.clustered else "app_compose"
-    playbook.play(environment, RESTART, {f"{role}_restart": names})
+    if environment.clustered:
+        told = {"app_kubernetes_restart": names, **reached.cluster(environment, hosts).told}
+    else:
+        told = {"app_compose_restart": names}
+    playbook.play(environment, RESTART, told)
 
 
 def require_kept(environment: Environment) -> None:

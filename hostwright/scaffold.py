@@ -36,8 +36,12 @@ PLAYBOOK = """---
 """
 
 IGNORE = """.collections/
+/tests/hosts
 *.retry
 """
+
+# Where a project has what of the toolkit.
+LINKS = {".collections/ansible_collections/hostwright/hostwright": ".", "tests/hosts": "tests/hosts"}
 
 
 def create(
@@ -97,13 +101,16 @@ def create(
 
 
 def link(directory: Path) -> None:
-    """Let Ansible find the toolkit's collection from the project: a link to where it is installed now."""
-    collection = directory / ".collections/ansible_collections/hostwright/hostwright"
-    collection.parent.mkdir(parents=True, exist_ok=True)
-    if collection.is_symlink() and collection.readlink() == paths.toolkit():
-        return
-    collection.unlink(missing_ok=True)
-    collection.symlink_to(paths.toolkit())
+    """Let Ansible find the toolkit's collection, and pytest the proof: links to where they are installed."""
+    for name, part in LINKS.items():
+        place, target = directory / name, paths.toolkit() / part
+        if place.exists() and not place.is_symlink():
+            continue  # the operator's own, or the checkout's
+        if place.is_symlink() and place.readlink() == target:
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.symlink_to(target)
 
 
 def ensure_key(environment: str) -> Path:

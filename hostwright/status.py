@@ -142,16 +142,15 @@ def _look_at_cluster(environment: Environment, hosts: Sequence[HostRecord]) -> S
         unknown = {"node": "unknown", "version": ""}
         row = {"host": host.name, "address": host.address} | {name: seen.get(name) for name in SEEN}
         status.hosts.append(row | unknown)
-        status.certificates.extend(ends(host.name, seen.get("certificates", {})))
-    trouble = "no server answers"
-    for server in servers:
-        try:
-            _ask(reached.cluster(environment, [server]), status)
-            trouble = ""
-            break
-        except Failure as error:
-            trouble = f"{server.name}: {error.what}"
-    status.wrong.extend([trouble] if trouble else missing(status))
+        if host in servers:  # what a worker has is good for ten years, or of before it joined
+            status.certificates.extend(ends(host.name, seen["certificates"]))
+    try:
+        if not servers:
+            raise Failure("no server answers", where=environment.name)
+        _ask(reached.cluster(environment, servers), status)
+        status.wrong.extend(missing(status))
+    except Failure as error:
+        status.wrong.append(f"{error.where}: {error.what}")
     status.wrong.extend(ending(status.certificates, datetime.now(UTC)))
     return status
 

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,11 +21,12 @@ from fabric import Connection
 from invoke.exceptions import CommandTimedOut
 from paramiko import SSHException
 
-from hostwright import __version__, application, doctor, remote, secrets, toolchain
+from hostwright import __version__, application, doctor, reached, remote, secrets, toolchain
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure, HostwrightError
 from hostwright.hosts import engine
 from hostwright.hosts.record import HostRecord
+from hostwright.reached import Cluster
 
 TAIL = 500  # last lines of each log
 LOGS = 2  # newest of Ansible's
@@ -46,11 +48,28 @@ COMMANDS = {
     "network.txt": "ip address; ip route; ip -6 route; sudo ss -tulpn; sudo nft list ruleset",
     "packages.txt": "rpm -qa --last",
     "journal.txt": "sudo journalctl --no-pager --lines {tail} --priority warning",
+}
+DOCKER = {
     "docker.txt": "sudo docker version; sudo docker info; sudo docker system df",
     "docker-journal.txt": "sudo journalctl --no-pager --lines {tail} --unit docker",
     "containers.txt": "sudo docker ps --all --no-trunc; sudo docker stats --no-stream",
     "containers.json": "sudo docker ps --all --quiet | xargs --no-run-if-empty sudo docker inspect",
     "logs.txt": "sudo docker compose --ansi=never --project-directory {folder} logs -t --tail {tail}",
+}
+MICROK8S = {
+    "microk8s.txt": "snap list; sudo /snap/bin/microk8s status",
+    "microk8s-journal.txt": "sudo journalctl --no-pager --lines {tail} --unit 'snap.microk8s.*'",
+}
+# Name in the archive -> what kubectl is asked on a server, of the application's namespace. No secrets.
+KINDS = (
+    "pods,deployments,statefulsets,jobs,services,ingresses,networkpolicies,configmaps,persistentvolumeclaims,"
+    "horizontalpodautoscalers,poddisruptionbudgets"
+)
+KUBECTL = {
+    "nodes.txt": ("describe", "nodes"),
+    "objects.txt": ("get", KINDS, "--output=wide"),
+    "described.txt": ("describe", KINDS),
+    "events.txt": ("get", "events", "--sort-by=.metadata.creationTimestamp"),
 }
 # Files of the application on a host, as they were rendered; what is below secrets never leaves it.
 FILES = "sudo tar --create --directory {folder} --exclude ./secrets . | base64 --wrap 0"
@@ -98,12 +117,16 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
         hosts = list(engine.outputs(environment))
     except HostwrightError as error:
         yield "hosts.txt", str(error)
+    cluster = reached.cluster(environment, hosts) if hosts and environment.clustered else None
+    speaks = _speaker(cluster) if cluster else None
     for host in hosts:
         note(host.name)
         yield f"hosts/{host.name}/record.json", host.model_dump_json(indent=2)
         try:
             with remote.connect(environment, host) as connection:
                 yield from _on_host(environment, host, connection)
+                if cluster and host == speaks:  # what is of all servers is asked once
+                    yield from _of_cluster(cluster, f"hosts/{host.name}", connection)
         except (OSError, SSHException, Failure) as error:
             note(f"{host.name} does not answer: {error}")
             yield f"hosts/{host.name}/unreachable.txt", f"{type(error).__name__}: {error}"
@@ -164,19 +187,43 @@ def _encoded(part: str) -> Iterable[str]:
         yield text[(0, 2, 3)[shift] : -1]
 
 
+def _speaker(cluster: Cluster) -> HostRecord:
+    """Who is asked for the whole: the first, where none answers, as what it says then is worth having."""
+    try:
+        return cluster.host
+    except Failure:
+        return cluster.candidates[0]
+
+
 def _on_host(environment: Environment, host: HostRecord, connection: Connection) -> Iterator[tuple[str, str]]:
-    folder = f"/etc/hostwright/{_application(environment).name}"
-    for name, command in COMMANDS.items():
-        yield f"hosts/{host.name}/{name}", _run(connection, command.format(folder=folder, tail=TAIL))
+    place, folder = f"hosts/{host.name}", f"/etc/hostwright/{_application(environment).name}"
+    for name, command in (COMMANDS | (MICROK8S if environment.clustered else DOCKER)).items():
+        yield f"{place}/{name}", _run(connection, command.format(folder=folder, tail=TAIL))
+    if not environment.clustered:
+        yield from _files(place, folder, connection)
+
+
+def _of_cluster(cluster: Cluster, place: str, connection: Connection) -> Iterator[tuple[str, str]]:
+    try:
+        asked = {name: cluster.kubectl(*words) for name, words in KUBECTL.items()}
+    except Failure as error:  # the inventory says where
+        yield f"{place}/kubernetes.txt", str(error)
+        return
+    for name, words in (asked | {"logs.txt": cluster.logs(tail=TAIL)}).items():
+        yield f"{place}/kubernetes/{name}", _run(connection, shlex.join(("sudo", *words)))
+    yield from _files(place, f"/etc/hostwright/{cluster.namespace}", connection)
+
+
+def _files(place: str, folder: str, connection: Connection) -> Iterator[tuple[str, str]]:
     packed = _run(connection, FILES.format(folder=folder))
     try:
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(packed, validate=True))) as files:
             for member in files.getmembers():
                 if (content := files.extractfile(member)) is not None:
-                    path = f"hosts/{host.name}/files/{member.name.removeprefix('./')}"
+                    path = f"{place}/files/{member.name.removeprefix('./')}"
                     yield path, content.read().decode(errors="replace")
     except (ValueError, tarfile.TarError):
-        yield f"hosts/{host.name}/files.txt", packed
+        yield f"{place}/files.txt", packed
 
 
 def _run(connection: Connection, command: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hostwright import deploy, environments, playbook
+from hostwright import deploy, environments, playbook, reached
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts import engine, stack, typed
@@ -67,7 +67,8 @@ def scale(environment: Environment, workers: int, names: Sequence[str]) -> None:
     phases = Phases()
     if names:
         with phases.phase("leave", "Leave") as note:
-            playbook.play(environment, "leave", {"microk8s_leaving": [*names]}, note)
+            server = reached.cluster(environment, engine.outputs(environment)).told
+            playbook.play(environment, "leave", {"microk8s_leaving": [*names], **server}, note)
             note.result = f"{', '.join(names)} left the cluster"
     before = typed.settings(environment).counts["workers"]
     if workers != before:

@@ -30,6 +30,16 @@ def is_local(uri: str) -> bool:
     return not urlsplit(uri).hostname
 
 
+def base_name(libvirt: Libvirt) -> str:
+    """The name of the volume that holds the image: another image's is another."""
+    return f"base-{libvirt.sha256[:16]}.qcow2"
+
+
+def root_name(host: HostSpec) -> str:
+    """The name of the volume that a host starts from."""
+    return f"{host.name}.qcow2"
+
+
 def volume_name(host: HostSpec) -> str:
     """The name of a host's data volume."""
     return f"{host.name}{DATA}"

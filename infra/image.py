@@ -21,14 +21,19 @@ def verified(image: str, sha256: str, where: str) -> Path:
 
     Raises BadInput when it cannot be had or is another file than the digest says.
     """
+    path = local(image, sha256)
     if image.startswith("https://"):
-        return _fetched(image, sha256, where)
-    path = Path(image)
+        return _fetched(image, sha256, where, path)
     if not path.is_file():
         raise BadInput(f"the image {path} does not exist", where=where, fix="give a file or an https URL")
     if (found := _digest(path)) != sha256:
         raise _wrong(str(path), found, sha256, where)
     return path
+
+
+def local(image: str, sha256: str) -> Path:
+    """Where the image's file is here, or will be once it is fetched."""
+    return paths.cache() / "images" / f"{sha256}.qcow2" if image.startswith("https://") else Path(image)
 
 
 def virtual_size(path: Path) -> int:
@@ -40,8 +45,7 @@ def virtual_size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _fetched(url: str, sha256: str, where: str) -> Path:
-    target = paths.cache() / "images" / f"{sha256}.qcow2"
+def _fetched(url: str, sha256: str, where: str, target: Path) -> Path:
     if target.is_file() and _digest(target) == sha256:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

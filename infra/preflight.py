@@ -1,4 +1,8 @@
-"""What must hold on this machine before hosts are made on it."""
+"""What must hold on this machine before hosts are made on it.
+
+`capacity`, `space` and `networks` look at this machine for the hosts that it carries itself, whatever the
+driver, and say in words what they found, or raise BadInput.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,21 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from hostwright.errors import BadInput
-from hostwright.hosts import containers, ssh
+from hostwright.hosts import containers, ssh, virsh
 from infra import config, hypervisor, image, topology
-from infra.config import Settings
+from infra.config import Libvirt, Settings
 from infra.drivers import container, ready, static
 
 GIB = 2**30
+# What a host has written when its application is up, by driver: its images and data, in a virtual machine
+# also what the operating system brings and changes. Volumes and layers grow as they are written.
+WRITTEN = {"container": 2 * GIB, "libvirt": 4 * GIB}
 
 
 def check(settings: Settings) -> None:
@@ -25,8 +34,13 @@ def check(settings: Settings) -> None:
             capacity(settings)
             networks(settings)
             _names(settings)
+            space(settings)
         case "libvirt":
-            _libvirt(settings)
+            hypervisor.claim(settings)
+            capacity(settings)
+            networks(settings)
+            _image(settings)
+            space(settings)
         case "static":
             machines(settings)
 
@@ -42,31 +56,28 @@ def _names(settings: Settings) -> None:
     )
 
 
-def _libvirt(settings: Settings) -> None:
+def _image(settings: Settings) -> None:
+    """Have the image, and raise BadInput when it is another one or larger than a host's disk."""
     assert settings.libvirt  # noqa: S101  (config.parse saw to it)
-    where = f"infra/Pulumi.{settings.environment}.yaml: hostwright:libvirt"
-    hypervisor.claim(settings)
-    local = any(map(hypervisor.is_local, settings.libvirt.uris))
-    if local:
-        capacity(settings)
-        if settings.network.mode == "nat":
-            networks(settings)
-    base = image.verified(settings.libvirt.image, settings.libvirt.sha256, f"{where}.image")
+    where = f"infra/Pulumi.{settings.environment}.yaml"
+    base = image.verified(
+        settings.libvirt.image, settings.libvirt.sha256, f"{where}: hostwright:libvirt.image"
+    )
     least = -(-image.virtual_size(base) // GIB)
     for group in settings.counts:
         if least > (disk := settings.size(group).disk):
             key = config.size_key(settings, group, "disk")
             raise BadInput(
                 f"the image needs a disk of {least} GiB, {config.noun(group)}s have {disk}",
-                where=f"infra/Pulumi.{settings.environment}.yaml: {key}",
+                where=f"{where}: {key}",
                 fix=f"{key}: {least} or more",
             )
-    if local:
-        space(settings, base.stat().st_size)
 
 
 def _here(settings: Settings) -> list[topology.HostSpec]:
     """The hosts that this machine carries itself."""
+    if settings.static:
+        return []
     hosts = topology.hosts(settings)
     if settings.libvirt is None:
         return hosts
@@ -107,49 +118,119 @@ def machines(settings: Settings) -> None:
         )
 
 
-def space(settings: Settings, image_size: int, free: int | None = None) -> None:
-    """Raise BadInput when a pool to be made has no room for the image and what hosts write first (bytes)."""
-    pool = Path(hypervisor.pool_path(settings))
-    if pool.exists():
-        return
-    folder = next(parent for parent in pool.parents if parent.exists())
-    have = shutil.disk_usage(folder).free if free is None else free
-    # Volumes grow as they are written; an installed application writes about four GiB.
-    need = image_size + len(_here(settings)) * 4 * GIB
+def space(settings: Settings) -> str:
+    """Raise BadInput when what image and hosts have still to write has no room where it is kept here."""
+    hosts = _here(settings)
+    if not hosts:
+        return "no host writes here"
+    if settings.libvirt:
+        folder: Path | None = Path(hypervisor.pool_path(settings))
+        key, fix = "libvirt.pool", "free some, or name another folder"
+    else:
+        folder = containers.folder()
+        key, fix = "driver", "free some, or give the Docker engine another data-root"
+    if folder is None:
+        return "the engine is another machine's"
+    need = _guests(settings.libvirt, hosts, folder) if settings.libvirt else _nodes(hosts)
+    there, have = free(folder)
     if have < need:
         raise BadInput(
-            f"{folder} has {have / GIB:.1f} GiB left, the hosts begin with {need / GIB:.1f}",
-            where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:libvirt.pool",
-            fix="free some, or name another folder",
+            f"{there} has {have / GIB:.1f} GiB left, the hosts have still to write {need / GIB:.1f}",
+            where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:{key}",
+            fix=fix,
         )
+    return f"{have / GIB:.1f} GiB left in {there}, {need / GIB:.1f} still to be written"
 
 
-def networks(settings: Settings) -> None:
+def _guests(libvirt: Libvirt, hosts: Sequence[topology.HostSpec], pool: Path) -> int:
+    """Bytes that the image, and hosts that are no domains yet, have still to write in the pool."""
+    base = image.local(libvirt.image, libvirt.sha256)
+    left = max(0, _size(base) - _size(pool / hypervisor.base_name(libvirt)))
+    made = virsh.names(_local(libvirt), "domain")
+    for host in hosts:
+        if host.name not in made:
+            volumes = hypervisor.root_name(host), hypervisor.volume_name(host)
+            left += max(0, WRITTEN["libvirt"] - sum(_size(pool / name) for name in volumes))
+    return left
+
+
+def _nodes(hosts: Sequence[topology.HostSpec]) -> int:
+    """The same of containers. How much is in a volume would take minutes to find out: it counts as all."""
+    new = [host for host in hosts if not containers.volume_exists(container.volume_name(host))]
+    return len(new) * WRITTEN["container"]
+
+
+def _local(libvirt: Libvirt) -> str:
+    """The one hypervisor that is this machine."""
+    return next(filter(hypervisor.is_local, libvirt.uris))
+
+
+def _size(file: Path) -> int:
+    """Bytes that a file takes; none of one that is not there, or not to be seen from here."""
+    with suppress(OSError):
+        return file.stat().st_blocks * 512
+    return 0
+
+
+def free(folder: Path) -> tuple[Path, int]:
+    """What there is, or may be seen, of the way to a folder, and how many bytes may be written there."""
+    there = next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
+    return there, shutil.disk_usage(there).free
+
+
+def networks(settings: Settings) -> str:
     """Raise BadInput when the hosts' network meets a route of this machine that is not its own bridge's."""
+    if not _here(settings) or (settings.libvirt and settings.network.mode == "bridge"):
+        return "the hosts have none of their own here"
     own = topology.bridge(settings.environment, settings.driver)
+    wanted = {key: cidr for key in ("cidr", "cidr6") if (cidr := getattr(settings.network, key))}
     for device, taken in routes():
         if device == own:
             continue
-        for key in ("cidr", "cidr6"):
-            wanted = getattr(settings.network, key)
-            if wanted is not None and wanted.version == taken.version and wanted.overlaps(taken):
+        for key, cidr in wanted.items():
+            if cidr.version == taken.version and cidr.overlaps(taken):
                 raise BadInput(
-                    f"the hosts' network {wanted} overlaps {taken}, in use here by {device}",
+                    f"the hosts' network {cidr} overlaps {taken}, in use here by {device}",
                     where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:network.{key}",
                     fix="choose another private network",
                 )
+    return f"{' and '.join(map(str, wanted.values()))} free"
 
 
-def capacity(settings: Settings, memory: int | None = None) -> None:
-    """Raise BadInput when the hosts ask for more memory than the machine has (bytes; default: this one's)."""
-    asked = sum(host.memory for host in _here(settings)) * 2**20
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if memory is None else memory
-    if asked > have:
+def capacity(settings: Settings) -> str:
+    """Raise BadInput when the hosts ask for more memory than the machine has, or has left for new guests.
+
+    A container's memory is a limit and not set aside: it takes what its application does, and what others
+    leave changes by the minute. A guest takes all of its memory in time, so those that do not run yet must
+    find it available.
+    """
+    hosts, (total, available) = _here(settings), memory()
+    where = f"infra/Pulumi.{settings.environment}.yaml: hostwright:hosts.memory"
+    asked = sum(host.memory for host in hosts)
+    if asked > total:
         raise BadInput(
-            f"the hosts ask for {asked // 2**20} MiB of memory, the machine has {have // 2**20}",
-            where=f"infra/Pulumi.{settings.environment}.yaml: hostwright:hosts.memory",
+            f"the hosts ask for {asked} MiB of memory, the machine has {total}",
+            where=where,
             fix="ask for less, or use a larger machine",
         )
+    if settings.libvirt and hosts:
+        running = virsh.running(_local(settings.libvirt))
+        starting = sum(host.memory for host in hosts if host.name not in running)
+        if starting > available:
+            raise BadInput(
+                f"the hosts that do not run yet ask for {starting} MiB of memory, "
+                f"of the machine's {total} there are {available} left",
+                where=where,
+                fix="end what takes it, or ask for less",
+            )
+    return f"{asked} MiB asked for, {available} of {total} available"
+
+
+def memory() -> tuple[int, int]:
+    """How much memory this machine has, and how much of it would be there for something new, in MiB."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    kib = {line[0]: int(line[1]) for line in lines}
+    return kib["MemTotal:"] >> 10, kib["MemAvailable:"] >> 10
 
 
 def routes() -> list[tuple[str, IPv4Network | IPv6Network]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from hostwright.toolchain import golang
 from lab.parts import part, run
 
 MODULES = Path(__file__).parent / "modules"
@@ -14,11 +15,13 @@ def program(name: str) -> Path:
     """The program of lab/modules/NAME, a static binary; minutes of both cores when it is not built yet.
 
     Sources come through the module proxy that Go is configured with, and fit go.sum or are refused.
+    Raises BadInput when it is not built yet and Go is older than its go.mod asks for.
     """
     folder = MODULES / name
     pinned = tomllib.loads((folder / "program.toml").read_text())
 
     def make(target: Path) -> None:
+        golang.check(folder)
         run(
             "go", "build", "-trimpath", "-mod=readonly", f"-ldflags=-s -w {pinned.get('ldflags', '')}",
             f"-o={target}", pinned["package"],

@@ -16,6 +16,7 @@ from lab.parts import run, store
 
 # On loopback, where every engine pushes without TLS; hosts pull through the mirror's HTTPS address.
 ADDRESS = "127.0.0.1:5087"
+CONFIGURATION = "registry.yml"
 
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -23,10 +24,11 @@ _MANIFESTS = (
 )
 
 
-def configure(folder: Path) -> Path:
-    """Write the configuration in `folder`, keeping the secret that is there, and give its path."""
-    path = folder / "registry.yml"
-    known = yaml.safe_load(path.read_text())["http"]["secret"] if path.exists() else secrets.token_hex(16)
+def configure(folder: Path) -> bool:
+    """Write CONFIGURATION in `folder`, keeping the secret that is there; whether it was another before."""
+    path = folder / CONFIGURATION
+    before = path.read_text() if path.exists() else ""
+    known = yaml.safe_load(before)["http"]["secret"] if before else secrets.token_hex(16)
     settings = {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
@@ -35,7 +37,7 @@ def configure(folder: Path) -> Path:
     }
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(settings))
-    return path
+    return path.read_text() != before
 
 
 def push(layout: Path, name: str, tag: str) -> str:

@@ -47,7 +47,10 @@ def serve() -> None:
         changed |= not config.exists() or config.read_text() != settings
         config.write_text(settings)
         (store() / "www").mkdir(exist_ok=True)
+        moved = registry.configure(_folder())
         for daemon in _daemons():
+            if moved and daemon.name == "registry":
+                daemon.stop()  # one that keeps its images below another cache
             daemon.start()
         if changed:
             _nginx().reload()
@@ -158,10 +161,10 @@ class Daemon:
 
 
 def _daemons() -> list[Daemon]:
-    config = registry.configure(_folder())
+    config = str(_folder() / registry.CONFIGURATION)
     return [
         Daemon("engine", ("dockerd",), _engine_answers, "dockerd"),
-        Daemon("registry", ("docker-registry", "serve", str(config)), registry.answers, str(config)),
+        Daemon("registry", ("docker-registry", "serve", config), registry.answers, config),
         _nginx(),
     ]
 

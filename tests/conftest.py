@@ -19,10 +19,12 @@ NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
 # Files that share an environment which is up, and what takes it away.
 LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
 OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
+CLUSTERS = ("test_promote.py", "test_cluster.py")  # real Kubernetes, whose leases end where it is not let run
 LOCAL = ("tests/contracts/gatekeeper/", "tests/contracts/starter/")  # without hosts, but in the slow layer
-# Which have environments of their own.
-OWN = ("test_kill.py", "test_promote.py", "test_cluster.py", "test_others.py")
-LONG = (*LIVE, *OBSERVED, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
+OWN = ("test_kill.py", "test_others.py", *CLUSTERS)  # which have environments of their own
+BEFORE = "tests/journeys/test_bring_your_own.py"  # its environment is gone before the first of these is up
+ENVIRONMENTS = (BEFORE, *LIVE, *OBSERVED)
+LONG = (*ENVIRONMENTS, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
 UP = {LIVE: ExitStack(), OBSERVED: ExitStack()}
 
 
@@ -58,11 +60,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 class Together(LoadScopeScheduling):
     """One worker for what shares an environment, one for each scenario, and for each other file.
 
-    Two environments that are shared go to one worker too: two cores are no place for both at once.
+    Two environments that are shared go to one worker too, and so do all clusters: two cores are no place for
+    both at once.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, name = nodeid.partition("::")
+        if file.endswith(CLUSTERS) or name.startswith("test_molecule[app_kubernetes"):
+            return "cluster"
         if file.startswith(LOCAL) and not self.config.getoption("--full"):
             return file.rpartition("/")[0]
         if file.startswith((*LIVE, *OBSERVED)) and not file.endswith(OWN):

@@ -131,12 +131,12 @@ def login(http: httpx2.Client, email: str, password: str) -> Account:
     return Account(http, user["id"], user["email"], user["role"], answer.json()["token"], password)
 
 
-def gateway(live: Any, **options: Any) -> Gateway:
-    """The live environment's own. A cluster's is asked for by its first server's name: its Ingress has it.
+def gateway(live: Any, name: str = "", **options: Any) -> Gateway:
+    """The live environment's own, at its first host or one of that name.
 
-    `options` are more of Gateway's fields.
+    A cluster's is asked for by a server's name: its Ingress has it. `options` are more of Gateway's fields.
     """
-    host = live.hosts()[0]
+    host = next(each for each in live.hosts() if name in ("", each["name"]))
     clustered = "servers" in host["groups"]
     names = {address: host["name"] if clustered else address for address in addresses(host)}
     return Gateway(names, secrets(live), ingress=clustered, **options)

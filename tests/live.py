@@ -27,6 +27,7 @@ SHOP = Path(__file__).with_name("shop.yml")
 CLAIMS: dict[str, IO[str]] = {}
 OWN = {
     "base_selinux": "disabled",
+    "microk8s_apparmor": True,
     "docker_daemon": {"experimental": True},
 }  # as in the lab: what its nodes lack
 

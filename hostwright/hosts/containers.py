@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -255,6 +256,13 @@ def connect() -> docker.DockerClient:
             f"the Docker engine does not answer: {str(error).splitlines()[0]}",
             fix="start it, and be in its group; hostwright doctor says more",
         ) from None
+
+
+def folder() -> Path | None:
+    """Where the engine keeps everything; nowhere on this machine when it answers over the network."""
+    engine = connect()
+    local = engine.api.base_url == "http+docker://localhost"  # what the SDK calls a socket of this machine
+    return Path(engine.info()["DockerRootDir"]) if local else None
 
 
 def _claim(kind: str, props: Mapping[str, Any], labels: Mapping[str, str] | None) -> None:

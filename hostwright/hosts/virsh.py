@@ -43,6 +43,11 @@ def names(uri: str, kind: str) -> set[str]:
     return {line.strip() for line in run(uri, *listing, "--all", "--name").splitlines() if line.strip()}
 
 
+def running(uri: str) -> set[str]:
+    """Names of the domains that run."""
+    return set(run(uri, "list", "--name").split())
+
+
 def volumes(uri: str, pool: str) -> list[str]:
     """Names of the volumes in the pool; none when it does not run."""
     if pool not in run(uri, "pool-list", "--name").split():

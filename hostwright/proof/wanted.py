@@ -7,7 +7,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from ipaddress import ip_address, ip_network
@@ -193,7 +193,8 @@ class Machine:
         """How many of a part there are on a cluster, at least and at most."""
         if not self.application or part in self.application.stores:
             return 1, 1
-        cluster = Cluster(overlay=self.wanted["app_kubernetes_overlay"])
+        public = tuple(self.wanted["app_kubernetes_public_nodes"])
+        cluster = Cluster(overlay=self.wanted["app_kubernetes_overlay"], public_nodes=public)
         replicas = {name: int(number) for name, number in self.wanted["app_kubernetes_replicas"].items()}
         return instances(Place(self.application, Environment(cluster=cluster, replicas=replicas)), part)
 
@@ -378,14 +379,9 @@ class Machine:
 
     def admits(self, look: Look) -> bool:
         """Whether we, from here, are among those who may reach the port at the address."""
-        address = ip_address(look.address)
-        if look.port.scope != "public" or (address.version == 6 and not self.ipv6):
+        if look.port.scope != "public" or (":" in look.address and not self.ipv6):
             return False
-        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((look.address, look.port.number))  # sends nothing, only chooses the way
-            mine = ip_address(probe.getsockname()[0])
-        return any(mine in ip_network(source) for source in look.port.sources)
+        return among(look.port.sources, look.address, look.port.number)
 
     def answer(self, look: Look) -> dict[str, Any]:
         """What was answered there, see knock.knock."""
@@ -459,6 +455,15 @@ class Machine:
 def bracketed(address: str) -> str:
     """As in a URL."""
     return f"[{address}]" if ":" in address else address
+
+
+def among(sources: Sequence[str], address: str, port: int) -> bool:
+    """Whether we, from here, come to the address from one of these networks."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, port))  # sends nothing, only chooses the way
+        mine = ip_address(probe.getsockname()[0])
+    return any(mine in ip_network(source) for source in sources)
 
 
 def module_utils(name: str) -> Any:

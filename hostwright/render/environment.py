@@ -62,6 +62,8 @@ class Cluster:
     """Where the pods of the Ingress controller are, which nobody else may be taken for."""
     ingress_annotations: Mapping[str, str] = field(default_factory=dict)
     """What one kind of controller has to be told and another overlooks, as the largest body it passes on."""
+    public_nodes: tuple[str, ...] = ()
+    """Nodes whose own addresses have the public ports that no Ingress has; none where there is a balancer."""
     pods: tuple[str, ...] = ("10.1.0.0/16",)
     """Networks of the pods: from there come the controller's requests, and the gateway's."""
 

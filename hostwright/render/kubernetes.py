@@ -196,6 +196,7 @@ def _gateway(place: Place) -> Iterator[Manifest]:
     if _gateway_reads_secrets(place):
         pod.secrets(place.secret("gateway"))
     pod.container["command"] = COMMANDS[gateway.kind]
+    pod.nodes = network.public_nodes(place, "gateway")
     up = _http("/", PROBE)
     pod.probes(up, up)
     yield from _rolling(pod, *instances(place, "gateway"))
@@ -240,7 +241,8 @@ def _service(place: Place, service: Service) -> Iterator[Manifest]:
 def instances(place: Place, part: str) -> tuple[int, int]:
     """How many of the gateway or of a service there are at least and at most."""
     if part == "gateway":
-        least = max(2, place.overlay.replicas)  # it is everybody's way in, in every overlay
+        # It is everybody's way in, in every overlay, and at each address that it is reached by.
+        least = max(2, place.overlay.replicas, len(network.public_nodes(place, part)))
         return least, max(least, place.overlay.most)
     service = place.application.services[part]
     wanted = max(service.replicas, place.overlay.replicas)
@@ -313,7 +315,6 @@ def _pinned_data(place: Place, volume: Volume) -> Iterator[Manifest]:
     """A volume for one claim and a claim for one volume: a name that is free is taken by nobody else."""
     claim, name = f"{volume.store}-data", f"{place.namespace}-{volume.store}"
     size = {"storage": f"{place.overlay.storage}Gi"}
-    node = {"key": "kubernetes.io/hostname", "operator": "In", "values": [volume.node]}
     common = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeMode": "Filesystem"}
     body = {
         **common,
@@ -322,7 +323,7 @@ def _pinned_data(place: Place, volume: Volume) -> Iterator[Manifest]:
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": claim, "namespace": place.namespace,
         },
         "local": {"path": volume.path},
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [node]}]}},
+        "nodeAffinity": {"required": _one_of([volume.node])},
         "persistentVolumeReclaimPolicy": "Retain",
     }  # fmt: skip
     yield Manifest(
@@ -330,6 +331,11 @@ def _pinned_data(place: Place, volume: Volume) -> Iterator[Manifest]:
     )
     body = {**common, "resources": {"requests": size}, "volumeName": name}
     yield Manifest("1-base", "PersistentVolumeClaim", claim, volume.store, "store", {"spec": body})
+
+
+def _one_of(nodes: Sequence[str]) -> Body:
+    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}
+    return {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
 
 
 def _rolling(pod: _Pod, least: int, most: int) -> Iterator[Manifest]:
@@ -417,6 +423,8 @@ class _Pod:
             },
             "volumeMounts": [],
         }
+        self.nodes: Sequence[str] = ()
+        """Where one of them is to be on each, and none elsewhere."""
         self._volumes: list[Body] = []
         self.temporary("/tmp")  # noqa: S108  (of the container)
 
@@ -494,11 +502,15 @@ class _Pod:
                 {
                     "maxSkew": 1,
                     "topologyKey": "kubernetes.io/hostname",
-                    "whenUnsatisfiable": "ScheduleAnyway",  # rather two on one node than one that waits
+                    # Rather two on one node than one that waits, unless each node is to have one.
+                    "whenUnsatisfiable": "DoNotSchedule" if self.nodes else "ScheduleAnyway",
                     "labelSelector": {"matchLabels": self.place.selector(self.owner)},
                     "matchLabelKeys": ["pod-template-hash"],
                 }
             ]
+        if self.nodes:
+            required = {"requiredDuringSchedulingIgnoredDuringExecution": _one_of(self.nodes)}
+            spec["affinity"] = {"nodeAffinity": required}
         return {"metadata": {"labels": self.place.labels(self.owner, self.component)}, "spec": spec}
 
 

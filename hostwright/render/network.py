@@ -11,6 +11,9 @@ from hostwright.application.gateway import INGRESS
 from hostwright.errors import BadInput
 from hostwright.render.manifests import Body, Manifest, Place
 
+NODES = "hostwright/nodes"  # on a Service of type LoadBalancer: whose addresses are its own
+# What a node answers at by itself: a Service at its address would take the port away from it.
+NODES_OWN = {22: "sshd", 10250: "the kubelet", 16443: "the API", 19001: "the database", 25000: "the agent"}
 MIGRATE = "-migrate"  # of a service: its job, which reaches the database and nobody else
 DNS = 53
 
@@ -36,7 +39,8 @@ def services(place: Place) -> Iterator[Manifest]:
     """For each owner one of type ClusterIP with all of its ports but those that others serve for it.
 
     A port of scope `host` has its number here too: `kubectl port-forward` is what loopback is on a host.
-    Public ports are an Ingress, or a load balancer for each, as sources are given for each.
+    Public ports are an Ingress, or a load balancer for each, as sources are given for each. Raises BadInput
+    for one that a node's own address cannot have.
     """
     behind = behind_ingress(place)
     owners: dict[str, dict[str, Body]] = {}
@@ -75,8 +79,24 @@ def _affinity(place: Place, owner: str) -> Body:
     return {"sessionAffinity": "ClientIP"} if counts else {}
 
 
+def public_nodes(place: Place, owner: str) -> tuple[str, ...]:
+    """Nodes at whose own addresses the owner is reached; none where it has no such port, or a balancer's."""
+    named = place.environment.cluster.public_nodes
+    ports = [each for each in place.application.ports() if each.owner == owner]
+    if not named or not any(each.scope == "public" and not of_ingress(each) for each in ports):
+        return ()
+    pins = place.environment.cluster.pins
+    return (pins[owner],) if owner in pins else named
+
+
 def _balancer(place: Place, port: Port, entry: Body) -> Manifest:
-    name = f"{port.owner}-{port.number}"
+    name, nodes = f"{port.owner}-{port.number}", public_nodes(place, port.owner)
+    if nodes and port.number in NODES_OWN:
+        raise BadInput(
+            f"port {port.number} is {NODES_OWN[port.number]}'s on each node",
+            where=place.application.name,
+            fix="give the listener another port, or have a balancer: app_kubernetes_public_nodes: []",
+        )
     spec: Body = {
         "type": "LoadBalancer",
         "selector": place.selector(port.owner),
@@ -88,7 +108,9 @@ def _balancer(place: Place, port: Port, entry: Body) -> Manifest:
     }
     if port.sources != ANYWHERE:
         spec["loadBalancerSourceRanges"] = list(port.sources)
-    return Manifest("1-base", "Service", name, port.owner, component(place, port.owner), {"spec": spec})
+    told = {NODES: ",".join(nodes)} if nodes else None
+    owners = component(place, port.owner)
+    return Manifest("1-base", "Service", name, port.owner, owners, {"spec": spec}, annotations=told)
 
 
 def ingress(place: Place) -> Iterator[Manifest]:

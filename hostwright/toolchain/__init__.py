@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from hostwright import environment, paths
-from hostwright.errors import Failure
+from hostwright.errors import BadInput, Failure
+from hostwright.toolchain import golang
 
 HERE = Path(__file__).resolve().parent
 Say = Callable[[str], None]
@@ -61,7 +62,8 @@ def ensure(say: Say | None = None) -> Path:
     """Have every pinned program in one folder and return it; when all are there this only looks.
 
     Two of these at once wait for each other; what a killed one left is removed.
-    Raises Failure when a program can be had in none of the three ways.
+    Raises BadInput when a program can be had in none of the three ways, Failure when a release is not what
+    its publisher made, or a build does not end well.
     """
     say = say or (lambda _: None)
     folder = environment.toolchain_bin()
@@ -98,6 +100,11 @@ def exports() -> str:
     return "\n".join(f"export {name}={shlex.quote(env[name])}" for name in names)
 
 
+def modules() -> list[Path]:
+    """The folders of the Go modules that the tools are built from."""
+    return [HERE / name for name in pins()]
+
+
 @cache
 def pins() -> dict[str, Tool]:
     """The pinned tools by name, in the order they are got."""
@@ -116,13 +123,15 @@ def _obtain(tool: Tool, new: Path, say: Say) -> str:
         return f"{tool.name} {tool.version}: official release"
     except (OSError, urllib.error.URLError) as error:
         refused = f"{type(error).__name__}: {error}"
-    if not shutil.which("go"):
-        raise Failure(
-            f"no {tool.name} {tool.version} on PATH, its release cannot be had ({refused}), and no Go",
+    try:
+        golang.check(HERE / tool.name)
+    except BadInput as error:
+        raise BadInput(
+            f"no {tool.name} {tool.version} on PATH, its release cannot be had ({refused}), and {error.what}",
             where=str(tool.release["url"]),
-            fix="install Go 1.25 or newer, or put the program on PATH, then: hostwright toolchain",
-        )
-    say(f"{tool.name} {tool.version}: building from Go modules, which takes some minutes")
+            fix=f"{error.fix}, or put {tool.name} on PATH, then: hostwright toolchain",
+        ) from None
+    say(f"{tool.name} {tool.version}: building from Go modules, some minutes; its release: {refused}")
     _from_modules(tool, new)
     return f"{tool.name} {tool.version}: built from Go modules"
 
@@ -168,7 +177,7 @@ def _fits(found: str, pinned: str) -> bool:
 
 
 def _from_release(tool: Tool, new: Path) -> None:
-    """Unpack the official archive. Raises OSError when it cannot be had or is not what it should be."""
+    """Unpack the official archive. Raises OSError when it cannot be had, Failure when it is another one."""
     amd64 = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     url = tool.release["url"].format(amd64=amd64, x64=amd64.replace("amd64", "x64"))
     expected = tool.release["sha256"].get(amd64) or _published_sum(
@@ -181,7 +190,14 @@ def _from_release(tool: Tool, new: Path) -> None:
                 digest.update(chunk)
                 archive.write(chunk)
         if digest.hexdigest() != expected:
-            raise OSError(f"{url} has sha256 {digest.hexdigest()}, not {expected}")
+            # No reason to build it instead: who could change this may have changed more.
+            raise Failure(
+                f"this is not the release of {tool.name} {tool.version}: "
+                f"its SHA-256 digest is {digest.hexdigest()}, not {expected}",
+                where=url,
+                fix="run it again; if it stays so, find out who changes it on its way, "
+                f"or put a {tool.name} that you trust on PATH",
+            )
         archive.seek(0)
         with tarfile.open(fileobj=archive) as bundle:
             members = {Path(m.name).name: m for m in bundle.getmembers() if m.isfile()}

@@ -72,7 +72,7 @@ class _Hypervisor:
         self.network = self._network() if settings.network.mode == "nat" else None
         self.base = lv.Volume(
             f"base{suffix}",
-            name=f"base-{self.libvirt.sha256[:16]}.qcow2",
+            name=hypervisor.base_name(self.libvirt),
             pool=self.pool.name,
             source=str(image.verified(self.libvirt.image, self.libvirt.sha256, "hostwright:libvirt.image")),
             format="qcow2",
@@ -103,7 +103,7 @@ class _Hypervisor:
         settings = self.settings
         root = lv.Volume(
             spec.name,
-            name=f"{spec.name}.qcow2",
+            name=hypervisor.root_name(spec),
             pool=self.pool.name,
             base_volume_id=self.base.id,
             size=spec.disk * GIB,

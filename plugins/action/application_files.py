@@ -34,6 +34,7 @@ CLUSTER = {
     "ingress_class": {"type": "str", "required": True},
     "ingress_namespace": {"type": "str", "required": True},
     "ingress_annotations": {"type": "dict", "default": {}},
+    "public_nodes": {"type": "list", "elements": "str", "default": []},
     "pods": {"type": "list", "elements": "str", "required": True},
 }
 ARGUMENTS = {
@@ -116,9 +117,9 @@ def _secrets(application: Application, given: dict[str, Any], check: bool) -> di
 def _cluster(application: Application, given: dict[str, Any] | None) -> Cluster | None:
     if given is None:
         return None
-    told = {name: value for name, value in given.items() if name not in ("nodes", "pins", "pods")}
-    pins = pinned(application, given["nodes"], given["pins"])
-    return Cluster(**told, pins=pins, pods=tuple(given["pods"]))
+    told = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    nodes, pins = told.pop("nodes"), told.pop("pins")
+    return Cluster(**told, pins=pinned(application, nodes, pins))
 
 
 def _secret_files(

@@ -16,7 +16,7 @@ description:
 options:
   sources:
     description:
-      - Networks from which operators reach the API, by default C(microk8s_api_sources), else from anywhere.
+      - Networks from which operators reach the API, by default C(microk8s_api_sources), else none.
     type: list
     elements: str
 author: hostwright
@@ -42,7 +42,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         told = variables or {}
         if "cluster" not in told.get("group_names", ()):
             return [[]]
-        given = self.get_option("sources") or told.get("microk8s_api_sources", microk8s.EVERYONE)
+        given = self.get_option("sources") or told.get("microk8s_api_sources", [])
         group = "workers" if "workers" in told["group_names"] else "servers"
         nodes = [self._addresses(told, name) for name in ("servers", "workers")]
         return [microk8s.ports(group, *nodes, self._templar.template(given))]

@@ -11,6 +11,12 @@ from typing import Any
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED = "app.kubernetes.io/managed-by=hostwright"
 NAME = "app.kubernetes.io/name"
+NODES = "hostwright/nodes"  # on a Service of type LoadBalancer: whose addresses are to be its own
+# Of these there may be some that nobody wants any more. Volumes and claims are not among them.
+PRUNED = (
+    "deployments,statefulsets,jobs,services,ingresses,networkpolicies,horizontalpodautoscalers,"
+    "poddisruptionbudgets,configmaps,secrets,serviceaccounts"
+)
 PROMOTE = "hostwright/promote"  # on a namespace: a state and whose data it is
 VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
 
@@ -68,6 +74,21 @@ def pins(volumes: list) -> dict:
         (term,) = each["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
         (wanted,) = term["matchExpressions"]
         found[each["metadata"]["labels"][NAME]] = wanted["values"][0]
+    return found
+
+
+def addressed(services: list, nodes: list) -> dict:
+    """KIND/NAME -> addresses of the nodes that a Service names in NODES, where it has others."""
+    known = {}
+    for node in nodes:
+        inner = [each["address"] for each in node["status"]["addresses"] if each["type"] == "InternalIP"]
+        known[node["metadata"]["name"]] = inner[0]
+    found = {}
+    for item in services:
+        names = item["metadata"]["annotations"][NODES].split(",")
+        wanted = [known[each] for each in names if each in known]
+        if [each.get("ip") for each in item["status"]["loadBalancer"].get("ingress", [])] != wanted:
+            found[reference(item)] = wanted
     return found
 
 

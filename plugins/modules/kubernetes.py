@@ -11,8 +11,10 @@ description:
     no difference, nothing is unwanted and everything is well, nothing is touched.
   - Applies on the server's side, phase after phase, C(0-namespace) first. Stores are ready before migrations
     run, and these are complete before anything is rolled out that may need them.
-  - A rollout that does not end well is undone where there was one before, and the message has the events
-    and the last lines of what is not well.
+  - A rollout that does not end well, of a store too, is undone where there was one before, and the message
+    has the events and the last lines of what is not well.
+  - A Service of type LoadBalancer that names nodes has the addresses of these, as where nothing else would
+    give it one; the cluster's own proxy answers there.
   - With O(restart) that alone is made anew, and nothing else is looked at.
   - What carries the application's labels and is not in the folder goes last, when everything else is there.
     Volumes and their claims never do, as data goes with nobody but its owner.
@@ -75,14 +77,18 @@ removed:
   elements: str
 """
 
-from pathlib import Path  # noqa: E402  (Ansible wants the documentation first)
+import json  # noqa: E402  (Ansible wants the documentation first)
+from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (  # noqa: E402
     INSTANCE,
     MANAGED,
     NAME,
+    NODES,
+    PRUNED,
     Kubectl,
+    addressed,
     changed,
     reference,
     states,
@@ -92,11 +98,6 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
 # Each is applied when what the one before brought is well.
 STEPS = (("0-namespace",), ("secrets", "1-base", "2-stores"), ("3-jobs",), ("4-workloads",))
 RUNNING = "deployments,statefulsets,jobs"
-# Of these there may be some that nobody wants any more. Volumes and claims are not among them.
-PRUNED = (
-    "deployments,statefulsets,jobs,services,ingresses,networkpolicies,horizontalpodautoscalers,"
-    "poddisruptionbudgets,configmaps,secrets,serviceaccounts"
-)
 WAITED = ("Deployment", "Job", "StatefulSet")
 OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
 LASTING = ("StatefulSet", "Deployment")  # what can be restarted; stores first, as others ask them
@@ -126,11 +127,14 @@ def main() -> None:
     diff, differing = rollout.differences()
     unwanted = rollout.unwanted()
     unwell = rollout.unwell()
+    moved = rollout.unaddressed()
     if not module.check_mode:
         if differing or unwell:
             rollout.apply()
+        rollout.publish()
         rollout.remove(unwanted)
-    reasons = differing | dict.fromkeys(unwanted, "nobody wants it")
+    reasons = dict.fromkeys(moved, "not at its nodes' addresses") | differing
+    reasons |= dict.fromkeys(unwanted, "nobody wants it")
     module.exit_json(
         changed=bool(reasons or unwell),
         reasons=reasons | {name: str(state) for name, state in unwell.items()},
@@ -171,9 +175,21 @@ class Rollout:
         there = {reference(each) for each in self.mine(PRUNED)}
         return sorted(there - {reference(each) for each in self.kubectl.objects("-R", "-f", self.folder)})
 
+    def unaddressed(self) -> dict:
+        """Services that are not at the addresses of their nodes -> these."""
+        named = [each for each in self.mine("services") if NODES in each["metadata"].get("annotations", {})]
+        return addressed(named, self.kubectl.objects("nodes")) if named else {}
+
+    def publish(self) -> None:
+        """What a balancer would do, where there is none: tell proxies at which addresses to answer."""
+        for name, addresses in self.unaddressed().items():
+            status = {"loadBalancer": {"ingress": [{"ip": each} for each in addresses]}}
+            words = ("--subresource=status", "--type=merge", f"--patch={json.dumps({'status': status})}")
+            self.kubectl("patch", name, "--namespace", self.namespace, *words)
+
     def apply(self) -> None:
         """Step by step, waiting for what each brings."""
-        before = {reference(each): each for each in self.mine("deployments")}
+        before = {reference(each): each for each in self.mine("deployments,statefulsets")}
         self.begin_again()
         for step in STEPS:
             folders = [Path(self.folder, each) for each in step if Path(self.folder, each).is_dir()]
@@ -226,22 +242,32 @@ class Rollout:
         for each in self.there(sorted(before)):
             name = reference(each)
             if name in unwell and each["metadata"]["generation"] != before[name]["metadata"]["generation"]:
-                self.kubectl("rollout", "undo", name, "--namespace", self.namespace)
+                self.undo(name)
                 undone.append(name)
         if undone:
             said.append("undone: {}".format(", ".join(undone)))
         self.module.fail_json(msg="\n".join(["not well:", *said]), reasons=dict(unwell), undone=undone)
 
-    def story(self, name: str) -> str:
-        """What an object's pods that are not well wait for, and their last lines."""
+    def undo(self, name: str) -> None:
+        """Return to what there was before."""
+        self.kubectl("rollout", "undo", name, "--namespace", self.namespace)
+        if name.startswith("statefulset/"):
+            # Its controller would wait until the pod of the new revision is ready, which it does not become.
+            stuck = [f"pod/{pod['metadata']['name']}" for pod, _ in self.unwell_pods(name)]
+            self.remove(stuck)
+
+    def unwell_pods(self, name: str) -> list:
+        """Those of an object that are not well, and what each waits for."""
         (item,) = self.there([name]) or [{}]
         labels = item.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
         chosen = f"{INSTANCE}={self.namespace},{NAME}={labels.get(NAME, '')}"
+        found = self.kubectl.objects("pods", "--namespace", self.namespace, "--selector", chosen)
+        return [(pod, waits) for pod in found if (waits := waiting(pod)) is not None]
+
+    def story(self, name: str) -> str:
+        """What an object's pods that are not well wait for, and their last lines."""
         lines = []
-        for pod in self.kubectl.objects("pods", "--namespace", self.namespace, "--selector", chosen):
-            waits = waiting(pod)
-            if waits is None:
-                continue
+        for pod, waits in self.unwell_pods(name):
             title = pod["metadata"]["name"]
             lines.append(f"--- pod {title} on {pod['spec'].get('nodeName', 'no node')}: {waits}")
             arguments = ("logs", title, "--namespace", self.namespace, "--tail", TAIL)

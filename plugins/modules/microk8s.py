@@ -15,12 +15,16 @@ description:
 options:
   state:
     description:
-      - V(present) installs the snap of the channel, holds its refreshes, and sees what is there.
+      - V(present) installs the snap of the channel, holds its refreshes, and sees what is there. An API that
+        does not come up in time is told of in C(seen), as others may know what to make of that.
+      - V(answering) waits until the API of this server answers.
       - V(planned) decides from what all hosts saw who leads, who has to join, and what has to go before.
       - V(admitted), on the leader, forgets O(gone) and lets O(token) join for an hour.
       - V(joined) joins the node to the leader, after installing it anew where O(again) says so.
       - V(ready), on the leader, waits until O(nodes) are Ready and addons answer; missing ones are enabled.
         Where there are several nodes the cluster's DNS is on two of them.
+      - V(renewed), on a server, has certificates made anew that end within O(days), and waits until its node
+        is Ready and, of three O(servers), each votes.
       - V(exported), on the leader, gives a kubeconfig with a context for each of O(servers).
       - V(drained) and V(uncordoned), on the leader, empty O(node) and let pods return to it, when it is Ready
         and, of three O(servers), each votes.
@@ -30,10 +34,12 @@ options:
     type: str
     choices:
       - present
+      - answering
       - planned
       - admitted
       - joined
       - ready
+      - renewed
       - exported
       - drained
       - upgraded
@@ -104,6 +110,10 @@ options:
     description: Name of each server to its address.
     type: dict
     default: {}
+  days:
+    description: For V(renewed), how long before its end a certificate is made anew.
+    type: int
+    default: 30
   addons:
     description: Addons there must be, each a C(name) with C(args).
     type: list
@@ -166,6 +176,11 @@ peer:
   description: The beginning of the leader's fingerprint (V(admitted)).
   returned: when state is admitted
   type: str
+renewed:
+  description: Certificates that were made anew (V(renewed)).
+  returned: when state is renewed
+  type: list
+  elements: str
 kubeconfig:
   description: For operators (V(exported)); with it one is administrator.
   returned: when state is exported
@@ -180,6 +195,7 @@ import functools  # noqa: E402  (Ansible wants the documentation first)
 import json  # noqa: E402
 import re  # noqa: E402
 import socket  # noqa: E402
+import ssl  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -191,6 +207,9 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils import micro
 
 MICROK8S = "/snap/bin/microk8s"
 COMMON, LOCKS = Path("/var/snap/microk8s/common"), Path("/var/snap/microk8s/current/var/lock")
+CERTS = Path("/var/snap/microk8s/current/certs")
+# Good for a year; all others are for ten, and MicroK8s makes none of those alone.
+YEARLY = ("server.crt", "front-proxy-client.crt")
 OURS = Path("/var/lib/hostwright")
 JOINING, UPGRADING = OURS / "microk8s-joining", OURS / "microk8s-upgrading"
 # A snap needs the ones before it.
@@ -208,10 +227,12 @@ def main() -> None:
     }
     states = (
         "present",
+        "answering",
         "planned",
         "admitted",
         "joined",
         "ready",
+        "renewed",
         "exported",
         "drained",
         "upgraded",
@@ -238,6 +259,7 @@ def main() -> None:
         "nodes": {"type": "list", "elements": "str", "default": []},
         "addresses": {"type": "dict", "default": {}},
         "servers": {"type": "dict", "default": {}},
+        "days": {"type": "int", "default": 30},
         "addons": {"type": "list", "elements": "dict", "default": [], "options": addon},
         "environment": {"type": "str", "default": "microk8s"},
         "endpoint": {"type": "str", "default": ""},
@@ -298,10 +320,17 @@ class Host:
             changed = True
             if not self.module.check_mode:
                 self._microk8s("start", timeout=self._left())
-        if not self._joining() and not self._worker():
-            self._wait_here()
+        report = ""
+        if not self._joining() and not self._worker() and not self._wait_here():
+            report = self._inspect()
         upgrading = bool(step and step.verb == "refresh") or UPGRADING.exists()
-        return {"changed": changed or upgrading, "seen": self._see() | {"upgrading": upgrading}}
+        seen = self._see() | {"upgrading": upgrading, "report": report}
+        return {"changed": changed or upgrading, "seen": seen}
+
+    def answering(self) -> dict[str, Any]:
+        if not self.module.check_mode:
+            self._require_here()
+        return {"changed": False}
 
     def planned(self) -> dict[str, Any]:
         hosts = {each["name"]: each for each in self.given["hosts"]}
@@ -314,7 +343,12 @@ class Host:
             "addresses": {name: each["address"] for name, each in hosts.items()},
             "servers": {name: each["address"] for name, each in hosts.items() if each["group"] == "servers"},
         }
-        return {"changed": False, "plan": decide.plan(hosts) | others}
+        try:
+            return {"changed": False, "plan": decide.plan(hosts) | others}
+        except decide.Unfit as error:
+            reports = [f"{each['report']} on {name}" for name, each in hosts.items() if each["report"]]
+            where = f". Reports of `microk8s inspect`: {', '.join(reports)}" if reports else ""
+            raise decide.Unfit(f"{error}{where}") from None
 
     def admitted(self) -> dict[str, Any]:
         if self.module.check_mode:
@@ -335,8 +369,7 @@ class Host:
             self._remove()
             self._install()
             self._snap("refresh", "--hold=forever", "microk8s")
-        if not self._wait_here():
-            self._fail(f"{self.name} is not ready to join")
+        self._require_here()
         self._mark(JOINING)
         url = f"{self.given['address']}:25000/{self.given['token']}/{self.given['peer']}"
         kind = ["--worker"] if self.given["worker"] else []
@@ -363,6 +396,32 @@ class Host:
         if not self.module.check_mode:
             self._wait_for(lambda: decide.unavailable(self._workloads(), decide.workloads(minor, wanted)))
         return {"changed": changed}
+
+    def renewed(self) -> dict[str, Any]:
+        if not self._installed():  # in a first check
+            return {"changed": True, "renewed": []}
+        limit = time.time() + self.given["days"] * 86400
+        names = [name for name in YEARLY if (CERTS / name).exists() and self._end(name) < limit]
+        if names and not self.module.check_mode:
+            for name in names:
+                self._renew(name)
+            self._require_here()
+            self._wait_for(lambda: decide.away(self._nodes() or {}, [self.name]))
+            self._wait_for(lambda: decide.too_few_voters(self._members(), len(self.given["servers"])))
+        return {"changed": bool(names), "renewed": names}
+
+    def _renew(self, name: str) -> None:
+        before = self._end(name)
+        code, out, err = self._microk8s("refresh-certs", "-e", name, timeout=self._left())
+        if self._end(name) <= before:
+            self._fail(f"{name} on {self.name} is not made anew: {_last(out, err)} (exit status {code})")
+
+    def _end(self, name: str) -> float:
+        """Of a certificate, in seconds since 1970."""
+        code, out, err = self._run("openssl", "x509", "-noout", "-enddate", "-in", str(CERTS / name))
+        if code:
+            self._fail(f"{CERTS / name} on {self.name} cannot be read: {_last(out, err)}")
+        return float(ssl.cert_time_to_seconds(out.partition("=")[2].strip()))
 
     def exported(self) -> dict[str, Any]:
         if self.module.check_mode and not self._installed():
@@ -465,6 +524,7 @@ class Host:
             "worker": False,
             "joining": False,
             "upgrading": False,
+            "report": "",
             "nodes": {self.name: alone},
             "members": {},
         }
@@ -597,6 +657,11 @@ class Host:
         code, _, _ = self._microk8s("status", "--wait-ready", "--timeout", str(left), timeout=left + ASK)
         return code == 0 and self._nodes() is not None
 
+    def _require_here(self) -> None:
+        """The same, of which nothing else may come."""
+        if not self._wait_here():
+            self._fail(f"the API on {self.name} does not answer after {self.given['timeout']} s")
+
     def _until(self, see: Callable[[], bool]) -> bool:
         while not (found := see()) and time.monotonic() < self.end:
             time.sleep(1)
@@ -628,8 +693,8 @@ class Host:
     def _snap(self, *words: str) -> None:
         code, out, err = self._run("snap", *words, timeout=INSTALL)
         if code:
-            said = " ".join((err or out).split())
-            raise decide.Unfit(f"snap {' '.join(words)} on {self.name}: {said}")
+            said = " ".join((err or out).split()) or f"exit status {code}"
+            self._fail(f"snap {' '.join(words)} on {self.name}: {said}")
 
     def _run(self, *words: str, timeout: int = ASK) -> tuple[int, str, str]:
         """A command that ends, and that nobody answers."""
@@ -643,13 +708,17 @@ class Host:
 
     def _fail(self, what: str) -> NoReturn:
         """Fail, with the report of `microk8s inspect`."""
-        report = ""
-        if Path(MICROK8S).exists():
-            found = re.search(r"Report tarball is at (\S+)", self._microk8s("inspect", timeout=300)[1])
-            report = found[1] if found else ""
+        report = self._inspect()
         where = f". The report of `microk8s inspect` is {report} on {self.name}" if report else ""
         self.module.fail_json(msg=f"{what}{where}", report=report)
         raise AssertionError  # fail_json has ended the process
+
+    def _inspect(self) -> str:
+        """Where the report is of what is wrong; nothing where there is no MicroK8s."""
+        if not Path(MICROK8S).exists():
+            return ""
+        found = re.search(r"Report tarball is at (\S+)", self._microk8s("inspect", timeout=300)[1])
+        return found[1] if found else ""
 
 
 def _last(out: str, err: str) -> str:

@@ -17,6 +17,7 @@ from kit.settings import ServiceTokenSettings, Settings
 from kit.tokens import ServiceTokens
 
 CONNECT_TIMEOUT = 1.0  # seconds
+JITTER = 0.5  # seconds by which a wait is longer by chance, at most: callers must not come back together
 LONGEST_WAIT = 5.0  # seconds between two tries; who is told to wait longer is told so by us
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # twice is as good as once
 AWAY = frozenset({429, 502, 503, 504})  # a later try may find it there
@@ -78,7 +79,7 @@ class ServiceClient:
                 attempts=self._attempts,
                 timeout=self._patience,
                 wait_max=LONGEST_WAIT,
-                wait_jitter=0.5,
+                wait_jitter=JITTER,
             ):
                 with attempt:
                     return await self._once(method, path, own, more)

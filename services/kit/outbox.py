@@ -17,6 +17,7 @@ To try again: `UPDATE outbox SET dead_at = NULL, attempts = 0 WHERE dead_at IS N
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -219,7 +220,8 @@ class Relay:
     ) -> None:
         """`batch` is of each queue, times are in seconds.
 
-        A refused event is dead after `max_attempts`, with `backoff` doubling between.
+        A refused event is dead after `max_attempts`, with `backoff` doubling between, of which up to half is
+        left out by chance: those refused together do not come back together.
         """
         self._database = database
         self._publisher = publisher
@@ -352,7 +354,8 @@ class Relay:
                 dead=dead,
                 detail=reason,
             )
-        wait = timedelta(seconds=min(self._backoff * 2 ** (attempts - 1), self._max_backoff))
+        longest = min(self._backoff * 2 ** (attempts - 1), self._max_backoff)
+        wait = timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311  (nobody's secret)
         return FREE | {
             "attempts": attempts,
             "error": reason,

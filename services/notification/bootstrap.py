@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
-import httpx2
 import kit.app
 from fastapi import FastAPI
 from kit import logging
@@ -44,13 +43,13 @@ def create(settings: NotificationSettings) -> FastAPI:
         async with (
             Database.open(settings) as database,
             ServiceClient.open(settings, settings.orders_url) as orders,
-            httpx2.AsyncClient(timeout=settings.auth_timeout) as http,
+            Remote.open(settings, verifier) as remote,
             Hub.running(database, FEED, settings.websocket_clients, registry) as hub,
         ):
             enrichment = Enrichment(orders, settings.orders_timeout, settings.orders_pause, registry)
             retention = timedelta(days=settings.retention_days)
             notifications = Notifications(database, enrichment, settings.service_name, retention)
-            gate = Gate(settings, hub, verifier, Remote(verifier, settings.auth_url, http), STAFF)
+            gate = Gate(settings, hub, verifier, remote, STAFF)
 
             async def received(session: AsyncSession, message: Message) -> None:
                 await notifications.record(session, message, "rabbitmq")

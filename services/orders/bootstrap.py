@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NotRequired
 
-import httpx2
 import kit.app
 from fastapi import FastAPI
 from kit.authentication import Authenticator, Local, WithServices
@@ -69,12 +68,12 @@ def create(settings: OrdersSettings) -> FastAPI:
                 webhooks = await stack.enter_async_context(WebhookPublisher.open(settings, receivers))
                 relay = Relay(database, webhooks, queues=(events.WEBHOOK,), registry=registry)
                 await stack.enter_async_context(relay.running())
-                http = await stack.enter_async_context(httpx2.AsyncClient(timeout=settings.auth_timeout))
+                remote = await stack.enter_async_context(Remote.open(settings, verifier))
                 hub = await stack.enter_async_context(
                     Hub.running(database, feed, settings.websocket_clients, registry)
                 )
                 # The gateway has asked auth about every HTTP request; it cannot for a browser's WebSocket.
-                state["gate"] = Gate(settings, hub, verifier, Remote(verifier, settings.auth_url, http))
+                state["gate"] = Gate(settings, hub, verifier, remote)
             if isinstance(settings, StarterSettings):
                 state["users"] = await stack.enter_async_context(Users.open(settings, settings.users_url))
             yield state

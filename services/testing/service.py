@@ -14,7 +14,7 @@ from pathlib import Path
 from testing.process import Process, free_port, listens, own_directory
 
 Settings = Mapping[str, object]  # fields of the service's settings class, secrets included
-Server = Callable[[], list[str]]  # the command that serves an application, where, and which one, come last
+Server = Callable[[str], list[str]]  # what serves at an address; the port and the application come last
 
 ROOT = Path(__file__).parents[1]
 LOOPBACK = "127.0.0.1"
@@ -37,9 +37,8 @@ class Service:
         self.port = port or free_port()
         self.url = f"http://{address}:{self.port}"
         self.log = directory / "log"
-        place = ("--host", address, "--port", str(self.port))
         self._process = Process(
-            [*starter, *(server or granian)(), *place, f"{name}.app:app"],
+            [*starter, *(server or granian)(address), "--port", str(self.port), f"{name}.app:app"],
             log=self.log,
             environment=environment(name, settings),
             orphaned=signal.SIGTERM,
@@ -58,7 +57,7 @@ class Service:
         server: Server | None = None,
         address: str = LOOPBACK,
     ) -> Iterator[Service]:
-        """`port`, and `address`, for one whose place others must know before it is there; else a free port.
+        """`port` for one whose place others must know before it is there; else a free one of loopback's.
 
         `starter` is the command that the service's own is given to, as in `nice COMMAND`; `server` is what
         serves it, in place of its container's granian.
@@ -82,9 +81,9 @@ class Service:
         self._process.kill()
 
 
-def granian() -> list[str]:
-    program = [sys.executable, "-m", "granian", "--interface", "asgi", "--workers", "1"]
-    return [*program, "--log-level", "warning", "--ws"]
+def granian(address: str = LOOPBACK) -> list[str]:
+    program = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", address]
+    return [*program, "--workers", "1", "--log-level", "warning", "--ws"]
 
 
 def environment(name: str, settings: Settings) -> dict[str, str]:

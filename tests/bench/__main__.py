@@ -1,49 +1,38 @@
 """Every figure of one run, beside what one would have without us: `python -m tests.bench`, or `make bench`.
 
 Phases and the same steps by hand, the application through its gateway, its services by themselves and on the
-plain server, the policy gateway beside others, analytics over a million orders, a cluster, and how all that
-grows with the number of hosts.
+plain server, the policy gateway beside others and services behind it beside Flask's, analytics over a million
+orders, a cluster, and how all that grows with the number of hosts. By name only, as they take longest: `up`
+with all that watches the application, from nothing, and on an emulated guest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-import lab
-from hostwright import application, render
-from lab import inventory
-from tests.bench import analytics, cluster, gateway, growth, policy, services
-from tests.live import OWN, Live, make, program, purge
+from hostwright import paths
+from tests.bench import analytics, cluster, gatekeeper, gateway, growth, phases, policy, services
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("bench-ours", {"mode": "nat", "cidr": "10.95.0.0/24", "cidr6": "fd00:95::/64"})
-HAND = ("bench-hand", {"mode": "nat", "cidr": "10.96.0.0/24", "cidr6": "fd00:96::/64"})
 ANALYTICS_MS = 200  # at most, for the stats of a million orders
-
-Say = Callable[[str], None]
 
 
 def main() -> int:
     """Measure, print a table, keep the JSON; 1 when a step did not end well."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5, help="of load on each request (%(default)s)")
-    parser.add_argument("--only", choices=PARTS, help="a part (default: all); phases has the gateway")
+    parser.add_argument("--only", choices=PARTS, help=f"a part (default: all but {', '.join(BY_NAME)})")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench.json", help="the JSON")
     given = parser.parse_args()
     found: dict[str, Any] = {}
-    for part in [given.only] if given.only else list(PARTS):
+    for part in [given.only] if given.only else [each for each in PARTS if each not in BY_NAME]:
         found |= PARTS[part](given.seconds)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=2) + "\n")
@@ -56,12 +45,14 @@ def main() -> int:
 
 def missing(found: dict[str, Any]) -> Iterator[str]:
     """The targets that were measured and not met."""
-    if "gateway" in found and not found["gateway"]["good"]:
-        yield "through the gateway: memory, feed or errors"
+    for part in phases.TARGETS:
+        if part in found:
+            yield from phases.missing(part, found[part])
+    for part in ("gateway", "observed", "policy", "gatekeeper"):
+        yield from found.get(part, {}).get("missed", ())
     for each in found.get("services", {}).get("figures", ()):
         if each["errors"]:
             yield f"{each['name']}: {each['errors']} errors"
-    yield from found.get("policy", {}).get("missed", ())
     for each in found.get("analytics", {}).get("figures", ()):
         if each["name"].startswith("stats") and each["median_ms"] > ANALYTICS_MS:
             yield f"analytics, {each['name']}: {each['median_ms']:.0f} ms, at most {ANALYTICS_MS}"
@@ -73,10 +64,35 @@ def missing(found: dict[str, Any]) -> Iterator[str]:
 
 def _phases(seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        found = phases(Path(folder), seconds, lambda text: print(text, file=sys.stderr))
-    through: gateway.Found = found["gateway"]
-    print(f"phases: python -m tests.bench --only phases\n{table(found)}\n\n{gateway.table(through)}\n")
-    return found | {"gateway": asdict(through) | {"good": through.good}}
+        found, through = phases.measure(Path(folder), seconds, _say)
+    _told("phases", found)
+    print(f"{gateway.table(through)}\n")
+    more = {"ratios": gateway.ratios(through), "missed": list(gateway.missing(through))}
+    return {"phases": found, "gateway": asdict(through) | more}
+
+
+def _cold(_seconds: float) -> dict[str, Any]:
+    # Where the cache is, there is room, and a file system that overlays can be laid over.
+    paths.cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cold-", dir=paths.cache()) as folder:
+        found = phases.cold(Path(folder), _say)
+    _told("cold", found)
+    return {"cold": found}
+
+
+def _libvirt(_seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = phases.guest(Path(folder), _say)
+    _told("libvirt", found)
+    return {"libvirt": found}
+
+
+def _observed(_seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        found, idle = phases.observed(Path(folder), _say)
+    _told("observed", found)
+    print(f"{gateway.total(idle)}\n")
+    return {"observed": found | {"idle": asdict(idle), "missed": list(gateway.excess(idle))}}
 
 
 def _services(seconds: float) -> dict[str, Any]:
@@ -97,6 +113,14 @@ def _policy(seconds: float) -> dict[str, Any]:
     }
 
 
+def _gatekeeper(seconds: float) -> dict[str, Any]:
+    command, found = "python -m tests.bench --only gatekeeper", gatekeeper.measure(seconds)
+    print(f"services behind the policy gateway: {command}\n{gatekeeper.table(found)}\n")
+    figures, missed = [asdict(each) for each in found], list(gatekeeper.missing(found))
+    ratios = gatekeeper.ratios(found)
+    return {"gatekeeper": {"command": command, "figures": figures, "ratios": ratios, "missed": missed}}
+
+
 def _analytics(_seconds: float) -> dict[str, Any]:
     command, found = "python -m tests.bench.analytics", analytics.measure(analytics.ORDERS, times=10)
     print(f"analytics over {analytics.ORDERS:,} orders: {command}\n{analytics.table(found)}\n")
@@ -105,130 +129,35 @@ def _analytics(_seconds: float) -> dict[str, Any]:
 
 def _cluster(_seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        found = cluster.measure(Path(folder), lambda text: print(text, file=sys.stderr))
+        found = cluster.measure(Path(folder), _say)
     command = "python -m tests.bench --only cluster"
     print(f"a cluster of three: {command}\n{cluster.table(found)}\n")
     return {"cluster": {"command": command, **found}}
 
 
 def _growth(_seconds: float) -> dict[str, Any]:
-    found = growth.measure(lambda text: print(text, file=sys.stderr))
+    found = growth.measure(_say)
     command = "python -m tests.bench --only growth"
     print(f"growth with the number of hosts: {command}\n{growth.table(found)}\n")
     figures = [asdict(each) for each in found]
     return {"growth": {"command": command, "figures": figures, "exponents": growth.exponents(found)}}
 
 
+def _told(part: str, found: dict[str, Any]) -> None:
+    print(f"{part}: python -m tests.bench --only {part}\n{phases.table(part, found)}\n")
+
+
+def _say(text: str) -> None:
+    """What has been measured so far, for who waits."""
+    print(text, file=sys.stderr)
+
+
 PARTS = {
-    "phases": _phases, "services": _services, "policy": _policy, "analytics": _analytics, "cluster": _cluster,
-    "growth": _growth,
+    "phases": _phases, "services": _services, "policy": _policy, "gatekeeper": _gatekeeper,
+    "analytics": _analytics, "cluster": _cluster, "growth": _growth,
+    "observed": _observed, "cold": _cold, "libvirt": _libvirt,
 }  # fmt: skip
-
-
-def phases(folder: Path, load: float, say: Say) -> dict[str, Any]:
-    """Wall seconds of each step, ours and by hand in turn, and the ratios that travel between machines.
-
-    Then the application through its gateway, with `load` seconds of each request.
-    """
-    lives = {}
-    for name, network in (OURS, HAND):
-        (folder / name).mkdir()
-        lives[name] = make(folder / name, name, network)
-    ours, hand = lives[OURS[0]], lives[HAND[0]]
-    seconds: dict[str, float] = {}
-
-    def clock(step: str, live: Live, *command: str, env: dict[str, str] | None = None) -> str:
-        started = time.monotonic()
-        done = subprocess.run(
-            command,
-            cwd=live.project,
-            env=live.env | (env or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds[step] = round(time.monotonic() - started, 1)
-        say(f"{step}: {seconds[step]} s")
-        if done.returncode != 0:
-            raise SystemExit(f"{step} failed\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-        return done.stdout
-
-    try:
-        clock("hosts", ours, sys.executable, "-c", growth.UP, ours.name)
-        clock("hosts by hand's host", hand, sys.executable, "-c", growth.UP, hand.name)
-        site = [program("ansible-playbook"), "-i", f"inventories/{ours.name}", "playbooks/site.yml"]
-        flat = [program("ansible-playbook"), *_flat(folder, hand)]
-        defaults = {"ANSIBLE_CONFIG": str(ROOT / "tests/bench/flat/ansible.cfg")}
-        clock("converge", ours, *site)
-        clock("converge by hand", hand, *flat, env=defaults)
-        clock("second run", ours, *site)
-        clock("second run by hand", hand, *flat, env=defaults)
-        clock("proof", ours, program("hostwright"), "proof")
-        clock("second up", ours, program("hostwright"), "up")
-        hand.hostwright("down", "--data", "--yes")  # it would idle beside what is measured
-        say("through the gateway")
-        through = gateway.measure(ours, load)
-    finally:
-        for live in lives.values():
-            live.hostwright("down", "--data", "--yes", check=False)
-            purge(live.name)
-    return {
-        "seconds": seconds,
-        "ratios": {
-            "converge, to by hand": round(seconds["converge"] / seconds["converge by hand"], 2),
-            "second run, to by hand": round(seconds["second run"] / seconds["second run by hand"], 2),
-        },
-        "gateway": through,
-        "load": os.getloadavg()[0],
-    }
-
-
-def table(found: dict[str, Any]) -> str:
-    """The figures of `phases` as text."""
-    lines = [f"{step:<28}{value:>8.1f} s" for step, value in found["seconds"].items()]
-    lines += [f"{name:<28}{value:>8.2f}" for name, value in found["ratios"].items()]
-    lines.append(f"{'load average at the end':<28}{found['load']:>8.1f}")
-    return "\n".join(lines)
-
-
-def _flat(folder: Path, live: Live) -> list[str]:
-    """Arguments of ansible-playbook by hand: its inventory and variables as one would have them."""
-    host = live.hosts()[0]
-    app = application.load("warehouse")
-    mirror = lab.build()
-    files = folder / "files"
-    rendered = render.write(files, app, mirror.images)
-    ports = [port for port in app.ports() if port.scope == "public"]
-    variables = inventory.variables(mirror) | OWN
-    variables |= {
-        "firewall_ports": [
-            {"port": port.number, "protocol": "tcp", "sources": list(port.sources), "forwarded": True}
-            for port in ports
-        ],
-        "flat_directory": f"/etc/hostwright/{app.name}",
-        "flat_files": [_file(path, files) for path in rendered],
-        "flat_images": [mirror.images[name] for name in app.images()],
-    }
-    given = folder / "flat.yml"
-    given.write_text(yaml.safe_dump(variables))
-    key = Path(live.env["XDG_STATE_HOME"]) / "hostwright" / live.name / "id_ed25519"
-    options = f"-o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={folder / 'known_hosts'}"
-    line = {
-        "ansible_host": host["address"],
-        "ansible_user": host["user"],
-        "ansible_ssh_private_key_file": str(key),
-        "ansible_ssh_common_args": options,
-    }
-    hosts = folder / "hosts.yml"
-    hosts.write_text(yaml.safe_dump({"all": {"hosts": {host["name"]: line}}}))
-    return ["-i", str(hosts), str(ROOT / "tests/bench/flat/site.yml"), "-e", f"@{given}"]
-
-
-def _file(path: Path, folder: Path) -> dict[str, Any]:
-    state = path.stat()
-    mode = f"{state.st_mode & 0o777:04o}"
-    return {"src": str(path), "dest": str(path.relative_to(folder)), "mode": mode, "owner": state.st_uid}
+BY_NAME = ("observed", "cold", "libvirt")  # are not among all
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -15,6 +16,7 @@ NEW_ORDER = {
     "source": "website",
     "total_amount": 299.99,
 }
+NUMBER = "{number}"  # in the body of a request without a token: another text in each
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Case:
     service: str
     method: str
     path: str
-    body: dict[str, object] | None = None
+    body: Mapping[str, object] | None = None
     connections: int = 32
 
 
@@ -45,7 +47,7 @@ class Load:
 
 
 SCRIPT = """
-local tokens, pause = { %(tokens)s }, %(pause)s
+local tokens, pause, numbered = { %(tokens)s }, %(pause)s, %(numbered)s
 local requests, at = {}, 0
 wrk.method = "%(method)s"
 wrk.headers["Content-Type"] = "application/json"
@@ -55,10 +57,14 @@ function init()
     wrk.headers["Authorization"] = "Bearer " .. token
     requests[each] = wrk.format()
   end
+  requests[1] = requests[1] or wrk.format()
 end
 function request()
-  at = at %% #requests + 1
-  return requests[at]
+  at = at + 1
+  if numbered then
+    return wrk.format(nil, nil, nil, (wrk.body:gsub("%(number)s", "%(run)s" .. at)))
+  end
+  return requests[at %% #requests + 1]
 end
 -- Whole milliseconds, `pause` on average, as if strangers came: at any moment with the same chance.
 delay = pause and function()
@@ -75,14 +81,18 @@ end
 
 
 def wrk(case: Case, url: str, tokens: Sequence[str], seconds: float, rate: float = inf) -> Load:
-    """At least a second of it, with each token in turn; a certificate of `url` is not looked at.
+    """At least a second of it, with each token in turn, or none; a certificate of `url` is not looked at.
 
     `rate` is how many requests a second there are to be: about that, and fewer where answers take long.
     """
+    body = json.dumps(case.body) if case.body else ""
     values = {
         "method": case.method,
         "tokens": ", ".join(f'"{each}"' for each in tokens),
-        "body": "nil" if case.body is None else f"[[{json.dumps(case.body)}]]",
+        "body": f"[==[{body}]==]" if body else "nil",
+        "numbered": str(NUMBER in body).lower(),
+        "number": NUMBER,
+        "run": f"{secrets.token_hex(4)}-",
         "pause": "nil" if rate == inf else f"{case.connections / rate * 1000:f}",
     }
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:

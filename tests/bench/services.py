@@ -85,9 +85,9 @@ def table(figures: list[Figures], plain: list[Figures]) -> str:
     return "\n".join(lines)
 
 
-def uvicorn() -> list[str]:
+def uvicorn(address: str) -> list[str]:
     """The plain variant: the server that everybody takes first, as it comes."""
-    return [sys.executable, "-m", "uvicorn"]
+    return [sys.executable, "-m", "uvicorn", "--host", address]
 
 
 @contextmanager

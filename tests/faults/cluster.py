@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-import ssl
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
-from base64 import b64decode
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import yaml
 
 import lab
-from hostwright.proof.named import Named
 from hostwright.proof.namespace import owner
 from hostwright.proof.wanted import module_utils
 from lab import inventory
+from lab.programs import program
+from tests import environment
 from tests import live as environments
-from tests.faults.conftest import Node, until
+from tests.faults.conftest import NO_ANSWER, Node, until
 from tests.faults.faults import Fault
 from tests.faults.load import ATTEMPT, Attempt, Shop
 from tests.faults.needs import needs
@@ -30,9 +32,12 @@ from tests.live import Live
 NETWORK = {"mode": "nat", "cidr": "10.84.0.0/24", "cidr6": "fd00:84::/64"}
 GRACE = 60.0  # seconds until a node is given up, and asked for nothing any more
 MOVED = 240.0  # seconds until its pods are well elsewhere
+BACK = 30.0  # seconds in which services notice that their store is there again
 CHOOSE = 30.0  # seconds until the servers that are left have chosen who leads
 AN_HOUR = 3600
-PLACE = "/api/v1/namespaces/default/configmaps/faults"
+KUBECTL = 60.0  # seconds for one call, which tries the addresses of a name in turn
+# For `sh -c AMONG HOSTS COMMAND...`, with mounts of its own: a command with another /etc/hosts.
+AMONG = 'mount --bind "$0" /etc/hosts && exec "$@"'
 
 kubectl = module_utils("kubectl")
 
@@ -40,8 +45,13 @@ kubectl = module_utils("kubectl")
 def make(folder: Path, name: str = "faults-cluster", network: dict[str, str] = NETWORK) -> Live:
     """A project with a cluster of three servers, whose API has an address beyond each one's own; not up."""
     made = environments.make(folder, name, network, servers=3)
-    made.configure(microk8s_endpoint=f"api.{name}.invalid")
+    made.configure(microk8s_endpoint=endpoint(name), microk8s_api_sources=[network["cidr"]])
     return made
+
+
+def endpoint(name: str) -> str:
+    """What a kubeconfig of that environment begins with; no resolver knows it."""
+    return f"api.{name}.invalid"
 
 
 class Disturbance(Fault):
@@ -170,14 +180,37 @@ class Upgrade(Disturbance):
     rate = 0.5
     mails_once = False
 
-    def excuses(self, attempt: Attempt) -> bool:  # noqa: ARG002
-        return True
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(shop)
+        self.seen: list[tuple[float, frozenset[str]]] = []  # at which moment which nodes and stores were away
+
+    def excuses(self, attempt: Attempt) -> bool:
+        """Where a store that it needs goes with its node, or the node that is asked is the one."""
+        concerned = {self.node.name, *needs(self.application, attempt.path)}
+        seen = [gone for at, gone in self.seen if attempt.at - BACK <= at <= attempt.at + ATTEMPT]
+        return any(concerned & gone for gone in seen) or self.alone(attempt.path)
 
     @contextmanager
     def staged(self) -> Iterator[None]:
         mirror = lab.build(only=("kubernetes-upgrade",))
         self.wanted = inventory.channel(mirror, "kubernetes-upgrade")
-        yield
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watch.join()
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(1.0):
+            at = time.monotonic()
+            try:
+                gone = away(self.items("nodes,statefulsets"))
+            except NO_ANSWER:  # of the node whose turn it is
+                gone = frozenset({self.node.name})
+            self.seen.append((at, gone))
 
     def begin(self) -> None:
         before = self.versions()
@@ -206,20 +239,29 @@ class Upgrade(Disturbance):
         }
 
 
+def away(items: list[dict[str, Any]]) -> frozenset[str]:
+    """Names of the nodes that take no pods, and of the stores that are not served, among these objects."""
+    nodes = {each["metadata"]["name"] for each in items if each["kind"] == "Node" and not kubectl.ready(each)}
+    stores = kubectl.states([each for each in items if each["kind"] == "StatefulSet"])
+    return frozenset(nodes | {reference.partition("/")[2] for reference in stores})
+
+
 class Outage(Disturbance):
     """A node loses its power, and has it again later: it comes back by itself."""
 
     group = ""
+    place = -1  # of its node among them
     mails_once = False
     begun = float("inf")
     stores: frozenset[str] = frozenset()
 
     @contextmanager
     def staged(self) -> Iterator[None]:
-        *_, name = self.machines(self.group) or [""]
-        assert name, f"there are no {self.group}"
-        assert name != self.node.name, "it is the one that is asked"
+        there = self.machines(self.group)
+        assert there, f"there are no {self.group}"
+        name = there[self.place]
         self.machine = Node(name)
+        self.node = Node(next(each for each in self.machines("servers") if each != name))
         named = [each for each in self.items("persistentvolumes") if owner(each)]
         self.stores = frozenset(store for store, node in kubectl.pins(named).items() if node == name)
         try:
@@ -268,7 +310,7 @@ class ServerOff(Outage):
     hold = GRACE + CHOOSE
 
     def begin(self) -> None:
-        self.api = Api(self.live, self.machines("servers"))
+        self.api = Api(self.live)
         super().begin()
         self.api.start()
 
@@ -284,25 +326,24 @@ class ServerOff(Outage):
 
 
 class Api:
-    """Written to once a second, at the address that the kubeconfig begins with.
+    """Written to once a second as operators do: by kubectl, with the kubeconfig as it was fetched.
 
-    Every server answers to it, and those are tried one after another, as kubectl does with the addresses of a
-    name; here the name need not resolve.
+    It begins with a name that has the addresses of all servers, in /etc/hosts of who asks: here of these
+    processes alone.
     """
 
-    def __init__(self, live: Live, servers: Collection[str]) -> None:
+    def __init__(self, live: Live) -> None:
+        name, held = endpoint(live.name), Path("/etc/hosts").read_text()
+        servers = [host["address"] for host in live.hosts() if "servers" in host["groups"]]
+        self._hosts = tempfile.NamedTemporaryFile("w", prefix="hosts-")  # noqa: SIM115  (as long as this is)
+        self._hosts.write(held + "".join(f"\n{address} {name}" for address in servers))
+        self._hosts.flush()
         state = Path(live.env.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-        config = json.loads((state / "hostwright" / live.name / "kubeconfig").read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        tls = ssl.create_default_context(cadata=b64decode(cluster["certificate-authority-data"]).decode())
-        headers = {"Authorization": f"Bearer {user['token']}", "Content-Type": "application/apply-patch+yaml"}
-        self._clients = [
-            httpx2.Client(
-                base_url=cluster["server"], headers=headers, timeout=5, transport=Named(host["address"], tls)
-            )
-            for host in live.hosts()
-            if host["name"] in servers
-        ]
+        kubeconfig = state / "hostwright" / live.name / "kubeconfig"
+        wanted = f"microk8s_endpoint: {name} from its first `up` on, and us in microk8s_api_sources"
+        assert name in kubeconfig.read_text(), f"the environment needs {wanted}"
+        self._env = live.env | {"KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": f"{self._hosts.name}.cache"}
+        self._kubectl = [str(program("kubernetes")), "kubectl"]
         self.written = 0
         self.refused: list[tuple[float, str]] = []
         self._stop = threading.Event()
@@ -314,36 +355,59 @@ class Api:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
-        self._asked("DELETE", PLACE)
+        self._once("faults-")
+        self._hosts.close()
+        shutil.rmtree(self._env["KUBECACHEDIR"], ignore_errors=True)
 
     def _write(self) -> None:
         while not self._stop.wait(1.0):
             at = time.monotonic()
-            if problem := self._once():
+            if problem := self._once(f"faults={at}"):
                 self.refused.append((at, problem))
             else:
                 self.written += 1
 
-    def _once(self) -> str:
+    def _once(self, annotation: str) -> str:
         """What is wrong, if anything is."""
-        map_ = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "faults"}}
-        text = json.dumps(map_ | {"data": {"written": str(self.written)}})
-        return self._asked("PATCH", f"{PLACE}?fieldManager=faults&force=true", content=text)
+        words = [*self._kubectl, "annotate", "--overwrite", "namespace", "default", annotation]
+        try:
+            done = subprocess.run(
+                ["unshare", "--map-root-user", "--mount", "sh", "-c", AMONG, self._hosts.name, *words],
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=KUBECTL,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"kubectl says nothing within {KUBECTL:.0f} s"
+        return (done.stderr.strip() or f"exit status {done.returncode}") if done.returncode else ""
 
-    def _asked(self, method: str, place: str, **more: Any) -> str:
-        said = ""
-        for each in self._clients:
-            try:
-                answer = each.request(method, place, **more)
-            except httpx2.TransportError as error:
-                said = f"{type(error).__name__} {error}"
-                continue
-            return "" if answer.status_code in (200, 201) else f"{answer.status_code} {answer.text[:200]}"
-        return said
+
+class FirstServerOff(ServerOff):
+    """Verbs ask the next server, and so do clients that know several."""
+
+    what, place = "the first server", 0
+
+    @contextmanager
+    def staged(self) -> Iterator[None]:
+        with super().staged():
+            people = self.shop.people
+            gateway = environment.gateway(self.live, self.node.name)
+            self.shop = replace(self.shop, people=replace(people, gateway=gateway))
+            yield
+
+    def begin(self) -> None:
+        super().begin()
+        time.sleep(GRACE)
+        self.verb("logs", "--service", "gateway", "--tail", "1")
+        self.verb("exec", "gateway", "--", "true")
+        self.verb("redeploy", "storefront")
 
 
 # A worker that was added has pods when all were made anew; from an upgrade nothing goes down again.
-WAYS = (ScaleUp, Redeploy, BadImage, WorkerOff, ScaleDown, ServerOff, Upgrade)
+WAYS = (ScaleUp, Redeploy, BadImage, WorkerOff, ScaleDown, ServerOff, FirstServerOff, Upgrade)
 KINDS = tuple(dict.fromkeys(each.kind for each in WAYS))
 
 

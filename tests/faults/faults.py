@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from testing.clock import PRELOADED, faked, library
 
 from hostwright.application import Application
 from tests.faults.conftest import until
@@ -229,7 +235,116 @@ umount /run/small
 """
 
 
-FAULTS = {each.kind: each for each in (Kill, Stop, Pause, Poison, FullDisk)}
+class Slow(Fault):
+    """Whatever it is asked, it does nothing for half a second, and then goes on for a moment.
+
+    By the engine's freezer: to delay its packets takes a part of the kernel (sch_netem) that many lack.
+    """
+
+    kind = "slow"
+    times = 15
+
+    def begin(self) -> None:
+        """As long as it lasts; nothing is left to be ended."""
+        self.node.run("sh", "-euc", RHYTHM, "sh", self.container, str(self.times), "0.5", "0.1")
+
+    def excuses(self, attempt: Attempt) -> bool:
+        """It may be told to come later, but not be left waiting."""
+        return attempt.answered and super().excuses(attempt)
+
+
+# sh CONTAINER TIMES STILL GOING, the last two in seconds.
+RHYTHM = """
+for _ in $(seq "$2"); do
+  docker pause "$1"
+  sleep "$3"
+  docker unpause "$1"
+  sleep "$4"
+done
+"""
+
+
+class Clock(Fault):
+    """Its clock jumps an hour ahead, as with a wrong time server, and back again."""
+
+    kind = "clock jump"
+    hold = 8.0
+    ahead = 3600  # seconds
+    folder = PurePosixPath("/opt/clock")  # on the host, and in the container
+
+    @contextmanager
+    def staged(self) -> Iterator[None]:
+        """It is made anew with a library before its clock, which is true for now."""
+        files = {PRELOADED: library().read_bytes(), OVERRIDE: json.dumps(self.override()).encode()}
+        try:
+            self.node.run("mkdir", "-p", str(self.folder))
+            self.node.container.put_archive(str(self.folder), packed(files))
+            self._jump(0)
+            self._made_anew(str(self.folder / OVERRIDE))
+            yield
+        finally:
+            self._made_anew()
+            self.node.run("rm", "-r", str(self.folder))
+
+    def begin(self) -> None:
+        self._jump(self.ahead)
+
+    def end(self) -> None:
+        self._jump(0)
+
+    def excuses(self, attempt: Attempt) -> bool:  # noqa: ARG002
+        return False  # an hour is less than a token's life, and nothing is waited for by this clock
+
+    def complaints(self) -> list[str]:
+        """It has said what it said meanwhile at the wrong time."""
+        latest = max(moments(self.node.run("docker", "logs", self.container)), default=0.0)
+        early = latest < time.time() + self.ahead / 2
+        return [f"{self.name} has logged nothing from an hour ahead"] if early else []
+
+    def override(self) -> dict[str, object]:
+        """What the Compose project says of it beyond what it says already."""
+        environment = faked(self.folder / PRELOADED, self.folder / "offset")
+        own = {"environment": environment, "volumes": [f"{self.folder}:{self.folder}:ro,z"]}
+        return {"services": {self.name: own}}
+
+    def _jump(self, seconds: int) -> None:
+        self.node.run("sh", "-euc", JUMP, "sh", str(self.folder / "offset"), f"{seconds:+d}")
+
+    def _made_anew(self, *more: str) -> None:
+        """By its project, with what these files say beyond it."""
+        project = f"/etc/hostwright/{self.application.name}"
+        files = [word for file in (f"{project}/compose.yaml", *more) for word in ("--file", file)]
+        words = ("--project-directory", project, *files, "up", "--detach", "--no-deps", self.name)
+        self.node.run("docker", "compose", *words)
+        until(lambda: self.node.healthy(self.name), 120, f"{self.name} is healthy")
+
+
+OVERRIDE = "clock.yaml"
+# sh FILE TEXT: in one step, as it is read all the time.
+JUMP = 'echo "$2" > "$1.new"; mv "$1.new" "$1"'
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """A tar archive of files by their names, which all may read."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as writing:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            writing.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
+
+
+def moments(log: str) -> Iterator[float]:
+    """When (seconds since the epoch) each line says that it was written, of those that say it in JSON."""
+    for line in log.splitlines():
+        try:
+            yield datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
+        except (ValueError, LookupError, TypeError):
+            continue
+
+
+FAULTS = {each.kind: each for each in (Kill, Stop, Pause, Slow, Poison, FullDisk, Clock)}
 
 
 def ways(shop: Shop, only: Collection[str] = (), kinds: Collection[str] = FAULTS) -> list[Fault]:
@@ -245,8 +360,13 @@ def ways(shop: Shop, only: Collection[str] = (), kinds: Collection[str] = FAULTS
 def possible(application: Application, name: str) -> list[str]:
     """What can happen to a container."""
     impossible = set()
+    authentication = application.gateway.authentication
+    if name not in {*application.stores, authentication and authentication.service}:
+        impossible.add("slow")
     if name not in application.services or not application.services[name].file.consumes:
         impossible.add("poison")
     if name not in application.stores or application.stores[name].kind != "postgres":
         impossible.add("full disk")
+    if name != "orders":  # tokens are checked by its clock, events stamped and webhooks signed
+        impossible.add("clock jump")
     return [each for each in FAULTS if each not in impossible]

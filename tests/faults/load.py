@@ -35,11 +35,15 @@ MAX_PAGE = 1000
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request: its path, when it was sent (monotonic seconds), and what went wrong, if anything did."""
+    """One request: its path, when it was sent (monotonic seconds), and what went wrong, if anything did.
+
+    `answered`: by whatever status, within `ATTEMPT`.
+    """
 
     path: str
     at: float
     problem: str | None
+    answered: bool = True
 
 
 @dataclass
@@ -172,7 +176,8 @@ class Load:
                 problem = f"{answer.status_code} {answer.text[:200]}"
         except (httpx2.TransportError, TimeoutError) as error:
             problem = f"{type(error).__name__} {error}"
-        self.attempts.append(Attempt(path, at, problem and f"{method} {path}: {problem}"))
+        said = problem and f"{method} {path}: {problem}"
+        self.attempts.append(Attempt(path, at, said, answer is not None))
         return answer
 
     async def _until(self, moment: float) -> None:

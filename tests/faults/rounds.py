@@ -112,8 +112,8 @@ class Traces:
 
 async def run(way: Fault, rate: float = 0) -> Row:
     """Whatever happens in between, all is back as it was. `rate`: orders a second, if not the fault's own."""
-    people = way.shop.people
     with way.staged():
+        people = way.shop.people
         async with client(people.gateway) as http:
             watch = await Watch.begun(people, http)
             async with Load.running(people, rate or way.rate) as load:

@@ -22,7 +22,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         yield Shop.of(live)
 
 
-@pytest.mark.parametrize("way", [cluster.Redeploy, cluster.ServerOff])
+@pytest.mark.parametrize("way", [cluster.Redeploy, cluster.FirstServerOff])
 def test_no_order_is_lost_and_none_counts_twice(shop: Shop, way: type[cluster.Disturbance]) -> None:
     row = asyncio.run(rounds.run(way(shop)))
     assert row.kept, f"{rounds.table([row])}\n" + "\n".join(row.details)

@@ -21,7 +21,7 @@ from testinfra.host import Host
 from hostwright.application import Port
 from hostwright.proof.wanted import ROLES, Machine, Unreachable, machines
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent  # a project has a link to it
 
 
 def pytest_configure(config: pytest.Config) -> None:

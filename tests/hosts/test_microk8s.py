@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from hostwright.proof.wanted import Machine, module_utils
+from hostwright.proof.wanted import Machine, among, module_utils
 
 microk8s = module_utils("microk8s")
 
 pytestmark = pytest.mark.microk8s
 
 AREA = "MicroK8s"
+API = 16443
 Detail = Callable[[object], None]
 
 
@@ -146,8 +147,23 @@ def test_kubeconfig(machine: Machine) -> None:
     assert {*machine.variables["groups"]["servers"]} <= {*contexts}
 
 
+def admitted(machine: Machine) -> bool:
+    """Whether we are among those who may reach the API, by the way we come."""
+    rules = [each for each in machine.wanted["firewall_ports"] if int(each["port"]) == API]
+    return any(among(each["sources"], machine.addresses[0], API) for each in rules)
+
+
 @pytest.mark.place("outside")
-@pytest.mark.each(cases=server)
+@pytest.mark.each(cases=lambda machine: [] if admitted(machine) else [API])
+def test_api_is_closed(machine: Machine, case: int) -> None:
+    """port {case} of the API is closed to us, who are not among microk8s_api_sources"""
+    with socket.socket() as knock:
+        knock.settimeout(5)
+        assert knock.connect_ex((machine.addresses[0], case)) != 0
+
+
+@pytest.mark.place("outside")
+@pytest.mark.each(cases=lambda machine: server(machine) if admitted(machine) else [])
 def test_api(machine: Machine, case: str, detail: Detail) -> None:
     """the API answers us at this server, with a certificate of the cluster's authority"""
     config = json.loads(Path(machine.wanted["microk8s_kubeconfig"]).read_text())

@@ -26,8 +26,9 @@ SYSTEM = {
     ("tcp", 53): ("systemd-resolve",),
 }
 DHCP = (68, 546)
-# What a node of a cluster listens on at all addresses though nobody is let in: controller manager, scheduler.
-NODES_OWN = (10257, 10259)
+# What a node of a cluster listens on at all addresses though nobody is let in: controller manager, scheduler,
+# and at ports of this range whether it has pods that a load balancer may send to.
+NODES_OWN = (10257, 10259, *range(30000, 32768))
 
 
 def wide(machine: Machine) -> list[Look]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -206,6 +207,7 @@ def test_names_are_claimed_before_anything_is_made(settings: Make, monkeypatch: 
     claimed: dict[str, list[str]] = {}
     monkeypatch.setattr(containers, "claim", lambda _, **names: claimed.update(names))
     monkeypatch.setattr(preflight, "routes", list)
+    monkeypatch.setattr(preflight, "space", lambda _: "")
     preflight.check(settings("container", topology="cluster", cluster={"servers": 1, "workers": 1}))
     assert claimed == {
         "containers": ["shop-server-1", "shop-worker-1"],
@@ -290,9 +292,12 @@ def test_only_hosts_of_this_machine_need_its_memory(
         libvirt=libvirt(values, uri=uris),
         cluster={"workers": 2},
     )
-    preflight.capacity(made, memory=3 * 2 * GIB)  # servers 1 and 3, worker 2
+    monkeypatch.setattr(virsh, "running", lambda uri: set() if uri == uris[0] else {"shop-server-1"})
+    monkeypatch.setattr(preflight, "memory", lambda: (3 * 2048, 3 * 2048))  # servers 1 and 3, worker 2
+    preflight.capacity(made)
+    monkeypatch.setattr(preflight, "memory", lambda: (3 * 2048 - 1, 3 * 2048 - 1))
     with pytest.raises(BadInput, match="ask for 6144 MiB"):
-        preflight.capacity(made, memory=3 * 2 * GIB - 1)
+        preflight.capacity(made)
 
 
 def test_an_image_that_does_not_fit_a_group(
@@ -347,18 +352,90 @@ def test_routes_of_this_machine_are_seen() -> None:
         assert not network.is_multicast
 
 
-def test_too_little_memory(settings: Make) -> None:
+def test_too_little_memory(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = settings("container", hosts={"memory": 4096})
-    preflight.capacity(made, memory=5 * GIB)
+    monkeypatch.setattr(preflight, "memory", lambda: (5120, 100))
+    assert preflight.capacity(made) == "4096 MiB asked for, 100 of 5120 available"
+    monkeypatch.setattr(preflight, "memory", lambda: (2048, 2048))
     with pytest.raises(BadInput, match="ask for 4096 MiB of memory, the machine has 2048"):
-        preflight.capacity(made, memory=2 * GIB)
+        preflight.capacity(made)
 
 
-def test_too_little_disk(settings: Make, values: Any) -> None:
-    made = settings("libvirt")
-    preflight.space(made, image_size=GIB, free=6 * GIB)
-    with pytest.raises(BadInput, match=r"4\.5 GiB left, the hosts begin with 5\.0"):
-        preflight.space(made, image_size=GIB, free=int(4.5 * GIB))
+def test_guests_that_run_have_their_memory(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = settings("libvirt", topology="cluster")
+    monkeypatch.setattr(preflight, "memory", lambda: (16384, 4096))
+    monkeypatch.setattr(virsh, "running", lambda _: {"shop-server-2", "somebody-elses"})
+    preflight.capacity(made)
+    monkeypatch.setattr(virsh, "running", lambda _: set())
+    with pytest.raises(BadInput, match=r"do not run yet ask for 6144 MiB of memory, .* 16384 there are 4096"):
+        preflight.capacity(made)
+
+
+def left(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
+    monkeypatch.setattr(preflight, "free", lambda folder: (folder, int(gib * GIB)))
+
+
+def test_too_little_disk(
+    settings: Make, values: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the pool is there already; what is written in it is not counted again, nor a guest."""
+    monkeypatch.setattr(virsh, "names", lambda *_: {"somebody-elses"})
+    made = settings("libvirt", libvirt=libvirt(values, pool=str(tmp_path)))
+    pool = tmp_path / "hostwright-shop"
+    for there in (False, True):
+        left(monkeypatch, 4.1)
+        preflight.space(made)
+        left(monkeypatch, 3.9)
+        with pytest.raises(BadInput, match=f"{pool} has 3.9 GiB left, the hosts have still to write 4.0\n"):
+            preflight.space(made)
+        if not there:
+            pool.mkdir()
+    for name in ("shop-1.qcow2", "shop-1-data.qcow2"):
+        with (pool / name).open("wb") as volume:
+            os.posix_fallocate(volume.fileno(), 0, GIB // 4)
+    assert preflight.space(made).endswith("3.5 still to be written")
+    monkeypatch.setattr(virsh, "names", lambda *_: {"shop-1"})
+    left(monkeypatch, 0.1)
+    assert preflight.space(made).endswith("0.0 still to be written")
+
+
+def test_an_image_takes_room_until_it_is_in_the_pool(
+    settings: Make, values: Any, tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with image.open("ab") as grown:
+        os.posix_fallocate(grown.fileno(), 0, GIB // 2)
+    digest = "a" * 64
+    made = settings("libvirt", libvirt=libvirt(values, pool=str(tmp_path), sha256=digest))
+    monkeypatch.setattr(virsh, "names", lambda *_: set())
+    left(monkeypatch, 5)
+    assert preflight.space(made).endswith("4.5 still to be written")
+    (tmp_path / "hostwright-shop").mkdir()
+    image.rename(tmp_path / f"hostwright-shop/base-{digest[:16]}.qcow2")
+    assert preflight.space(made).endswith("4.0 still to be written")
+
+
+def test_containers_write_where_their_engine_keeps_everything(
+    settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = settings("container", topology="cluster")
+    there: set[str] = set()
+    monkeypatch.setattr(containers, "folder", lambda: Path("/engine"))
+    monkeypatch.setattr(containers, "volume_exists", lambda name: name in there)
+    left(monkeypatch, 5)
+    with pytest.raises(BadInput, match=r" /engine has 5\.0 GiB left, .* write 6\.0\n") as bad:
+        preflight.space(made)
+    assert "data-root" in bad.value.fix
+    there.add("shop-server-2-microk8s")
+    assert preflight.space(made) == "5.0 GiB left in /engine, 4.0 still to be written"
+    monkeypatch.setattr(containers, "folder", lambda: None)
+    left(monkeypatch, 0)
+    assert preflight.space(made) == "the engine is another machine's"
+
+
+def test_where_the_engine_keeps_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = containers.folder()
+    assert folder
+    assert folder.is_dir()
 
 
 def test_wrong_digest(values: Any, image: Path) -> None:

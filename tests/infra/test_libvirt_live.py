@@ -1,12 +1,14 @@
-"""The libvirt driver for real, emulated where there is no KVM: whose a name is, a whole life of a guest."""
+"""The libvirt driver for real, emulated where there is no KVM: whose a name is, and two guests' lives.
+
+The one comes to an application and its proof, the other to the runtime of a cluster.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,23 +19,26 @@ import pytest
 import yaml
 
 import lab
-from hostwright import environments, scaffold, toolchain
+from hostwright import environments, paths, proof, toolchain
 from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import engine, ssh, virsh
 from infra import hypervisor
 from lab import libvirtd
+from tests.live import SHOP, Live, project
 
 NAME = "test-vm"
 HOST = f"{NAME}-1"
+SERVER = f"{NAME}-server-1"
 COMMON = f"hostwright-{NAME}"
-UP = (
-    "import sys; from hostwright import environments; from hostwright.hosts import engine;"
-    " engine.up(environments.load(sys.argv[1]))"
-)
+SIZE = {"memory": 3072, "cpus": 2, "disk": 12, "data": 6}
+CIDRS = {"mode": "nat", "cidr": "10.104.0.0/24", "cidr6": "fd00:104::/64"}
+PATIENCE = 4 * 3600  # seconds: emulated, beside other tests
 DOMAIN = "<domain type='qemu'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
 NETWORK = "<network><name>{name}</name></network>"
+
+Make = Callable[..., Live]
 
 
 @pytest.fixture(scope="module")
@@ -43,39 +48,28 @@ def uri() -> str:
 
 @pytest.fixture(scope="module")
 def mirror() -> lab.Mirror:
-    """The lab's, with its disk image; asked for before the tests have state of their own."""
+    """The lab's, with its disk image."""
     return lab.build(qcow2=True)
 
 
 @pytest.fixture
-def environment(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Environment]]:
-    """An environment for an image and its digest, in a project and with state of its own."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "of the tests only")
-    toolchain.ensure()
-    project = tmp_path / "project"
+def make(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """`make(image, sha256)`: an environment that is not up; its state is this process's too from then on."""
 
-    def make(image: Path, sha256: str) -> Environment:
-        settings: dict[str, Any] = {
-            "driver": "libvirt",
-            "ssh": {"privateKey": str(scaffold.ensure_key(NAME))},
-            "hosts": {"memory": 1536, "cpus": 2, "disk": 10, "data": 2},
-            "network": {"cidr": "10.89.0.0/24", "cidr6": "fd00:89::/64"},
-            "libvirt": {"uri": uri, "image": str(image), "sha256": sha256},
-        }
-        (project / "infra").mkdir(parents=True, exist_ok=True)
-        (project / "infra/__main__.py").write_text(scaffold.PROGRAM)
-        shutil.copy("infra/Pulumi.yaml", project / "infra/Pulumi.yaml")
-        (project / f"infra/Pulumi.{NAME}.yaml").write_text(
-            yaml.safe_dump({"config": {f"hostwright:{name}": value for name, value in settings.items()}})
+    def made(image: Path, sha256: str, *arguments: str, topology: str = "single") -> Live:
+        disk = {"uri": uri, "image": str(image), "sha256": sha256}
+        settings: dict[str, Any] = {"hosts": SIZE, "network": CIDRS, "libvirt": disk}
+        live = project(
+            tmp_path, NAME, "libvirt", *arguments, settings=settings, application=SHOP, topology=topology
         )
-        return environments.load(NAME, project)
+        for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "PULUMI_CONFIG_PASSPHRASE"):
+            monkeypatch.setenv(name, live.env[name])
+        toolchain.ensure()
+        return live
 
-    yield make
-    if project.exists():
-        engine.destroy(environments.load(NAME, project), keep_data=False)
+    yield made
+    if (tmp_path / "project").exists():
+        engine.destroy(environments.load(NAME, tmp_path / "project"), keep_data=False)
 
 
 def exists(uri: str) -> set[str]:
@@ -89,11 +83,12 @@ def exists(uri: str) -> set[str]:
     [pytest.param("domain", HOST, DOMAIN, id="domain"), pytest.param("net", COMMON, NETWORK, id="network")],
 )
 def test_a_strangers_name_stops_it_before_anything_is_made(
-    uri: str, environment: Callable[..., Environment], tmp_path: Path, kind: str, name: str, text: str
+    uri: str, make: Make, tmp_path: Path, kind: str, name: str, text: str
 ) -> None:
     image = tmp_path / "image.qcow2"
     image.write_bytes(bytes(512))
-    made = environment(image, "076a27c79e5ace2a3d47f9dd2e83e4ff6ea8872b3c2218f66c92b89b55f36560")
+    live = make(image, "076a27c79e5ace2a3d47f9dd2e83e4ff6ea8872b3c2218f66c92b89b55f36560")
+    made = environments.load(NAME, live.project)
     document = tmp_path / "theirs.xml"
     document.write_text(text.format(name=name))
     define, undefine = {"domain": ("define", "undefine"), "net": ("net-define", "net-undefine")}[kind]
@@ -111,19 +106,27 @@ def test_a_strangers_name_stops_it_before_anything_is_made(
 
 
 @pytest.mark.slow
-def test_the_life_of_a_guest(uri: str, mirror: lab.Mirror, environment: Callable[..., Environment]) -> None:
-    made = environment(Path(mirror.qcow2), mirror.qcow2_sha256)
-    killed_when(lambda: "domain" in exists(uri), made)
+def test_the_life_of_a_guest(uri: str, mirror: lab.Mirror, make: Make) -> None:
+    live = make(mirror.qcow2, mirror.qcow2_sha256)
+    made = environments.load(NAME, live.project)
+    killed_when(lambda: "domain" in exists(uri), live)
 
-    outcome = engine.up(made)
-    (host,) = outcome.hosts
-    assert (host.name, host.address, host.address6) == (HOST, "10.89.0.11", "fd00:89::11")
-    assert host.facts["driver"] == "libvirt"
-    assert "fd00:89::11/64" in on_host(made, "ip", "-brief", "address")
+    first = live.hostwright("up", timeout=PATIENCE)
+    assert "1 up" in first.stdout + first.stderr
+    (host,) = live.hosts()
+    assert (host["name"], host["address"], host["address6"]) == (HOST, "10.104.0.11", "fd00:104::11")
+    assert host["facts"]["driver"] == "libvirt"
+    assert "fd00:104::11/64" in on_host(made, "ip", "-brief", "address")
     assert "/var/lib/docker" in on_host(made, "findmnt", "/dev/vdb")
-    on_host(made, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept; sync'")
+    proved = json.loads((made.state / "proof/proof.json").read_text())
+    assert proved["ok"]
+    assert proved["environment"]["driver"] == "libvirt"
+    assert "orders runs and is healthy, and starts again by itself" in [row["what"] for row in proved["rows"]]
 
-    assert engine.up(made).changes == 0
+    again = live.hostwright("up", timeout=PATIENCE)
+    assert "1 up, 0 changes" in again.stdout + again.stderr
+    assert "changed=0" in again.stdout + again.stderr
+    on_host(made, "sudo", "-n", "sh", "-c", "'echo kept > /var/lib/docker/kept; sync'")
     preview = subprocess.run(
         [toolchain_bin() / "pulumi", "preview", "--stack", NAME, "--non-interactive", "--expect-no-changes"],
         cwd=made.project / "infra",
@@ -148,19 +151,48 @@ def test_the_life_of_a_guest(uri: str, mirror: lab.Mirror, environment: Callable
     assert exists(uri) == set()
 
 
-def killed_when(come: Callable[[], bool], environment: Environment) -> None:
+@pytest.mark.slow
+def test_a_snap_comes_up_on_a_guest(mirror: lab.Mirror, make: Make) -> None:
+    """snapd and the sideloaded MicroK8s, under a kernel of their own, by the site's plays but the last."""
+    live = make(mirror.qcow2, mirror.qcow2_sha256, "--servers=1", topology="cluster")
+    # In front of the state machine: nothing is deployed here.
+    live.configure(microk8s_snaps=f"{mirror.url}/snaps/{{{{ microk8s_channel | split('/') | first }}}}")
+    plays = yaml.safe_load((paths.toolkit() / "playbooks/site.yml").read_text())
+    before = [play for play in plays if play["name"] != "Deploy"]
+    assert len(before) == len(plays) - 1
+    (live.project / "playbooks/runtime.yml").write_text(yaml.safe_dump(before))
+    run = ("ansible-playbook", "-i", f"inventories/{NAME}", "playbooks/runtime.yml")
+    made = environments.load(NAME, live.project)
+
+    engine.up(made)
+    live.run(*run, timeout=PATIENCE)
+    rows = [line.split() for line in on_host(made, "sudo", "-n", "snap", "list").splitlines()[1:]]
+    assert [name for name, *_ in rows] == ["core22", "microk8s", "snapd"]
+    _, version, _, tracking, _, notes = rows[1]
+    assert version.startswith("v1.35.")
+    assert (tracking, notes) == ("-", "classic,held"), "from a file, and refreshed by nobody"
+    assert ready(made) == {SERVER: "True"}
+    assert "changed=0" in live.run(*run, timeout=PATIENCE).stdout
+    proof.run(made, "microk8s", quiet=True).check()
+
+
+def ready(environment: Environment) -> dict[str, str]:
+    """Node -> what the API says of its being Ready."""
+    listed = on_host(environment, "sudo", "-n", "/snap/bin/microk8s", "kubectl", "get", "nodes", "-o", "json")
+    return {
+        node["metadata"]["name"]: each["status"]
+        for node in json.loads(listed)["items"]
+        for each in node["status"]["conditions"]
+        if each["type"] == "Ready"
+    }
+
+
+def killed_when(come: Callable[[], bool], live: Live) -> None:
     """Start `up` and SIGKILL it with all its children as soon as that has come."""
-    with subprocess.Popen(
-        [sys.executable, "-c", UP, NAME],
-        cwd=environment.project,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with live.begun("hosts", "up") as (process, said):
         deadline = time.monotonic() + 180
         while not come():
-            assert process.poll() is None, "it ended before it could be killed"
+            assert process.poll() is None, f"it ended before it could be killed: {''.join(said)}"
             assert time.monotonic() < deadline
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGKILL)

@@ -6,7 +6,9 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,55 @@ def test_another_image_than_its_digest_says(env: dict[str, str], project: Path, 
 def test_an_image_that_does_not_fit_its_disk(env: dict[str, str], project: Path, tmp_path: Path) -> None:
     configure(project, **libvirt(tmp_path, disk=15), hosts={"disk": 10})
     refused(env, project, "the image needs a disk of 15 GiB, hosts have 10", "hostwright:hosts.disk")
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no pool yet", "a pool"])
+def test_a_pool_without_room(env: dict[str, str], project: Path, tmp_path: Path, there: bool) -> None:
+    """/proc is a file system that has no room, on any machine."""
+    pool = Path("/proc")
+    if there:
+        pool = tmp_path / "pool"
+        pool.mkdir()
+        (pool / f"hostwright-{NAME}").symlink_to("/proc")
+    settings = libvirt(tmp_path)
+    settings["libvirt"]["pool"] = str(pool)
+    configure(project, **settings, hosts={"memory": 1024, "disk": 10})
+    refused(env, project, "has 0.0 GiB left, the hosts have still to write 4.0", "hostwright:libvirt.pool")
+
+
+@pytest.fixture
+def small_engine() -> Iterator[str]:
+    """A Docker engine that keeps everything on a file system with hardly any room; its address."""
+    folder = Path(tempfile.mkdtemp(prefix="engine-"))  # a short name, as those of sockets must be
+    address = f"unix://{folder}/docker.sock"
+    (folder / "root").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder / "root"], check=True)
+    command = [
+        "dockerd", f"--host={address}", f"--data-root={folder}/root", f"--exec-root={folder}/run",
+        f"--pidfile={folder}/pid", f"--config-file={folder}/daemon.json", "--bridge=none",
+        "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+    ]  # fmt: skip
+    (folder / "daemon.json").write_text("{}")
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as engine:
+        try:
+            deadline = time.monotonic() + 60
+            while not (folder / "docker.sock").exists():
+                assert engine.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield address
+        finally:
+            engine.terminate()
+    subprocess.run(["umount", folder / "root"], check=True)
+    shutil.rmtree(folder)
+
+
+def test_an_engine_without_room(env: dict[str, str], project: Path, small_engine: str) -> None:
+    env["DOCKER_HOST"] = small_engine
+    refused(env, project, "has 0.1 GiB left, the hosts have still to write 2.0", "hostwright:driver")
+    engine = docker.DockerClient(small_engine)
+    assert engine.volumes.list() == []
+    assert {network.name for network in engine.networks.list()} <= {"host", "none"}
 
 
 def test_a_name_that_is_somebody_elses(env: dict[str, str], project: Path) -> None:

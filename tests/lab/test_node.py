@@ -89,12 +89,22 @@ def test_no_two_nodes_share_a_host_key(shell: Shell) -> None:
         assert all(len(each) == 32 for each in ids)
 
 
+def _know(shell: Shell, mirror: lab.Mirror) -> None:
+    """The repository, where nobody has made it known yet."""
+    shell(f"zypper lr lab > /dev/null 2>&1 || zypper --non-interactive addrepo {mirror.url}/rpm/ lab")
+
+
+def _trust(shell: Shell) -> None:
+    """Its key."""
+    shell("cat > /tmp/key && rpm --import /tmp/key", stdin=rpm.public_key())
+
+
 def test_what_the_mirror_has_not_signed_is_refused(shell: Shell, mirror: lab.Mirror) -> None:
-    shell(f"zypper --non-interactive addrepo {mirror.url}/rpm/ lab")
+    _know(shell, mirror)
     shell("! zypper --non-interactive install jq")
     assert shell("rpm -q jq || true") == "package jq is not installed"
 
-    shell("cat > /tmp/key && rpm --import /tmp/key", stdin=rpm.public_key())
+    _trust(shell)
     shell("zypper --non-interactive install jq")
     shell(f"curl -sSf {mirror.url}/rpm/{_file('unzip')} > /tmp/unzip.rpm; echo spoilt >> /tmp/unzip.rpm")
     shell("! zypper --non-interactive install /tmp/unzip.rpm")
@@ -103,6 +113,8 @@ def test_what_the_mirror_has_not_signed_is_refused(shell: Shell, mirror: lab.Mir
 
 @pytest.mark.slow
 def test_a_docker_host_comes_out_of_the_repository(shell: Shell, mirror: lab.Mirror) -> None:
+    _know(shell, mirror)
+    _trust(shell)
     shell("zypper --non-interactive install docker docker-compose firewalld chrony logrotate audit")
     for name in ("docker", "firewalld", "chrony", "polkit", "logrotate"):
         package = opensuse.table()[name]
@@ -128,7 +140,11 @@ def test_a_docker_host_comes_out_of_the_repository(shell: Shell, mirror: lab.Mir
 
 
 @pytest.mark.slow
-def test_removing_a_package_ends_its_service(shell: Shell) -> None:
+def test_removing_a_package_ends_its_service(shell: Shell, mirror: lab.Mirror) -> None:
+    _know(shell, mirror)
+    _trust(shell)
+    shell("zypper --non-interactive install chrony && systemctl enable --now chronyd")
+    assert shell("systemctl is-active chronyd") == "active"
     shell("zypper --non-interactive remove chrony")
     assert shell("systemctl is-active chronyd || true") == "inactive"
     assert shell("pgrep chronyd || true") == ""
@@ -165,7 +181,8 @@ def test_the_disk_boots_and_takes_what_cloud_init_gives_it(mirror: lab.Mirror, t
             time.sleep(2)
         asked = "sudo systemctl is-system-running --wait; hostname; df --output=size /; ip -6 -o addr"
         answer = subprocess.run([*ssh, asked], capture_output=True, text=True, timeout=900).stdout.split()
-        assert answer[:2] == ["running", "leap"]
+        unwell = subprocess.run([*ssh, "systemctl --failed"], capture_output=True, text=True)
+        assert answer[:2] == ["running", "leap"], unwell.stdout
         assert int(answer[3]) > 7_000_000, "the root file system fills the larger disk"
         assert "fec0::5054:ff:fe12:3456/64" in answer, "SLAAC by the MAC"
     finally:

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography import x509
 
 from hostwright.errors import Failure
-from lab import certificates, servers
+from lab import certificates, registry, servers
 
 NAMES = ["10.87.0.1", "127.0.0.1", "localhost"]
 
@@ -72,6 +73,19 @@ def test_what_is_published_is_replaced_in_one_step(tmp_path: Path) -> None:
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return tmp_path / "hostwright" / "lab"
+
+
+def test_a_registry_is_begun_anew_where_the_cache_is_another(
+    own_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_state.mkdir(parents=True)
+    written = []
+    for cache, moved in (("first", True), ("first", False), ("other", True)):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
+        assert registry.configure(own_state) is moved
+        written.append(yaml.safe_load((own_state / registry.CONFIGURATION).read_text()))
+    assert len({each["http"]["secret"] for each in written}) == 1
+    assert written[2]["storage"]["filesystem"]["rootdirectory"].startswith(str(tmp_path / "other"))
 
 
 @pytest.fixture

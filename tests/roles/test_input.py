@@ -17,12 +17,14 @@ LEAP = {
     "distribution": "openSUSE Leap",
     "service_mgr": "systemd",
     "selinux": {"status": "enabled", "mode": "enforcing"},
+    "apparmor": {"status": "disabled"},
     "default_ipv4": {"address": "192.0.2.1", "network": "192.0.2.0", "netmask": "255.255.255.0"},
     "default_ipv6": {},
     "hostname": "k1",
     "memtotal_mb": 4096,
 }
 PERMISSIVE = {"selinux": {"status": "enabled", "mode": "permissive"}}
+APPARMOR = {"selinux": {"status": "disabled"}, "apparmor": {"status": "enabled"}}
 DEBIAN = {"os_family": "Debian", "distribution": "Debian"}
 UNSUPPORTED = "Debian is not supported: hostwright knows openSUSE Leap 16.0"
 REPOSITORY = {
@@ -60,6 +62,8 @@ CASES = [
     ("docker", {}, {"docker_daemon": {"iptables": False}}, "must stay on"),
     ("microk8s", DEBIAN, {}, UNSUPPORTED),
     ("microk8s", {}, {}, "SELinux is enforcing, and nobody has shown MicroK8s to work"),
+    ("microk8s", APPARMOR, {}, "AppArmor is active, and nobody has shown MicroK8s to work"),
+    ("microk8s", APPARMOR | {"hostname": "A"}, {"microk8s_apparmor": True}, "'A' is no name for a node"),
     ("microk8s", PERMISSIVE, {"microk8s_channel": "latest/stable"}, "latest moves from one to the next"),
     (
         "microk8s",

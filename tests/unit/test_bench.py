@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.bench import cluster, growth, policy
+from tests.bench import __main__ as bench
+from tests.bench import cluster, gatekeeper, gateway, growth, phases, policy
 from tests.bench.growth import Figure
-from tests.bench.load import Load
+from tests.bench.load import NUMBER, Case, Load, wrk
 
 FOUND: dict[str, Any] = {
     "seconds": {
@@ -22,6 +29,12 @@ FOUND: dict[str, Any] = {
     },
     "changed": 0,
     "rolling": {"requests": 900, "failed": 0, "kept": True, "details": ()},
+}
+PHASES: dict[str, Any] = {
+    "seconds": {phases.UP: 200.0, "proof": 15.0, "second up": 25.0},
+    "ratios": {"hosts, to by hand": 2.0, "converge, to by hand": 0.6, "second run, to by hand": 0.3},
+    "changes": {"Pulumi": 0, "Ansible": 0},
+    "load": 1.0,
 }
 
 
@@ -91,6 +104,174 @@ k2 : ok=9 changed=1 unreachable=0 failed=0
 def test_targets_of_a_cluster(changes: dict[str, Any], said: list[str]) -> None:
     assert list(cluster.missing(FOUND | changes)) == said
     assert "at most 180" in cluster.table(FOUND | changes)
+
+
+def test_an_up_is_what_its_parts_come_to() -> None:
+    of = {"toolchain": 0.5, "hosts": 9.5, "system": 30.0, "runtime": 20.0, "deploy": 60.0, "proof": 15.0}
+    found = phases.parts(140.0, of)
+    assert found == {"hosts": 10.0, "converge": 115.0, "first proof": 15.0}
+    assert sum(found.values()) == 140.0
+
+
+def test_what_a_second_up_changed_is_read_from_what_it_says() -> None:
+    said = """phase: hosts
+Hosts: 1 up, {} changes (2.4 s)
+phase: deploy
+Deploy: done (6.0 s)
+Ansible: ok=41 changed={} (/state/ansible.log)
+phase: proof
+Proof: 310 of 310 hold (14.8 s)
+"""
+    assert phases.changes(said.format(0, 0)) == {"Pulumi": 0, "Ansible": 0}
+    assert phases.changes(said.format(3, 12)) == {"Pulumi": 3, "Ansible": 12}
+    with pytest.raises(ValueError, match="what Ansible changed"):
+        phases.changes("Hosts: 1 up, 0 changes (2.4 s)\n")
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("phases", {}, []),
+        (
+            "phases",
+            {"seconds": {phases.UP: 241.0, "proof": 21.0, "second up": 31.0}},
+            [
+                "phases, up, to its proof: 241 s, at most 240",
+                "phases, proof: 21 s, at most 20",
+                "phases, second up: 31 s, at most 30",
+            ],
+        ),
+        (
+            "phases",
+            {"ratios": {"converge, to by hand": 0.61, "second run, to by hand": 0.31}},
+            [
+                "phases, converge, to by hand: 0.61, at most 0.6",
+                "phases, second run, to by hand: 0.31, at most 0.3",
+            ],
+        ),
+        ("phases", {"changes": {"Pulumi": 0, "Ansible": 2}}, ["phases, second up: 2 changes by Ansible"]),
+        ("cold", {"seconds": {phases.ALL: 1801.0}}, ["cold, all of it: 1801 s, at most 1800"]),
+        ("libvirt", {"seconds": {phases.UP: 1201.0}}, ["libvirt, up, to its proof: 1201 s, at most 1200"]),
+    ],
+)
+def test_targets_of_phases(part: str, changes: dict[str, Any], said: list[str]) -> None:
+    found = (PHASES if part == "phases" else {}) | changes
+    assert list(phases.missing(part, found)) == said
+    assert "at most" in phases.table(part, found)
+    assert list(bench.missing({part: found})) == said, "the whole run asks it too"
+
+
+def test_a_step_is_clocked_and_says_why_it_failed(tmp_path: Path) -> None:
+    told: list[str] = []
+    clock = phases.Clock(told.append)
+    command = [sys.executable, "-c", "import sys; print('said'); print('warned', file=sys.stderr)"]
+    assert sorted(clock.run("step", command, tmp_path, os.environ).split()) == ["said", "warned"]
+    assert told == [f"step: {clock.seconds['step']} s"]
+    with pytest.raises(SystemExit, match="step failed\nno such thing"):
+        clock.run("step", [sys.executable, "-c", "exit('no such thing')"], tmp_path, os.environ)
+
+
+def through(mib: float = 1600, most: int = gateway.IDLE_MIB, errors: int = 0, **feed: Any) -> gateway.Found:
+    """Half as fast on uvicorn, which takes three times the CPU."""
+
+    def figures(requests: int, cpu_us: float, errors: int = 0) -> list[gateway.Figures]:
+        load = Load(requests, errors, 1.0, 5.0, 9.0)
+        return [gateway.Figures("validate", load, {"gateway": 100.0, "auth": cpu_us})]
+
+    heard = {"rate": 50.0, "orders": 500, "refused": 0, "heard": 500, "p50_ms": 20.0, "p99_ms": 250.0} | feed
+    ours, plain = figures(1000, 200.0, errors), figures(500, 800.0)
+    return gateway.Found(gateway.Idle({"gateway": mib}, most), {}, gateway.Feed(**heard), ours, plain, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (through(), []),
+        (through(mib=2600, most=gateway.OBSERVED_MIB), []),
+        (through(mib=1639), ["1 containers, idle: 1639 MiB, at most 1638"]),
+        (
+            through(mib=2663, most=gateway.OBSERVED_MIB),
+            ["1 containers, idle: 2663 MiB, at most 2662"],
+        ),
+        (through(heard=499), ["gateway, order to desktop: 0 orders refused, 1 not heard"]),
+        (through(p99_ms=251.0), ["gateway, order to desktop: 251 ms, at most 250"]),
+        (through(heard=0, orders=0, p99_ms=float("nan")), ["gateway, order to desktop: nan ms, at most 250"]),
+        (through(errors=2), ["gateway, validate: 2 errors"]),
+    ],
+)
+def test_targets_through_the_gateway(found: gateway.Found, said: list[str]) -> None:
+    assert list(gateway.missing(found)) == said
+    assert gateway.ratios(found) == {"validate": {"faster": 2.0, "less CPU": 3.0}}
+    assert f"at most {found.idle.most}" in gateway.table(found)
+
+
+def test_services_are_laid_over_with_uvicorn() -> None:
+    services = yaml.safe_load(gateway.override(["auth", "orders-2"]))["services"]
+    assert list(services) == ["auth", "orders-2"]
+    for each in services.values():
+        assert each["command"][-1].endswith('"$$SERVICE.app:app"'), "which Compose leaves to the shell"
+        assert each["volumes"] == [f"{gateway.PLAIN}:{gateway.INSIDE}:ro"]
+
+
+def test_targets_of_services_behind_the_policy_gateway() -> None:
+    def figures(variant: str, cpu_us: float, errors: int) -> gatekeeper.Figures:
+        """Three rounds, of which the last lies."""
+        cpus = [{"services": us, "database": 50.0, "gateway": 30.0} for us in (cpu_us, cpu_us, 1.0)]
+        load = Load(round(1e6 / cpu_us), errors, 1.0, 1.0, 4.0)
+        return gatekeeper.Figures("profile", variant, [gatekeeper.Round(load, each) for each in cpus])
+
+    found = [figures(gatekeeper.OURS, 500.0, 0), figures(gatekeeper.PLAIN, 1000.0, 2)]
+    assert gatekeeper.ratios(found) == {"profile": {"faster": 2.0, "less CPU": 2.0}}
+    assert list(gatekeeper.missing(found)) == ["gatekeeper, profile, Flask: 6 errors"]
+    lines = [line.split() for line in gatekeeper.table(found).splitlines()]
+    assert lines[1] == ["profile", "ours", "2000.0", "4.0", "500", "50", "30", "0", "2.00", "2.00"]
+    assert lines[2] == ["profile", "Flask", "1000.0", "4.0", "1000", "50", "30", "6"]
+
+
+@contextmanager
+def answering() -> Iterator[tuple[str, list[tuple[str | None, str]]]]:
+    """A server's URL, and what it was asked: authorization and body."""
+    asked: list[tuple[str | None, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            asked.append((self.headers["Authorization"], body))
+            self.send_response(201)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_a_number_in_a_body_is_another_each_time() -> None:
+    case = Case("register", "auth", "POST", "/", {"email": f"{NUMBER}@example.com", "in": [[1]]}, 2)
+    with answering() as (url, asked):
+        loads = [wrk(case, url, [], 1) for _ in range(2)]
+    assert [each.errors for each in loads] == [0, 0]
+    assert min(each.requests for each in loads) > 0
+    assert {who for who, _ in asked} == {None}
+    emails = [yaml.safe_load(body)["email"] for _, body in asked]
+    assert len(set(emails)) == len(emails)
+    assert all(each.endswith("@example.com") for each in emails)
+
+
+def test_each_token_is_sent_in_turn() -> None:
+    case = Case("orders create", "orders", "POST", "/", {"total_amount": 1}, 1)
+    with answering() as (url, asked):
+        wrk(case, url, ["first", "second"], 1)
+    told = [who for who, _ in asked]
+    assert set(told) == {"Bearer first", "Bearer second"}
+    assert all(one != other for one, other in pairwise(told))
+    assert {body for _, body in asked} == {'{"total_amount": 1}'}
 
 
 def gateways(ours: float, plain: float, errors: int = 0) -> list[policy.Figures]:

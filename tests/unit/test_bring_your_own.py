@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from hostwright import application, paths
+from hostwright import application
 from hostwright.application import Edge
 from hostwright.errors import BadInput
 from hostwright.proof.wanted import Machine
+from tests.brought import IMAGE, bring
 from tests.live import program
 
-PAGE = (paths.toolkit() / "docs" / "bring-your-own.md").read_text()
-DEFINITION, LINE = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 INIT = ["--environment", "prod", "--driver", "static", "--host", "web1=192.0.2.10", "--app", "starter"]
 
 
@@ -45,14 +44,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's project: made by `init`, with the application copied, the folder made, the line added."""
     home = tmp_path_factory.mktemp("own")
     run(home, "init", "shop", *INIT)
-    shop = home / "shop"
-    for folder in ("apps", "miniflux"):
-        (shop / "services" / folder).mkdir(parents=True)
-    (shop / "services" / "miniflux" / "service.yml").write_text(DEFINITION)
-    text = (paths.toolkit() / "services" / "apps" / "starter.yml").read_text()
-    before, after = text.split("\ncomponents:")
-    (shop / "services" / "apps" / "starter.yml").write_text(f"{before}{LINE}\ncomponents:{after}")
-    return shop
+    bring(home / "shop")
+    return home / "shop"
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +97,7 @@ def test_routed_and_limited_on_a_cluster(manifests: Path) -> None:
 def test_runs_on_compose_with_a_database_of_its_own(compose: Path) -> None:
     services = yaml.safe_load((compose / "compose.yaml").read_text())["services"]
     own = services["miniflux"]
-    assert (own["image"], own["user"], own["read_only"]) == ("miniflux/miniflux:2.2.9", "10100:10100", True)
+    assert (own["image"], own["user"], own["read_only"]) == (IMAGE, "10100:10100", True)
     assert own["environment"]["DATABASE_NAME"] == own["environment"]["DATABASE_USER"] == "miniflux"
     assert own["environment"]["AUTH_PROXY_HEADER"] == "X-User-Email"
     assert own["depends_on"] == {"postgres": {"condition": "service_healthy"}}
@@ -130,7 +123,7 @@ def test_scraped(compose: Path) -> None:
 def test_runs_on_a_cluster_and_reaches_its_database_alone(manifests: Path) -> None:
     pod = manifest(manifests, "deployment-miniflux")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert container["image"] == "miniflux/miniflux:2.2.9"
+    assert container["image"] == IMAGE
     assert container["readinessProbe"]["httpGet"]["path"] == "/readiness"
     assert "$DATABASE_HOST" in container["args"][2]
     policy = manifest(manifests, "networkpolicy-miniflux")["spec"]
@@ -149,7 +142,7 @@ def test_the_proof_asks_about_it(shop: Path, tmp_path: Path) -> None:
     machine = Machine("web1", str(inventory))
     machine.__dict__ |= {"declared": app, "wanted": machine.variables}
     assert machine.instances["miniflux"] == "miniflux"
-    assert (machine.uid("miniflux"), machine.image("miniflux")) == (10100, "miniflux/miniflux:2.2.9")
+    assert (machine.uid("miniflux"), machine.image("miniflux")) == (10100, IMAGE)
     assert [port.number for port in machine.internal if port.owner == "miniflux"] == [8080]
     assert not [port for port in machine.published if "miniflux" in (port.owner, port.service)]
     assert app.stores["postgres"].databases["miniflux"] == "miniflux"

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
 import subprocess
-from base64 import b64encode
+import sys
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx2
 import pytest
 import yaml
 
 from hostwright import application
+from hostwright.proof.wanted import module_utils
 from tests.faults import cluster
 from tests.faults.faults import FAULTS, Kill, ways
 from tests.faults.load import Attempt
+
+kubeconfig = module_utils("microk8s").kubeconfig
 
 ORDERS, SITE, MAILS = "/api/orders?limit=5", "/", "/messages?limit=5"
 
@@ -57,6 +64,41 @@ def test_an_outage_excuses_until_the_node_is_given_up() -> None:
     assert not way.excuses(at(ORDERS, 90))
 
 
+@pytest.mark.parametrize(
+    ("way", "off", "asked"), [(cluster.ServerOff, "k3", "k1"), (cluster.FirstServerOff, "k1", "k2")]
+)
+def test_who_is_asked_while_a_server_is_off_is_another(
+    monkeypatch: pytest.MonkeyPatch, way: type[cluster.Outage], off: str, asked: str
+) -> None:
+    """Also by those who are at the shop."""
+    started: list[str] = []
+
+    class Machine(SimpleNamespace):
+        @property
+        def container(self) -> Any:
+            return SimpleNamespace(start=lambda: started.append(self.name))
+
+    @dataclass(frozen=True)
+    class People:
+        gateway: str = "k1"
+
+    @dataclass(frozen=True)
+    class Trial:
+        live: Any
+        people: People
+        application: Any = None
+        node: Any = None
+
+    hosts = [{"name": f"k{n}", "groups": ["servers"]} for n in (1, 2, 3)]
+    monkeypatch.setattr(cluster, "Node", lambda name: Machine(name=name))
+    monkeypatch.setattr(cluster.environment, "gateway", lambda _, name: name)
+    monkeypatch.setattr(cluster.Disturbance, "items", lambda *_: [])
+    trial = way(Trial(SimpleNamespace(hosts=lambda: hosts), People()))
+    with trial.staged():
+        assert (trial.machine.name, trial.node.name, trial.shop.people.gateway) == (off, asked, asked)
+    assert started == [off]
+
+
 def test_what_is_done_on_purpose_excuses_nothing_but_who_is_alone() -> None:
     for way in (cluster.ScaleUp, cluster.Redeploy, cluster.BadImage):
         assert not any(way(shop()).excuses(at(path)) for path in (ORDERS, SITE, MAILS))
@@ -66,8 +108,52 @@ def test_what_is_done_on_purpose_excuses_nothing_but_who_is_alone() -> None:
 
 def test_disturbances_come_in_an_order_in_which_one_follows_the_other() -> None:
     found = [(each.kind, each.name) for each in cluster.ways(shop(), ["power off", "scale up"])]
-    assert found == [("scale up", "1 worker"), ("power off", "a worker"), ("power off", "a server")]
+    off = [("power off", each) for each in ("a worker", "a server", "the first server")]
+    assert found == [("scale up", "1 worker"), *off]
     assert cluster.ways(shop())[-1].kind == "upgrade"
+
+
+def test_an_upgrade_excuses_who_needs_what_goes_with_its_node() -> None:
+    """And who asks at the node whose turn it is; but nobody else, whichever node that is."""
+    way = cluster.Upgrade(shop())
+    way.node = SimpleNamespace(name="k1")
+    stages = {100: {"k2"}, 110: {"k2", "orders-db"}, 300: {"k1"}}
+    way.seen = [(float(moment), frozenset(gone)) for moment, gone in stages.items()]
+    moments = (90, 105, 139, 141)
+    assert [way.excuses(at(ORDERS, each)) for each in moments] == [False, True, True, False]
+    assert not any(way.excuses(at(SITE, each)) for each in moments)
+    assert [way.excuses(at(SITE, each)) for each in (290, 295, 329, 331)] == [False, True, True, False]
+    assert way.excuses(at(MAILS, 900)), "there is one of it, and it moves"
+
+
+def test_who_is_away() -> None:
+    def node(name: str, ready: str, **spec: bool) -> dict[str, Any]:
+        status = {"conditions": [{"type": "Ready", "status": ready}]}
+        return {"kind": "Node", "metadata": {"name": name}, "spec": spec, "status": status}
+
+    def store(name: str, ready: int) -> dict[str, Any]:
+        metadata, status = {"name": name, "generation": 1}, {"observedGeneration": 1, "readyReplicas": ready}
+        return {"kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": 1}, "status": status}
+
+    nodes = [node("k1", "True"), node("k2", "Unknown"), node("k3", "True", unschedulable=True)]
+    assert cluster.away([*nodes, store("orders-db", 0), store("auth-db", 1)]) == {"k2", "k3", "orders-db"}
+
+
+def test_while_the_node_that_is_asked_does_not_answer_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, answers = threading.Event(), iter([AssertionError("refused"), []])
+
+    def items(_: str) -> list[Any]:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        over.set()
+        return answer
+
+    way = cluster.Upgrade(shop())
+    way.node = SimpleNamespace(name="k1")
+    monkeypatch.setattr(way, "items", items)
+    way._watch(over)
+    assert [gone for _, gone in way.seen] == [{"k1"}, set()]
 
 
 class Upgraded:
@@ -100,34 +186,48 @@ def test_an_upgrade_takes_one_minor_and_complains_where_one_can_be_skipped(
     assert way.complaints()[:1] == said
 
 
-@pytest.mark.parametrize("broken", [(), ("192.0.2.1",), ("192.0.2.1", "192.0.2.2")])
-def test_the_api_is_written_to_at_one_address_that_all_servers_answer_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...]
+# As much of kubectl as tells where it has asked, and for what.
+KUBECTL = """#!PYTHON
+import json, os, socket, sys
+config = json.load(open(os.environ["KUBECONFIG"]))
+servers = {each["name"]: each["cluster"]["server"] for each in config["clusters"]}
+server = servers[config["current-context"]]
+host, port = server.removeprefix("https://").rsplit(":", 1)
+with socket.create_connection((host, int(port)), 5) as connection:
+    connection.sendall(" ".join(sys.argv[1:]).encode())
+"""
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2, 3])
+def test_the_api_is_written_to_by_kubectl_at_the_name_that_all_servers_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int
 ) -> None:
-    asked: list[tuple[str, str, str]] = []
-
-    class Transport(httpx2.BaseTransport):
-        def __init__(self, address: str, _: Any) -> None:
-            self.address = address
-
-        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-            asked.append((self.address, request.method, str(request.url)))
-            if self.address in broken:
-                raise httpx2.ConnectTimeout("no answer")
-            return httpx2.Response(200, json={})
-
-    monkeypatch.setattr(cluster, "Named", Transport)
-    monkeypatch.setattr(cluster.ssl, "create_default_context", lambda **_: None)
-    authority = b64encode(b"authority").decode()
-    server = {"server": "https://api.invalid:16443", "certificate-authority-data": authority}
-    config = {"clusters": [{"cluster": server}], "users": [{"user": {"token": "t"}}]}
-    place = tmp_path / "hostwright/trial/kubeconfig"
-    place.parent.mkdir(parents=True)
-    place.write_text(json.dumps(config))
-    hosts = [{"name": f"k{number}", "address": f"192.0.2.{number}"} for number in (1, 2, 3)]
-    live: Any = SimpleNamespace(name="trial", env={"XDG_STATE_HOME": str(tmp_path)}, hosts=lambda: hosts)
-    api = cluster.Api(live, ["k1", "k2"])
-    problem = api._once()
-    assert [address for address, *_ in asked] == ["192.0.2.1", "192.0.2.2"][: len(broken) + 1]
-    assert {url.partition("?")[0] for *_, url in asked} == {f"https://api.invalid:16443{cluster.PLACE}"}
-    assert problem == ("ConnectTimeout no answer" if len(broken) == 2 else "")
+    """With the kubeconfig as it was fetched; of the servers the first are away."""
+    addresses = [f"127.0.0.{number}" for number in (21, 22, 23)]
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(socket.create_server(("127.0.0.24", 0))).getsockname()[1]
+        listening = [stack.enter_context(socket.create_server((each, port))) for each in addresses[broken:]]
+        script = tmp_path / "kubernetes"
+        script.write_text(KUBECTL.replace("PYTHON", sys.executable))
+        script.chmod(0o755)
+        monkeypatch.setattr(cluster, "program", lambda _: script)
+        place = tmp_path / "hostwright/trial/kubeconfig"
+        place.parent.mkdir(parents=True)
+        told = {"cluster": {"certificate-authority-data": "CA"}}
+        view = {"clusters": [told], "users": [{"user": {"token": "t"}}]}
+        servers = dict(zip(("k1", "k2", "k3"), addresses, strict=True))
+        fetched = kubeconfig(view, servers, "trial", f"{cluster.endpoint('trial')}:{port}")
+        place.write_text(json.dumps(fetched))
+        hosts = [{"name": name, "address": each, "groups": ["servers"]} for name, each in servers.items()]
+        hosts.append({"name": "k4", "address": "127.0.0.24", "groups": ["workers"]})
+        env = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
+        live: Any = SimpleNamespace(name="trial", env=env, hosts=lambda: hosts)
+        problem = cluster.Api(live)._once("faults=1")
+        if broken == len(addresses):
+            assert "Connection refused" in problem
+            return
+        assert problem == ""
+        listening[0].settimeout(60)
+        connection, _ = listening[0].accept()
+        with connection:
+            assert connection.recv(1000) == b"kubectl annotate --overwrite namespace default faults=1"

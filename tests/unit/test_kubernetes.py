@@ -17,6 +17,8 @@ from hostwright.render import Cluster, Environment, pinned, render
 
 sys.path.append(str(Path(__file__).parents[2] / ".collections"))
 from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (
+    NODES,
+    addressed,
     changed,
     pins,
     ready,
@@ -168,12 +170,21 @@ from pathlib import Path
 store, *words = map(str, sys.argv[1:])
 objects = json.loads(Path(store).read_text())
 named = [each for each in objects if f"{each['kind'].lower()}/{each['metadata']['name']}" in words]
-if words[:2] == ["get", "--namespace"]:
+if words[0] == "patch":
+    (named,), status = named, json.loads(words[-1].partition("=")[2])
+    named |= status
+    with open(f"{store}.log", "a") as log:
+        print(*words[:2], *words[4:6], json.dumps(status), file=log)
+    Path(store).write_text(json.dumps(objects))
+elif words[:2] == ["get", "--namespace"]:
     sys.exit("You must specify the type of resource to get.")
 elif words[0] == "apply":
     Path(store).write_text(Path(f"{store}.applied").read_text())
 elif words[0] == "get":
-    print(json.dumps({"kind": "List", "items": named or ([] if "pods" in words else objects)}))
+    kinds = words[1].split(",")
+    every = kinds == ["namespace"] or words[1].startswith("-")
+    chosen = [each for each in objects if every or f"{each['kind'].lower()}s" in kinds]
+    print(json.dumps({"kind": "List", "items": named or chosen}))
 else:
     with open(f"{store}.log", "a") as log:
         print(*words[:words.index("--namespace")], file=log)
@@ -244,6 +255,71 @@ def test_a_first_rollout_that_does_not_end_well_says_why(tmp_path: Path) -> None
     answer, _ = run(tmp_path, timeout=5)
     assert (answer["failed"], answer.get("undone")) == (True, []), answer["msg"]
     assert STUCK["message"] in answer["msg"]
+
+
+def test_a_store_that_does_not_become_well_is_undone_too(tmp_path: Path) -> None:
+    """With the pod that it would be waited for in vain, and no other."""
+    (tmp_path / "2-stores").mkdir()
+    stores = [part("StatefulSet", "orders-db"), part("StatefulSet", "auth-db", readyReplicas=1)]
+    pods = []
+    for name, state in {"orders-db-0": "False", "auth-db-0": "True"}.items():
+        status = {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": state}]}
+        metadata = {"name": name, "generation": 1}
+        pods.append({"kind": "Pod", "metadata": metadata, "spec": {}, "status": status})
+    (tmp_path / "objects").write_text(json.dumps([*stores, *pods]))
+    stores[0]["metadata"]["generation"] = stores[0]["status"]["observedGeneration"] = 3
+    (tmp_path / "objects.applied").write_text(json.dumps([*stores, *pods]))
+    answer, did = run(tmp_path, timeout=2)
+    assert (answer["failed"], answer["undone"]) == (True, ["statefulset/orders-db"])
+    assert "statefulset/orders-db: 0 of 1 ready" in answer["msg"]
+    assert did == ["logs orders-db-0", "rollout undo statefulset/orders-db", "delete pod/orders-db-0"]
+
+
+def node(name: str, *addresses: str) -> Item:
+    told = [{"type": "Hostname", "address": name}]
+    told += [{"type": "InternalIP", "address": each} for each in addresses]
+    return {"kind": "Node", "metadata": {"name": name}, "spec": {}, "status": {"addresses": told}}
+
+
+def published(nodes: str, *addresses: str) -> Item:
+    metadata = {"name": "gateway-8080", "annotations": {NODES: nodes}}
+    given = {"ingress": [{"ip": each} for each in addresses]} if addresses else {}
+    return {"kind": "Service", "metadata": metadata, "spec": {}, "status": {"loadBalancer": given}}
+
+
+@pytest.mark.parametrize(
+    ("service", "found"),
+    [
+        (published("b,a"), ["192.0.2.2", "192.0.2.1"]),
+        (published("a", "192.0.2.9"), ["192.0.2.1"]),
+        (published("a,gone"), ["192.0.2.1"]),
+        (published("a,b", "192.0.2.1", "192.0.2.2"), None),
+    ],
+)
+def test_the_addresses_of_a_services_nodes(service: Item, found: list[str] | None) -> None:
+    nodes = [node("a", "192.0.2.1", "2001:db8::1"), node("b", "192.0.2.2")]
+    assert addressed([service], nodes) == ({"service/gateway-8080": found} if found else {})
+
+
+def test_a_rollout_gives_services_the_addresses_of_their_nodes(tmp_path: Path) -> None:
+    """Those that the manifests name; a check only says so, and a second run has nothing to do."""
+    app = application.load("gatekeeper")
+    cluster = Cluster(pins=pinned(app, ["a", "b"]), public_nodes=("a", "b"))
+    text = render(app, Environment(topology="cluster", cluster=cluster))["1-base/service-gateway-8080.yaml"]
+    service = yaml.safe_load(text) | {"status": {"loadBalancer": {}}}
+    objects = [service, node("a", "192.0.2.1"), node("b", "192.0.2.2")]
+    for each in objects:
+        each["metadata"]["generation"] = 1
+    (tmp_path / "0-namespace").mkdir()
+    (tmp_path / "objects").write_text(json.dumps(objects))
+    answers = [run(tmp_path, _ansible_check_mode=check) for check in (True, False, False)]
+    wrong = {"service/gateway-8080": "not at its nodes' addresses"}
+    assert [each["reasons"] for each, _ in answers] == [wrong, wrong, {}]
+    assert [each["changed"] for each, _ in answers] == [True, True, False]
+    assert next(did for _, did in answers) == []
+    addresses = [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}]
+    status = json.dumps({"status": {"loadBalancer": {"ingress": addresses}}})
+    assert answers[-1][1] == [f"patch service/gateway-8080 --subresource=status --type=merge {status}"]
 
 
 def test_what_is_not_there_is_named_before_anything_is_restarted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright.errors import Failure
+from hostwright.errors import BadInput, Failure
 from lab import images, programs
 
 GO_MOD = "module hostwright/trial\n\ngo 1.21\n"
@@ -68,3 +68,11 @@ def test_a_module_that_is_not_pinned_is_refused(trial: Path) -> None:
     )
     with pytest.raises(Failure, match="go failed in building the lab"):
         programs.program("trial")
+
+
+def test_a_go_that_is_too_old_is_not_asked(trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (trial / "go.mod").write_text(GO_MOD.replace("1.21", "1.999"))
+    monkeypatch.setenv("GOTOOLCHAIN", "local")
+    with pytest.raises(BadInput, match=r"is older than the 1\.999 that is needed") as caught:
+        programs.program("trial")
+    assert caught.value.where == str(trial / "go.mod")

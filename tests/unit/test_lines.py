@@ -48,6 +48,27 @@ def test_every_line_is_shown_by_something(application: str) -> None:
         assert line.key in keys or line.hosts or line.elsewhere, f"nothing shows {line.key}"
 
 
+def asked_of_hosts() -> Iterator[list[str]]:
+    """Words of each question of the proof of hosts; what is in braces differs from case to case."""
+    for path in sorted((paths.toolkit() / "tests" / "hosts").glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield (ast.get_docstring(node) or "").split()
+
+
+@pytest.mark.parametrize("application", APPLICATIONS)
+def test_what_hosts_are_to_show_is_asked_of_them(application: str) -> None:
+    questions = list(asked_of_hosts())
+    assert len(questions) > 50
+    rows = [each for section in lines.load(application) for line in section.lines for each in line.hosts]
+    for what in [str(row["what"]).split() for row in rows if "what" in row]:
+        assert any(
+            all("{" in said or word in said for said, word in zip(asked[at:], what, strict=False))
+            for asked in questions
+            for at in range(len(asked) - len(what) + 1)
+        ), f"no host is asked whether {' '.join(what)}"
+
+
 @pytest.mark.parametrize("application", APPLICATIONS)
 def test_every_mark_names_a_line(application: str) -> None:
     known = {line.key for section in lines.load(application) for line in section.lines}

@@ -43,6 +43,13 @@ def test_what_can_happen_to_whom() -> None:
         "mail",
     }
     assert {name for name, faults in found.items() if "full disk" in faults} == {"orders-db", "auth-db"}
+    assert {name for name, faults in found.items() if "slow" in faults} == {
+        "orders-db",
+        "auth-db",
+        "rabbitmq",
+        "auth",
+    }
+    assert {name for name, faults in found.items() if "clock jump" in faults} == {"orders"}
     assert all(faults[:3] == ["kill", "stop", "pause"] for faults in found.values())
 
 

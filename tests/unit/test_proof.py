@@ -338,9 +338,15 @@ def test_asking_for_nothing_proves_nothing(project: Path) -> None:
         proof.run(Environment("gone", project, {}), markers="nothing", output=project / "out", quiet=True)
 
 
-def test_tests_of_hosts_want_an_inventory() -> None:
+@pytest.mark.parametrize("linked", [False, True])
+def test_tests_of_hosts_want_an_inventory(tmp_path: Path, linked: bool) -> None:
+    """Also those that a project has a link to."""
+    tests = paths.toolkit() / "tests" / "hosts"
+    if linked:
+        (tmp_path / "hosts").symlink_to(tests)
+        tests = tmp_path / "hosts"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", str(paths.toolkit() / "tests" / "hosts"), "-q"],
+        [sys.executable, "-m", "pytest", str(tests), "-q"],
         capture_output=True,
         text=True,
         check=False,

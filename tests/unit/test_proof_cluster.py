@@ -29,6 +29,7 @@ from tests.unit.test_proof import listening, proved, row
 Item = dict[str, Any]
 NAMESPACE = "warehouse-prod"
 HOSTS = paths.toolkit() / "tests" / "hosts"
+NODES = {"zeus": "192.0.2.1", "apollo": "192.0.2.2"}
 
 
 def proof_of(name: str) -> Any:
@@ -44,6 +45,7 @@ def proof_of(name: str) -> Any:
 
 
 kubernetes = proof_of("test_kubernetes")
+microk8s = proof_of("test_microk8s")
 ports = proof_of("test_ports")
 warehouse = proof_of("test_warehouse")
 
@@ -209,7 +211,7 @@ def test_a_sentence_and_success_are_no_answer(look: Any) -> None:
 # --- What is declared of a cluster ---
 
 
-def written(folder: Path) -> Path:
+def written(folder: Path, name: str = "warehouse") -> Path:
     """An inventory of two servers, of which the first is not the first by name, and a worker."""
     names = {"zeus": "192.0.2.1", "apollo": "192.0.2.2", "worker": "192.0.2.3"}
     hosts = {
@@ -217,7 +219,7 @@ def written(folder: Path) -> Path:
         for name, address in names.items()
     }
     groups = {"servers": {n: hosts[n] for n in ("zeus", "apollo")}, "workers": {"worker": hosts["worker"]}}
-    told = {"name": "prod", "topology": "cluster", "application": "warehouse", "components": ["prometheus"]}
+    told = {"name": "prod", "topology": "cluster", "application": name, "components": ["prometheus"]}
     document = {
         "vars": {"hostwright_environment": told | {"pod_network": "10.1.0.0/16"}},
         "children": {
@@ -234,15 +236,16 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(written(tmp_path_factory.mktemp("inventory")))
 
 
-def asked(inventory: str) -> Machine:
+def asked(inventory: str, application: str = "warehouse") -> Machine:
     """The server that is asked, with what its roles' variables are."""
     found = Machine("zeus", inventory)
     found.__dict__["wanted"] = {
-        "app_kubernetes_namespace": NAMESPACE,
+        "app_kubernetes_namespace": f"{application}-prod",
         "app_kubernetes_names": ["192.0.2.1", "*.example.com", "shop.example.com"],
         "app_kubernetes_images": {},
         "app_kubernetes_overlay": "prod",
-        "app_kubernetes_replicas": {"panel": 1},
+        "app_kubernetes_public_nodes": [*NODES],
+        "app_kubernetes_replicas": {"panel": 1} if application == "warehouse" else {},
         "app_kubernetes_settings": {},
         "firewall_ports": [{"port": 10250}, {"port": 443, "forwarded": True}],
         "firewall_ssh_port": 22,
@@ -282,6 +285,25 @@ def test_every_node_is_looked_at_from_outside(machine: Machine, inventory: str) 
     six = [look for look in looks if look.address == "2001:db8::1"]
     assert six
     assert not any(worker.admits(look) for look in six)
+
+
+@pytest.mark.parametrize(
+    ("sources", "admitted"),
+    [(["192.0.2.0/24"], False), (["192.0.2.0/24", "127.0.0.0/8"], True), (["::/0"], False), ([], False)],
+)
+def test_the_api_is_open_to_operators_and_else_closed(
+    machine: Machine, sources: list[str], admitted: bool
+) -> None:
+    """Which of the two is looked at follows from where we are."""
+    machine.variables = machine.variables | {"hostwright_host": {"address": "127.0.0.1"}}
+    machine.wanted["firewall_ports"].append({"port": 16443, "sources": sources})
+    cases = {
+        name: list(next(m for m in test.pytestmark if m.name == "each").kwargs["cases"](machine))
+        for name, test in vars(microk8s).items()
+        if name in ("test_api", "test_api_is_closed")
+    }
+    closed, answers = ([], ["server"]) if admitted else ([16443], [])
+    assert cases == {"test_api_is_closed": closed, "test_api": answers}
 
 
 def test_loopback_is_a_forwarded_port(machine: Machine) -> None:
@@ -348,6 +370,8 @@ KUBELITE = "snap.microk8s.daemon-kubelite.service"
         (listener("127.0.0.1", 41234, "snap.microk8s.daemon-containerd.service"), True),
         (listener("127.0.0.1", 9099, process="calico-node"), True),
         (listener("*", 9099, process="calico-node"), False),
+        (listener("*", 31234, KUBELITE), True),
+        (listener("*", 31234, "other.service"), False),
         (listener("*", 10255, KUBELITE), False),
         (listener("*", 10257, "other.service"), False),
         (listener("127.0.0.1", 8080, "other.service"), False),
@@ -393,11 +417,14 @@ def test_an_errand_asks_by_name_at_an_address(machine: Machine, tmp_path: Path) 
 
 
 def cluster(machine: Machine) -> Item:
-    """What is seen of a warehouse that is as it is rendered, on a cluster that enforces policies."""
+    """What is seen of an application that is as it is rendered, on a cluster that enforces policies."""
     assert machine.application
     stores = dict.fromkeys(machine.application.stores, "zeus")
     place = Environment(
-        topology="cluster", cluster=Cluster(pins=stores), replicas={"panel": 1}, names=("shop.example.com",)
+        topology="cluster",
+        cluster=Cluster(pins=stores, public_nodes=tuple(machine.wanted["app_kubernetes_public_nodes"])),
+        replicas=machine.wanted["app_kubernetes_replicas"],
+        names=("shop.example.com",),
     )
     objects = [yaml.safe_load(text) for text in render(machine.application, place).values()]
     found: Item = {"objects": [], "pods": [], "inside": [], "differences": [], "enforcers": ["calico-node"]}
@@ -409,6 +436,9 @@ def cluster(machine: Machine) -> Item:
             found["namespace"] = each
         elif kind == "Service":
             each["spec"]["clusterIPs"] = [addresses[each["metadata"]["name"]]]
+            nodes = each["metadata"].get("annotations", {}).get(kubernetes.kubectl.NODES, "")
+            given = [{"ip": NODES[name]} for name in nodes.split(",") if name]
+            each["status"] = {"loadBalancer": {"ingress": given}}
         elif kind == "PersistentVolumeClaim":
             each["status"] = {"phase": "Bound"}
         elif kind == "HorizontalPodAutoscaler":
@@ -428,7 +458,7 @@ def cluster(machine: Machine) -> Item:
             for number in range(count):
                 pod = copy.deepcopy(each["spec"]["template"])
                 pod["metadata"]["name"] = f"{part}-{number}"
-                pod["spec"]["nodeName"] = ("zeus", "apollo")[number % 2]
+                pod["spec"]["nodeName"] = [*NODES][number % 2]
                 image = pod["spec"]["containers"][0]["image"]
                 pod["status"] = {
                     "phase": "Running",
@@ -444,7 +474,7 @@ def cluster(machine: Machine) -> Item:
             "spec": account | {"resourceAttributes": {"verb": verb, "resource": resource}},
             "status": {"allowed": who == OPERATOR},
         }
-        for who, account in accounts(NAMESPACE).items()
+        for who, account in accounts(machine.namespace).items()
         for verb, _, resource in FORBIDDEN
     ]
     return found
@@ -512,6 +542,18 @@ def test_all_holds_of_a_cluster_that_is_as_rendered(machine: Machine, deployed: 
     assert failures(machine) == {}
     empty = [name for name, _, cases in proofs(machine) if not cases]
     assert empty == ["test_balancer"], "the warehouse has no load balancer, and everything else has a case"
+
+
+def test_all_holds_where_the_gateway_is_at_the_nodes_own_addresses(tmp_path: Path) -> None:
+    machine = asked(str(written(tmp_path, "gatekeeper")), "gatekeeper")
+    machine.__dict__["deployed"] = found = cluster(machine)
+    assert failures(machine) == {}
+    (port,) = next(cases for name, _, cases in proofs(machine) if name == "test_balancer")
+    outside = [look.address for look in machine.looks("outside") if look.port == port]
+    assert (port.number, outside) == (8080, [*NODES.values()])
+    for each in found["objects"]:
+        each.get("status", {}).pop("loadBalancer", None)
+    assert list(failures(machine)) == ["balancer-gateway:8080"]
 
 
 def find(items: list[Item], part: str, kind: str = "") -> Item:

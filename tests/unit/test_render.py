@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hostwright import application, secrets
+from hostwright import application, paths, secrets
 from hostwright.application import Application
 from hostwright.errors import BadInput
 from hostwright.render import Environment, GatewayOptions, render, write
@@ -211,6 +211,18 @@ def test_scaling_leaves_everybody_where_they_are(warehouse: Application) -> None
     )
     assert set(three) ^ set(one) == {"orders-2", "orders-3", "orders-spare"}
     assert all(three[name] == one[name] for name in {*one} & {*three})
+
+
+def test_replicas_are_those_of_the_file_where_the_environment_has_none(
+    warehouse: Application, tmp_path: Path
+) -> None:
+    document = yaml.safe_load((paths.toolkit() / warehouse.source).read_text())
+    document["services"]["orders"]["replicas"] = 3
+    file = tmp_path / warehouse.source.name
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    three = dataclasses.replace(application.load(file), source=warehouse.source)
+    assert render(three, Environment()) == render(warehouse, Environment(replicas={"orders": 3}))
+    assert render(three, Environment(replicas={"orders": 1})) == render(warehouse, Environment())
 
 
 def test_who_is_alone_has_a_spare_that_only_stands_in(warehouse: Application) -> None:

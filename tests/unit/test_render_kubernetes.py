@@ -25,6 +25,7 @@ from hostwright.errors import BadInput
 from hostwright.render import Cluster, Environment, kubernetes, render, write_manifests
 from hostwright.render.environment import OVERLAYS
 from hostwright.render.manifests import PHASES, dump
+from hostwright.render.network import NODES as NODES_OF
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"  # UPDATE_GOLDEN=1 pytest tests/unit/test_render_kubernetes.py
@@ -488,6 +489,14 @@ def test_who_has_a_node_stays_there() -> None:
         kubernetes.pinned(app, [])
 
 
+def test_the_docs_name_the_folders_of_data_that_there_are() -> None:
+    root = GOLDEN.parents[1]
+    ours = yaml.safe_load((root / "roles/app_kubernetes/defaults/main.yml").read_text())
+    text = (root / "docs/cluster.md").read_text()
+    for folder in (ours["app_kubernetes_volumes"], Cluster().folder):
+        assert f"`{folder}/NAMESPACE/STORE`" in text
+
+
 # --- Who reaches whom ---
 
 
@@ -578,6 +587,52 @@ def test_another_public_port_is_a_load_balancer_that_knows_its_sources() -> None
     assert [each["secret"]["secretName"] for each in mounts if "secret" in each] == ["gateway"]
     config = found["1-base/configmap-gateway.yaml"]["data"]["nginx.conf"]
     assert re.findall(r"listen (\d+) ssl;", config) == ["8443"]
+
+
+def test_where_no_balancer_is_nodes_give_their_addresses() -> None:
+    """And the gateway is on each of them, where it hears who asks."""
+    app = public()
+    nodes = ("node-1", "node-2", "node-3")
+    cluster = Cluster(pins=kubernetes.pinned(app, nodes), public_nodes=nodes)
+    found, balanced = rendered(app, cluster=cluster), rendered(app)
+    assert not [each for path in found for each in complaints(found[path], "1.35")]
+    changed = {path for path in found if found[path] != balanced[path]}
+    names = ("deployment", "horizontalpodautoscaler")
+    workloads = {f"4-workloads/{name}-gateway.yaml" for name in names}
+    assert changed == {"1-base/service-gateway-8443.yaml", *workloads}
+    service = of(found, "Service")["gateway-8443"]
+    assert service["metadata"]["annotations"] == {NODES_OF: "node-1,node-2,node-3"}
+    assert (service["spec"]["type"], service["spec"]["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
+    assert of(found, "HorizontalPodAutoscaler")["gateway"]["spec"]["minReplicas"] == 3
+    spec = of(found, "Deployment")["gateway"]["spec"]["template"]["spec"]
+    (spread,) = spec["topologySpreadConstraints"]
+    assert (spread["maxSkew"], spread["whenUnsatisfiable"]) == (1, "DoNotSchedule")
+    required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = required["nodeSelectorTerms"]
+    assert term["matchExpressions"][0]["values"] == [*nodes]
+
+
+def test_a_stores_address_is_that_of_the_node_with_its_data() -> None:
+    app = loaded()
+    store = app.stores["auth-db"].model_copy(update={"scope": "public"})
+    app = dataclasses.replace(app, stores={**app.stores, "auth-db": store})
+    cluster = Cluster(pins=kubernetes.pinned(app, NODES), public_nodes=NODES)
+    found = rendered(app, cluster=cluster)
+    service = of(found, "Service")[f"auth-db-{store.port}"]
+    assert service["metadata"]["annotations"] == {NODES_OF: cluster.pins["auth-db"]}
+    assert found["4-workloads/deployment-gateway.yaml"] == rendered()["4-workloads/deployment-gateway.yaml"]
+
+
+@pytest.mark.parametrize("number", [22, 16443])
+def test_a_node_keeps_its_own_ports(number: int) -> None:
+    app = public()
+    last = app.gateway.listeners[-1].model_copy(update={"port": number})
+    gateway = app.gateway.model_copy(update={"listeners": (*app.gateway.listeners[:-1], last)})
+    app = dataclasses.replace(app, gateway=gateway)
+    rendered(app)  # a balancer's address is nobody else's
+    cluster = Cluster(pins=kubernetes.pinned(app, NODES), public_nodes=NODES)
+    with pytest.raises(BadInput, match=f"port {number} is .* on each node"):
+        rendered(app, cluster=cluster)
 
 
 def flows(found: dict[str, Manifest], direction: str) -> set[tuple[str, str, int]]:

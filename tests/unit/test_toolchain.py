@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -21,8 +22,10 @@ from typing import Any
 import pytest
 
 from hostwright import environment, toolchain
-from hostwright.errors import Failure
+from hostwright.errors import BadInput, Failure
+from hostwright.toolchain import golang
 
+ROOT = Path(__file__).parents[2]
 VERSIONED = "#!/bin/sh\necho {version}\n"
 
 
@@ -58,6 +61,15 @@ def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 def program(path: Path, version: str) -> None:
     path.write_text(VERSIONED.format(version=version))
+    path.chmod(0o755)
+
+
+def go(folder: Path, version: str, toolchain: str = "") -> None:
+    """A Go that says this of itself, and leaves a trace when it is asked for more."""
+    path = folder / "go"
+    path.write_text(f'#!/bin/sh\n[ "$1" = env ] || {{ : >{folder}/built; exit 1; }}\n')
+    with path.open("a") as script:
+        script.write(f"echo {version}\necho {toolchain}\n")
     path.chmod(0o755)
 
 
@@ -148,7 +160,7 @@ def test_other_versions_on_path_do_not_fit(
 ) -> None:
     program(empty / "bin/pulumi", version)
     only(monkeypatch, cli(release={"url": f"{site[1]}/none", "sums": f"{site[1]}/none", "sha256": {}}))
-    with pytest.raises(Failure):
+    with pytest.raises(BadInput):
         toolchain.ensure()
 
 
@@ -166,27 +178,98 @@ def test_from_the_release(empty: Path, monkeypatch: pytest.MonkeyPatch, site: tu
     assert (bin_ / "pulumi").stat().st_mode & stat.S_IXUSR
 
 
+@pytest.mark.parametrize("pinned", [True, False])
 def test_a_release_of_another_digest_is_refused(
-    empty: Path, monkeypatch: pytest.MonkeyPatch, site: tuple[Path, str]
+    empty: Path, monkeypatch: pytest.MonkeyPatch, site: tuple[Path, str], pinned: bool
 ) -> None:
+    """And not built instead, although it could be: somebody changed it."""
     folder, address = site
-    archive(folder / "pulumi.tar.gz", ["pulumi"])
-    sums = {"amd64": "f" * 64, "arm64": "f" * 64}
-    only(monkeypatch, cli(release={"url": f"{address}/pulumi.tar.gz", "sums": "", "sha256": sums}))
-    with pytest.raises(Failure, match=r"not f{64}") as caught:
+    digest = archive(folder / "pulumi.tar.gz", ["pulumi"])
+    (folder / "sums").write_text(f"{'f' * 64}  pulumi.tar.gz\n")
+    sums = dict.fromkeys(("amd64", "arm64"), "f" * 64) if pinned else {}
+    release = {"url": f"{address}/pulumi.tar.gz", "sums": f"{address}/sums", "sha256": sums}
+    only(monkeypatch, cli(release=release))
+    go(empty / "bin", "go1.99.0")
+    with pytest.raises(Failure, match=f"its SHA-256 digest is {digest}, not f{{64}}") as caught:
         toolchain.ensure()
-    assert "install Go" in caught.value.fix
+    assert caught.value.exit_status == 1
+    assert caught.value.where == f"{address}/pulumi.tar.gz"
+    assert "that you trust on PATH" in caught.value.fix
+    assert not (empty / "bin/built").exists()
     assert not (environment.toolchain_bin() / "pulumi").exists()
     assert toolchain.missing() == ["pulumi"]
 
 
+NEWEST = max(
+    (
+        re.findall(r"^go (\S+)", path.read_text(), re.MULTILINE)[0]
+        for folder in (toolchain.HERE, ROOT / "lab/modules")
+        for path in folder.glob("*/go.mod")
+    ),
+    key=lambda version: [int(number) for number in version.split(".")],
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "fetches", "told"),
+    [
+        ("", "", "there is no Go on PATH ({} is needed)"),
+        ("go1.19.8", "", "Go 1.19.8 ({}/go) is older than the {} that is needed"),
+        ("go1.25.3", "local", "Go 1.25.3 ({}/go) is older than the {} that is needed"),
+        ("go1.25rc2", "local", "Go 1.25rc2 ({}/go) is older than the {} that is needed"),
+    ],
+)
 def test_without_a_way_it_says_so(
-    empty: Path, monkeypatch: pytest.MonkeyPatch, site: tuple[Path, str]
+    empty: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    site: tuple[Path, str],
+    version: str,
+    fetches: str,
+    told: str,
 ) -> None:
+    """Also where there is a Go that could not build it: before it tries."""
     only(monkeypatch, cli(release={"url": f"{site[1]}/a", "sums": f"{site[1]}/b", "sha256": {}}))
-    with pytest.raises(Failure, match=r"no pulumi 3\.259\.0 on PATH, .* and no Go") as caught:
+    if version:
+        go(empty / "bin", version, fetches)
+    with pytest.raises(BadInput, match=r"no pulumi 3\.259\.0 on PATH, its release cannot be had") as caught:
         toolchain.ensure()
-    assert caught.value.exit_status == 1
+    words = [str(empty / "bin")] if version else []
+    assert caught.value.what.endswith(f"and {told.format(*words, '1.25.11')}")
+    assert caught.value.fix.startswith("install Go 1.25.11 or newer, or put pulumi on PATH")
+    assert caught.value.exit_status == 2
+    assert not (empty / "bin/built").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "fetches", "told"),
+    [
+        ("go1.25.11", "local", "1.25.11, 1.25.11 is needed"),
+        ("go1.27rc1", "auto", "1.27rc1, 1.25.11 is needed"),
+        ("go1.21.0", "auto", "1.21.0, which fetches 1.25.11 when it needs it"),
+        ("go1.22.1", "go1.22.1+auto", "1.22.1, which fetches 1.25.11 when it needs it"),
+    ],
+)
+def test_a_go_that_will_do(empty: Path, version: str, fetches: str, told: str) -> None:
+    go(empty / "bin", version, fetches)
+    assert golang.check(*toolchain.modules()) == told
+
+
+def test_this_machines_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real one builds the lab's modules, and says of itself what is asked of it."""
+    assert "is needed" in golang.check(*toolchain.modules(), *(ROOT / "lab/modules").iterdir())
+    (tmp_path / "go.mod").write_text("module hostwright/future\n\ngo 1.999.0\n")
+    monkeypatch.setenv("GOTOOLCHAIN", "auto")
+    assert golang.check(tmp_path).endswith("which fetches 1.999.0 when it needs it")
+    monkeypatch.setenv("GOTOOLCHAIN", "local")
+    with pytest.raises(BadInput, match=r"is older than the 1\.999\.0") as caught:
+        golang.check(tmp_path)
+    assert caught.value.where == str(tmp_path / "go.mod")
+
+
+@pytest.mark.parametrize("file", ["README.md", ".github/workflows/ci.yml"])
+def test_who_reads_is_told_the_newest_go_that_is_asked_for(file: str) -> None:
+    named = re.findall(r"(?:Go |go-version: \")([\d.]+\d)", (ROOT / file).read_text())
+    assert named == [NEWEST]
 
 
 def test_a_plug_in_goes_where_pulumi_looks(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:

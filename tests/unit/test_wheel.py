@@ -52,5 +52,7 @@ def test_a_project_made_by_the_wheel_stands_on_the_wheel(site: Path, tmp_path: P
     collected = run(*collect, f"--confcutdir={tests}", "--collect-only", "-q")
     assert "test_orders.py::test_create" in collected
     (tmp_path / "hosts.yml").write_text("all: {hosts: {web1: {}}}")
+    ours = ["--hosts=ansible://all", f"--ansible-inventory={tmp_path / 'hosts.yml'}", "--collect-only", "-q"]
+    assert "test_lets_us_in[web1]" in run(program("pytest"), "tests/hosts", *ours)
     playbook = [program("ansible-playbook"), "--list-tasks", "playbooks/site.yml"]
     assert "app_compose" in run(*playbook, "--inventory", str(tmp_path / "hosts.yml"))

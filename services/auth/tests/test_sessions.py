@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -15,6 +16,7 @@ import httpx2
 import pytest
 from auth import opaque
 from auth.passwords import Passwords
+from auth.sessions import GRACE
 from auth.tests.conftest import PASSWORD, Api, Start
 from testing.service import Service
 
@@ -206,6 +208,11 @@ async def test_a_token_used_twice_ends_the_family(api: Api, uses: int) -> None:
 
 async def grace_is_over(api: Api) -> None:
     await api.rows("UPDATE refresh_tokens SET created_at = created_at - interval '31 seconds'")
+
+
+def test_the_documents_name_the_grace() -> None:
+    told = (Path(__file__).parents[3] / "docs/warehouse.md").read_text()
+    assert f"Within {GRACE.seconds} s, while its successor is unused" in told
 
 
 async def test_a_lost_answer_is_given_again(api: Api) -> None:

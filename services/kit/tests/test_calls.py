@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -13,11 +15,12 @@ from typing import Any
 import httpx2
 import pytest
 from kit import context
-from kit.calls import ServiceClient, wait_of
+from kit.calls import JITTER, ServiceClient, wait_of
 from kit.errors import Unavailable
 from kit.settings import ServiceTokenSettings
 from kit.tokens import ServiceTokens
 from opentelemetry.sdk.trace import TracerProvider
+from stamina.instrumentation import set_on_retry_hooks
 from testing.process import free_port
 
 SETTINGS = ServiceTokenSettings.model_validate(
@@ -127,6 +130,22 @@ async def test_one_without_an_answer_is_tried_again() -> None:
     with serving(hang, hang, answer(200)) as server:
         assert (await ask(server, timeout=0.5, attempts=20)).status_code == 200
     assert len(server.asked) >= 3, "more where the answer was late itself"
+
+
+async def test_waits_grow_and_no_two_callers_wait_alike() -> None:
+    """or all whom a service left would come back to it in one moment"""
+    waits: dict[int, list[float]] = defaultdict(list)
+    set_on_retry_hooks([lambda details: waits[details.retry_num].append(details.wait_for)])
+    try:
+        with serving(answer(503)) as server:
+            asked = (ask(server, attempts=3) for _ in range(5))
+            found = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(each) for each in found} == {Unavailable}
+    finally:
+        set_on_retry_hooks(None)
+    for number, least in ((1, 0.1), (2, 0.2)):
+        assert len({*waits[number]}) == 5
+        assert all(least <= wait <= least + JITTER for wait in waits[number])
 
 
 async def test_retries_end() -> None:

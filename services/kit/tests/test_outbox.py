@@ -288,6 +288,30 @@ async def test_relay_killed_between_confirmation_and_delete(
         assert sorted((await session.scalars(text("SELECT n FROM effects"))).all()) == list(range(5))
 
 
+async def test_events_refused_together_are_not_tried_again_together(database: Database, queue: str) -> None:
+    class Refusing:
+        async def publish(self, _: Event) -> None:
+            raise ValueError("no")
+
+    await write(database, *(event(queue, n) for n in range(10)))
+    relay = Relay(database, Refusing(), queues=[queue], backoff=1000, max_backoff=1500)
+    for attempt, longest in ((1, 1000), (2, 1500)):
+        async with database.transaction() as session:
+            now = await session.scalar(text("UPDATE outbox SET available_at = now() RETURNING now()"))
+        assert now is not None
+        assert await relay.once() == 10
+        async with database.transaction() as session:
+            rows = (
+                await session.execute(select(outbox.outbox.c.available_at, outbox.outbox.c.attempts))
+            ).all()
+        assert {row.attempts for row in rows} == {attempt}
+        waits = {(row.available_at - now).total_seconds() for row in rows}
+        assert len(waits) == 10, "one moment for all of them"
+        assert longest / 2 <= min(waits) <= max(waits) <= longest + 600, (
+            "of which the machine may take its time"
+        )
+
+
 async def test_a_lease_that_ran_out_is_not_settled_by_its_old_holder(
     settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from kit.tokens import Issuer
 from orders.tests.conftest import ORDER, SHARED, STAFF
 from testing import patient
+from testing.clock import faked, library
 from testing.postgres import Postgres
 from testing.process import free_port, give, own_directory
 from testing.rabbitmq import RabbitMQ
@@ -29,23 +31,10 @@ ANSWER = 25  # seconds, after which a service that waits says so
 # Not from the start: the library shares memory with the processes of the user whom it meets first. By way of
 # /proc, as that user need not be able to reach the interpreter.
 PRELOAD = """
-import os, sys
-os.environ |= {
-    "LD_PRELOAD": sys.argv[1],
-    "FAKETIME_TIMESTAMP_FILE": sys.argv[2],
-    "FAKETIME_NO_CACHE": "1",
-    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-}
-os.execv("/proc/self/exe", sys.argv[3:])
+import json, os, sys
+os.environ |= json.loads(sys.argv[1])
+os.execv("/proc/self/exe", sys.argv[2:])
 """
-
-
-def library() -> Path:
-    """Debian's libfaketime, which the dynamic linker puts before a process's own clock."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    if not found:
-        raise FileNotFoundError("libfaketime is not here: apt-get install libfaketime")
-    return found[0]
 
 
 class Clock:
@@ -54,7 +43,8 @@ class Clock:
     def __init__(self, directory: Path) -> None:
         self._file = directory / "offset"
         self.jump(0)
-        self.starter = [sys.executable, "-c", PRELOAD, str(library()), str(self._file)]
+        environment = faked(library(), self._file)
+        self.starter = [sys.executable, "-c", PRELOAD, json.dumps(environment)]
 
     def jump(self, seconds: int) -> None:
         """To so many seconds off the true time; at once, as the file is never half written."""

@@ -219,7 +219,7 @@ async def test_while_auth_is_away(deployed: Deployed, another: Another) -> None:
     with Service.running("auth", deployed.of_auth) as auth:
         async with another(auth_url=auth.url) as service, listen(service, jan.token) as connection:
             auth.kill()
-            await asyncio.sleep(1.2)  # two rechecks fail
+            await asyncio.sleep(4)  # a recheck fails, however often it is tried again
             order_id = deployed.place(jan)
             assert await update(connection) == told(order_id, "new", "system")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kit.tokens import Issuer
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 from testing.browser import LOOKS, Visitor
 from testing.keys import Keys
 from testing.process import until
@@ -342,21 +342,65 @@ def test_markup_in_a_name_stays_text(shop: Shop, visit: Visit) -> None:
     expect(who.page.get_by_text(name)).to_be_visible()
 
 
+def reach(page: Page, target: Locator, key: str = "Tab") -> None:
+    """Move the focus there, by this key alone."""
+    target.wait_for()
+    for _ in range(50):
+        if target.evaluate("(each) => each === document.activeElement"):
+            return
+        page.keyboard.press(key)
+    expect(target).to_be_focused()
+
+
+def arrived(page: Page, title: str) -> None:
+    """Who sees nothing hears it: the focus is on the heading."""
+    expect(page.get_by_role("heading", level=1, name=title)).to_be_focused()
+
+
 def test_with_keys_alone(shop: Shop, visit: Visit) -> None:
+    """From the first page to an order, without a pointer, and without knowing where anything is."""
     who = visit()
     page = who.page
+    keys = page.keyboard
     who.go("/")
     page.get_by_role("heading", level=1).wait_for()
-    page.keyboard.press("Tab")
+    keys.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    page.keyboard.press("Enter")
+    keys.press("Enter")
     expect(page.locator("main")).to_be_focused()
-    page.keyboard.press("Tab")
+    keys.press("Tab")
     button = page.get_by_role("button", name="Add to the basket: Stoneware mug")
     expect(button).to_be_focused()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("link", name="Basket, 1 thing")).to_be_visible()
+    keys.press("Enter")
+    reach(page, page.get_by_role("link", name="Basket, 1 thing"), "Shift+Tab")
+    keys.press("Enter")
+    arrived(page, "Basket")
+    reach(page, page.get_by_role("button", name="One more: Stoneware mug"))
+    keys.press("Space")
+    expect(page.get_by_role("link", name="Basket, 2 things")).to_be_visible()
+
+    reach(page, page.get_by_role("link", name="Create an account"))
+    keys.press("Enter")
+    arrived(page, "Create an account")
+    email = "klawisz@example.com"
+    reach(page, page.get_by_label("E-mail"))
+    keys.type(email)
+    reach(page, page.get_by_label("Password", exact=True))
+    keys.type(PASSWORD)
+    keys.press("Enter")
+
+    arrived(page, "Basket")
+    reach(page, page.get_by_label("Your name"))
+    keys.type("Ola Nowak")
+    reach(page, page.get_by_role("button", name="Place the order"))
+    keys.press("Enter")
+    page.wait_for_url(re.compile(r"#/orders/\d+$"))
+    status(page, "New")
+    arrived(page, "Order")
+    (placed,) = shop.call("GET", "/api/orders", email).json()
+    assert (placed["customer_name"], placed["total_amount"]) == ("Ola Nowak", 98)
+    reach(page, page.get_by_role("button", name="Cancel the order"))
 
 
 PLACES = [

@@ -1,0 +1,1 @@
+"""A package, so that the environment which its tests share goes with the last of them."""
