@@ -30,7 +30,7 @@ $(VENV)/.done: requirements.lock requirements.uv
 venv: $(VENV)/.done ## The Python environment, from the lock
 
 .PHONY: lab
-lab: venv ## Hosts, their application and the proof, on this machine (TOPOLOGY= DRIVER= APP= OBSERVABILITY=1)
+lab: venv ## Hosts, their application, proof and contract tests, on this machine (TOPOLOGY= DRIVER= APP= OBSERVABILITY=1)
 	$(BIN)/hostwright lab --topology $(TOPOLOGY) --driver $(DRIVER) --app $(APP) $(if $(OBSERVABILITY),--observability)
 
 .PHONY: lint

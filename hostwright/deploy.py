@@ -39,11 +39,13 @@ def up(
     verbose: bool = False,
     phases: Phases | None = None,
     replace: Callable[[Sequence[str]], None] = unasked,
+    contracts: bool = False,
 ) -> None:
     """Hosts, system, runtime, deploy, proof. Running it again does what is left and changes nothing else.
 
     `replace` is told of applications that run there in the place of the environment's, and raises where they
-    are to stay. Raises BadInput before anything is touched, Failure when a phase does not end well.
+    are to stay. With `contracts` the application's contract tests come last. Raises BadInput before anything
+    is touched, Failure when a phase does not end well.
     """
     phases = phases or Phases()
     application.load(environment.application, components=environment.components)
@@ -56,14 +58,21 @@ def up(
         note.result = f"{len(outcome.hosts)} up, {outcome.changes} changes"
     _configure(environment, phases, verbose, former.variables(environment, others))
     _keep_authority(environment)
-    prove(environment, phases)
+    prove(environment, phases, contracts)
 
 
-def prove(environment: Environment, phases: Phases) -> None:
-    """The proof as the last phase. Raises Failure when something does not hold."""
+def prove(environment: Environment, phases: Phases, contracts: bool = False) -> None:
+    """The proof as the last phase; or the contract tests, if it holds and the application has some.
+
+    Raises Failure when something does not hold.
+    """
     with phases.phase("proof", "Proof") as note:
         result = proof.run(environment)
         note.result = f"{result.holds} of {result.total} hold"
+    if contracts and result.ok and proof.contracted(environment):
+        with phases.phase("contracts", "Contracts") as note:
+            result = proof.extend(environment, result)
+            note.result = f"{result.lines_hold} of {len(result.lines)} lines of the document hold here"
     phases.save(environment.state / "phases.json")
     phases.console.print(f"page: {result.page}")
     result.check()
@@ -129,7 +138,7 @@ def down(environment: Environment, data: bool) -> None:
 
 
 def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observability: bool = False) -> None:
-    """The mirror, an environment that draws on it, and `up`."""
+    """The mirror, an environment that draws on it, and `up` with the application's contract tests."""
     scaffold.check_choice("topology", topology, scaffold.TOPOLOGIES)
     scaffold.check_choice("driver", driver, ("container", "libvirt"))
     application.load(app)
@@ -156,7 +165,8 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observa
     if only_mirror:
         return
     environment = lab_environment(topology, driver, app, mirror, "all" if observability else "")
-    up(environment, phases=phases, replace=lambda _: None)  # it was asked for by its name
+    # It was asked for by its name.
+    up(environment, phases=phases, replace=lambda _: None, contracts=True)
 
 
 def lab_environment(topology: str, driver: str, app: str, mirror: Any, components: str = "") -> Environment:

@@ -20,7 +20,8 @@ NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
 LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
 OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
 CLUSTERS = ("test_promote.py", "test_cluster.py")  # real Kubernetes, whose leases end where it is not let run
-OWN = ("test_kill.py", *CLUSTERS)  # which have environments of their own
+LOCAL = ("tests/contracts/gatekeeper/", "tests/contracts/starter/")  # without hosts, but in the slow layer
+OWN = ("test_kill.py", "test_others.py", *CLUSTERS)  # which have environments of their own
 BEFORE = "tests/journeys/test_bring_your_own.py"  # its environment is gone before the first of these is up
 ENVIRONMENTS = (BEFORE, *LIVE, *OBSERVED)
 LONG = (*ENVIRONMENTS, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
@@ -67,6 +68,8 @@ class Together(LoadScopeScheduling):
         file, _, name = nodeid.partition("::")
         if file.endswith(CLUSTERS) or name.startswith("test_molecule[app_kubernetes"):
             return "cluster"
+        if file.startswith(LOCAL) and not self.config.getoption("--full"):
+            return file.rpartition("/")[0]
         if file.startswith((*LIVE, *OBSERVED)) and not file.endswith(OWN):
             return "live"
         return name if file.endswith("test_molecule.py") else file

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from hostwright.application import Application
 from hostwright.proof.feed import Feed
 from hostwright.proof.named import Named
 
@@ -44,12 +45,14 @@ class Gateway:
     """Where the application is, whom to trust, and its first admin.
 
     `names`: by address, the first for everything, under which name the application is asked for there.
-    `sink`: mails stay in the application's own sink, where an admin can read them. `ingress`: a cluster's
-    controller is before it.
+    `protocol` and `port` are those of `entrance`. `sink`: mails stay in the application's own sink, where an
+    admin can read them. `ingress`: a cluster's controller is before it.
     """
 
     names: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
+    protocol: str = "https"
+    port: int = 443
     sink: bool = True
     ingress: bool = False
 
@@ -68,7 +71,8 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        return f"https://{self.host}"
+        usual = (self.protocol, self.port) in (("https", 443), ("http", 80))
+        return f"{self.protocol}://{self.host}" + ("" if usual else f":{self.port}")
 
     @property
     def ca(self) -> str:
@@ -84,7 +88,7 @@ class Gateway:
 
     @property
     def tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cadata=self.ca)
+        return ssl.create_default_context(cadata=self.secrets.get("ca_certificate"))
 
     def feed(self, path: str, **options: Any) -> Feed:
         """A WebSocket; `options` are those of Feed."""
@@ -127,15 +131,23 @@ def login(http: httpx2.Client, email: str, password: str) -> Account:
     return Account(http, user["id"], user["email"], user["role"], answer.json()["token"], password)
 
 
-def gateway(live: Any, name: str = "") -> Gateway:
+def gateway(live: Any, name: str = "", **options: Any) -> Gateway:
     """The live environment's own, at its first host or one of that name.
 
-    A cluster's is asked for by a server's name: its Ingress has it.
+    A cluster's is asked for by a server's name: its Ingress has it. `options` are more of Gateway's fields.
     """
     host = next(each for each in live.hosts() if name in ("", each["name"]))
     clustered = "servers" in host["groups"]
     names = {address: host["name"] if clustered else address for address in addresses(host)}
-    return Gateway(names, secrets(live), ingress=clustered)
+    return Gateway(names, secrets(live), ingress=clustered, **options)
+
+
+def entrance(application: Application) -> dict[str, Any]:
+    """Where people come in: protocol and port of the listener that is for everybody."""
+    found = application.https or next(
+        each for each in application.gateway.listeners if each.scope == "public"
+    )
+    return {"protocol": found.protocol, "port": found.port}
 
 
 def addresses(host: Mapping[str, Any]) -> list[str]:

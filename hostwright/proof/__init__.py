@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ class ProofResult:
         return self.total > 0 and self.failed == 0 and not self.lines_failed
 
     @property
+    def lines_hold(self) -> int:
+        return sum(line["result"] == "holds" for line in self.lines)
+
+    @property
     def lines_failed(self) -> int:
         return sum(line["result"] == "fails" for line in self.lines)
 
@@ -110,11 +114,10 @@ def run(
     proof.json, junit.xml (and contracts.xml) and index.html to `output` (default: the environment's state
     folder). Raises Failure when nothing could be asked, BadInput for an application without such tests.
     """
-    name = application.load(environment.application).name if contracts else ""
-    if contracts and not lines.folder(name).is_dir():
+    if contracts and not contracted(environment):
         raise BadInput(
-            f"application {name} has no contract tests",
-            where=str(lines.folder(name)),
+            f"application {_tests(environment).name} has no contract tests",
+            where=str(_tests(environment)),
             fix="hostwright proof, without --contracts",
         )
     output = output or environment.state / "proof"
@@ -125,13 +128,6 @@ def run(
         "--hosts=ansible://all", f"--ansible-inventory=inventories/{environment.name}",
         *(["-m", markers] if markers else []),
     )  # fmt: skip
-    if contracts:
-        tests, settings = lines.folder(name), lines.folder(name).with_name("proof.ini")
-        junit, log = output / "contracts.xml", output / "contracts.log"
-        more = _asked(environment, tests, settings, junit, log, f"--environment={environment.name}")
-        document["rows"] += more["rows"]
-        document["seconds"] = round(document["seconds"] + more["seconds"], 1)
-        document["lines"] = lines.judge(lines.load(name), document["rows"], environment.topology)
     named = {
         "name": environment.name,
         "application": environment.application,
@@ -139,10 +135,45 @@ def run(
         "driver": environment.driver,
     }
     result = ProofResult(environment=named, page=output / "index.html", **document)
-    (output / "proof.json").write_text(json.dumps(result.as_dict(), indent=1) + "\n")
+    return extend(environment, result, quiet, hosts=True) if contracts else _written(result, quiet)
+
+
+def contracted(environment: Environment) -> bool:
+    """Whether its application has contract tests."""
+    return _tests(environment).is_dir()
+
+
+def extend(
+    environment: Environment, proved: ProofResult, quiet: bool = False, hosts: bool = False
+) -> ProofResult:
+    """The proof with the application's contract tests after it, written over it, and as `run` otherwise.
+
+    What it prints begins with what was proved of hosts if `hosts`.
+    """
+    tests, output = _tests(environment), proved.page.parent
+    settings, junit, log = tests.with_name("proof.ini"), output / "contracts.xml", output / "contracts.log"
+    more = _asked(environment, tests, settings, junit, log, f"--environment={environment.name}")
+    rows = proved.rows + more["rows"]
+    result = replace(
+        proved,
+        rows=rows,
+        seconds=round(proved.seconds + more["seconds"], 1),
+        lines=lines.judge(lines.load(tests.name), rows, environment.topology),
+    )
+    return _written(result, quiet, hosts)
+
+
+def _tests(environment: Environment) -> Path:
+    """Where the contract tests of its application are, if it has any."""
+    return lines.folder(application.load(environment.application).name)
+
+
+def _written(result: ProofResult, quiet: bool, hosts: bool = True) -> ProofResult:
+    """The same, when it is on the page and in the file for programs, and shown unless `quiet`."""
+    (result.page.parent / "proof.json").write_text(json.dumps(result.as_dict(), indent=1) + "\n")
     result.page.write_text(report.page(result.as_dict()))
     if not quiet:
-        show(result, Console(highlight=False))
+        show(result, Console(highlight=False), hosts)
     return result
 
 
@@ -183,10 +214,14 @@ def _first(text: str) -> str:
     return text.partition("\n")[0]
 
 
-def show(result: ProofResult, console: Console) -> None:
-    """The table: by area and short on a terminal, one tab-separated line a row elsewhere."""
+def show(result: ProofResult, console: Console, hosts: bool = True) -> None:
+    """The table: by area and short on a terminal, one tab-separated line a row elsewhere.
+
+    Without `hosts`, of contracts alone.
+    """
+    rows = [row for row in result.rows if hosts or not row["host"]]
     if console.is_terminal:
-        for area in report.areas(result.rows):
+        for area in report.areas(rows):
             if (
                 result.lines and not area["rows"][0]["host"]
             ):  # of contracts their lines tell, if nothing fails
@@ -197,7 +232,7 @@ def show(result: ProofResult, console: Console) -> None:
             console.print(line, no_wrap=True, overflow="ellipsis")
     else:
         columns = ("result", "host", "area", "place", "what", "detail")
-        for row in result.rows:
+        for row in rows:
             print("\t".join(str(row[column]).replace("\n", "; ") for column in columns))
         for each in result.lines:
             print("\t".join((each["result"], "line", each["section"], each["text"], _shown_by(each))))
@@ -212,11 +247,10 @@ def show(result: ProofResult, console: Console) -> None:
         style="bold green" if result.ok else "bold red",
     )
     if result.lines:
-        shown = sum(each["result"] == "holds" for each in result.lines)
-        elsewhere = len(result.lines) - shown - result.lines_failed
+        elsewhere = len(result.lines) - result.lines_hold - result.lines_failed
         console.print(
-            f"{shown} of {len(result.lines)} lines of the document hold here, {result.lines_failed} fail, "
-            f"{elsewhere} cannot be shown here",
+            f"{result.lines_hold} of {len(result.lines)} lines of the document hold here, "
+            f"{result.lines_failed} fail, {elsewhere} cannot be shown here",
             style="bold red" if result.lines_failed else "bold green",
         )
     if any(host["system"].get("VARIANT_ID") == "lab" for host in result.hosts):

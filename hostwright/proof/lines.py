@@ -25,7 +25,7 @@ class Line(BaseModel):
 
     key: str
     text: str
-    hosts: list[dict[str, str | int]] = []  # rows of hosts: what of each must be so, see `_fits`
+    hosts: list[dict[str, str | int]] = []  # rows of hosts: what of each must be so, see `fits`
     optional: bool = False  # of a component that may be absent
     elsewhere: str = ""
     topology: str = ""  # the only one that has it
@@ -63,7 +63,7 @@ def judge(sections: Sequence[Section], rows: Sequence[Row], topology: str) -> li
 
 
 def _judged(line: Line, rows: Sequence[Row], topology: str) -> dict[str, Any]:
-    shown = [row for row in rows if line.key in row["shows"] or any(_fits(row, each) for each in line.hosts)]
+    shown = [row for row in rows if line.key in row["shows"] or any(fits(row, each) for each in line.hosts)]
     results = {row["result"] for row in shown}
     detail = line.note
     if line.topology and line.topology != topology:
@@ -87,8 +87,8 @@ def _names(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _fits(row: Row, wanted: Mapping[str, str | int]) -> bool:
-    """`port` is its number, `what` a part of what was asked; anything else is as in the row."""
+def fits(row: Row, wanted: Mapping[str, str | int]) -> bool:
+    """Whether a line means the row: by its number as `port`, a part of its `what`, anything else as it is."""
     for name, value in wanted.items():
         if name == "port":
             if not row["port"] or row["port"]["number"] != value:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostwright import secrets
-from hostwright.application import Application
+from hostwright.application import Application, Service
 from hostwright.application.gateway import OWN
 from hostwright.errors import BadInput
 from hostwright.render import compose, kubernetes
@@ -103,6 +103,8 @@ def _check(application: Application, environment: Environment) -> None:
             if name not in known:
                 fix = f"one of: {', '.join(known)}"
                 raise BadInput(f"{what} of unknown service {name!r}", where=environment.name, fix=fix)
+    for service in application.services.values():
+        _heard(application, environment, service)
     for name, number in environment.replicas.items():
         most = application.services[name].most
         if not 1 <= number <= most:
@@ -117,3 +119,25 @@ def _check(application: Application, environment: Environment) -> None:
         raise BadInput(f"hsts of {environment.gateway.hsts} s", where=environment.name, fix="0 or more")
     if environment.network and environment.network.prefixlen != 24:
         raise BadInput(f"network {environment.network}", where=environment.name, fix="give a /24")
+
+
+def _heard(application: Application, environment: Environment, service: Service) -> None:
+    """Raise BadInput for a setting of a service of ours that others go by too, and would not hear of."""
+    if service.file.build != "python":
+        return
+    secret = {
+        reader.file: each.name
+        for each in application.secrets()
+        for reader in each.readers
+        if reader.owner == service.name
+    }
+    given = environment.settings.get(service.name, {})
+    for where, settings in ((str(application.source), service.settings), (environment.name, given)):
+        for name, value in settings.items():
+            what = f"{name} as a setting of {service.name}"
+            if name.upper() == "PORT" and str(value) != str(service.file.port):
+                fix = f"take it out: the port of its service.yml is {service.file.port}, where others ask"
+                raise BadInput(f"{what}, where nobody would look for it", where=where, fix=fix)
+            if name.lower() in secret:
+                fix = f"in infra/: pulumi config set --secret secret-{secret[name.lower()]}"
+                raise BadInput(f"{what}, and it is a secret that others have too", where=where, fix=fix)

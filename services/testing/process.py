@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 START = 60.0  # seconds for any server to answer
@@ -52,7 +53,7 @@ class Process:
         deadline = time.monotonic() + timeout
         while not answers():
             if self._child.poll() is not None or time.monotonic() > deadline:
-                self.end(signal.SIGKILL)
+                self.kill()
                 raise RuntimeError(f"{self._child.args!r} did not start:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.05)
 
@@ -67,8 +68,13 @@ class Process:
             try:
                 self._child.wait(timeout)
             except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
+                self.kill()
+
+    def kill(self) -> None:
+        """At once, and with all children, who would go on listening at its port."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._child.wait()
 
 
 def unprivileged() -> tuple[str, ...]:

@@ -78,8 +78,7 @@ class Service:
 
     def kill(self) -> None:
         """At once, as the kernel does. Granian serves in a child of its own, which goes too."""
-        os.killpg(self.pid, signal.SIGKILL)
-        self._process.end()
+        self._process.kill()
 
 
 def granian(address: str = LOOPBACK) -> list[str]:

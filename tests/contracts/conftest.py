@@ -9,6 +9,7 @@ make stay there. What a test shows of the document that its application follows,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -22,6 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--environment", help="an environment of the project in this folder, which is up")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where people are at work nothing is killed."""
+    asked = config.getoption("--environment", default=None)
+    return True if asked and collection_path.name == "test_breaker.py" else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "shows(*keys): lines of the application's document that the test shows"
@@ -32,11 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def gateway(request: pytest.FixtureRequest) -> Gateway:
     if name := request.config.getoption("--environment", default=None):
         machine = next(each for each in machines(f"inventories/{name}") if each.application)
+        assert machine.application
         settings = machine.wanted["app_kubernetes_settings" if machine.clustered else "app_compose_settings"]
         found = environment.addresses(machine.variables["hostwright_host"])
         return Gateway(
             {each: machine.known_as(each) for each in found if machine.ipv6 or ":" not in each},
             machine.secrets,
+            **environment.entrance(machine.application),
             sink="SMTP_HOST" not in settings.get("mail", {}),
             ingress=machine.clustered,
         )

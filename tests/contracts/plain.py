@@ -10,18 +10,34 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import pytest
 
-from tests.environment import Gateway, bracketed
+from hostwright.proof.named import Named
+from tests.environment import Gateway
 
-PORT = 8080
 PASSWORD = "password123"
 
 
-class Patient(httpx2.HTTPTransport):
+class Hands(Protocol):
+    """Of whoever may let a service die and come back, by its name."""
+
+    def kill(self, name: str) -> None: ...
+
+    def start(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An application that is tried: its gateway, and `hands` where nobody is harmed by them."""
+
+    door: Gateway
+    hands: Hands | None = None
+
+
+class Patient(Named):
     """Comes again when the gateway says that it may: who runs many tests asks more than any client would."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -37,9 +53,8 @@ class Patient(httpx2.HTTPTransport):
 @contextmanager
 def client(gateway: Gateway, patient: bool = True) -> Iterator[httpx2.Client]:
     """Nobody in particular; redirects are answers, not followed."""
-    transport = Patient() if patient else httpx2.HTTPTransport()
-    url = f"http://{bracketed(gateway.address)}:{PORT}"
-    with httpx2.Client(base_url=url, transport=transport, timeout=60) as found:
+    transport = (Patient if patient else Named)(gateway.address, gateway.tls)
+    with httpx2.Client(base_url=gateway.url, transport=transport, timeout=60) as found:
         yield found
 
 
@@ -98,18 +113,22 @@ def code(answer: httpx2.Response) -> tuple[int, str]:
 
 
 @contextmanager
-def own_gateway(
-    request: pytest.FixtureRequest, folder: Path, application: str, network: dict[str, str]
-) -> Iterator[Gateway]:
-    """Of the environment that the command line names, or of one that is there for these tests alone."""
-    if request.config.getoption("--environment", default=None):
-        yield request.getfixturevalue("gateway")
-        return
-    from hostwright import paths
-    from tests import environment
-    from tests.live import make, temporary
+def trial(
+    request: pytest.FixtureRequest, folder: Path, name: str, network: dict[str, str], tls: bool = False
+) -> Iterator[Trial]:
+    """The application in the environment that the command line names, or in one of the tests' own.
 
-    file = paths.toolkit() / "services" / "apps" / f"{application}.yml"
-    with temporary(make(folder, f"test-{application}", network, application=file)) as live:
-        live.hostwright("up")
-        yield environment.gateway(live)
+    That has a host in the slow layer, and none elsewhere: there anybody may enter as often as they like, and
+    the main port has TLS if `tls`.
+    """
+    if request.config.getoption("--environment", default=None):
+        yield Trial(request.getfixturevalue("gateway"))
+        return
+    from tests.contracts import own
+
+    if request.config.getoption("--full"):
+        with own.hosted(name, folder, network) as found:
+            yield found
+    else:
+        with own.local(name, limits={"entry": 1000}, tls=tls) as found:
+            yield Trial(found.door, found)

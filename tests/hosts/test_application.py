@@ -108,6 +108,27 @@ def test_database(machine: Machine, case: tuple[str, str, str]) -> None:
     assert machine.sql(store, name, f"{tables}'{role}'") == "t"
 
 
+def accounts(machine: Machine) -> list[tuple[str, str]]:
+    """Store and database of who keeps accounts, the first admin's among them."""
+    services = machine.application.services.values() if machine.application else ()
+    return [
+        (each.database.store, each.database.name)
+        for each in services
+        if each.database and "admin_password" in each.file.secrets
+    ]
+
+
+@pytest.mark.app_kubernetes
+@pytest.mark.each(cases=accounts)
+def test_passwords(machine: Machine, case: tuple[str, str], detail: Detail) -> None:
+    """passwords are kept as hashes of argon2id, or of bcrypt until their owner logs in"""
+    query = "SELECT DISTINCT split_part(password_hash, '$', 2) FROM users ORDER BY 1"
+    kinds = machine.sql(*case, query).splitlines()
+    detail(", ".join(kinds))
+    assert "argon2id" in kinds  # the first admin's
+    assert set(kinds) <= {"argon2id", "2a", "2b", "2y"}
+
+
 def services(machine: Machine) -> list[str]:
     """Instances of images that are built here."""
     services = machine.application.services.items() if machine.application else ()

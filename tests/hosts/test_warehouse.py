@@ -217,18 +217,6 @@ def test_webhook(errand: Errand, case: str) -> None:
     assert answers[1]["body"] == {"event_id": found[0]["event_id"], "duplicate": True}
 
 
-@pytest.mark.place("host")
-@pytest.mark.each(cases=here)
-def test_passwords(machine: Machine, errand: Errand, case: str, detail: Detail) -> None:
-    """passwords are kept as hashes of argon2id, or of bcrypt until their owner logs in"""
-    assert errand.customer
-    query = "SELECT DISTINCT split_part(password_hash, '$', 2) FROM users ORDER BY 1"
-    kinds = machine.sql("auth-db", "auth_db", query).splitlines()
-    detail(", ".join(kinds))
-    assert "argon2id" in kinds
-    assert set(kinds) <= {"argon2id", "2a", "2b", "2y"}
-
-
 @pytest.mark.each(cases=here)
 def test_statistics(errand: Errand, case: str, detail: Detail) -> None:
     """analytics counts the order"""

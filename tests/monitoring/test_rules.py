@@ -102,6 +102,38 @@ def _address(container: dict[str, Any]) -> str:
     return str(networks["application"]["ipv4_address"]) if isinstance(networks, dict) else ""
 
 
+@pytest.fixture(params=["gatekeeper", "starter"])
+def gated(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The files of an application behind HAProxy, in plain, with all components."""
+    app = application.load(request.param, components="all")
+    for name, text in render(app, Environment(names=("shop.example.com",))).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("/etc/hostwright/rules.yml", "rules.yml"))
+    return tmp_path
+
+
+def test_a_gateway_in_plain_is_asked_as_people_ask(gated: Path) -> None:
+    command = ["promtool", "check", "config", "prometheus/prometheus.yml"]
+    done = subprocess.run(command, cwd=gated, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (asked,) = (target for _, target, labels in targets(gated) if labels.get("probe") == "public")
+    assert asked == "http://gateway:8080/health"
+    module = yaml.safe_load((gated / "blackbox-exporter/blackbox.yml").read_text())["modules"]["public"]
+    assert module["http"].keys() == {"preferred_ip_protocol", "follow_redirects", "headers"}
+
+
+def test_dashboards_ask_for_what_the_gateway_counts(gated: Path) -> None:
+    """What it really tells is asked by tests/policy."""
+    texts = [path.read_text() for path in (gated / "grafana/dashboards").iterdir()]
+    assert not [text for text in texts if "nginx_" in text or "unwrap seconds" in text]
+    (panels,) = (json.loads(text)["panels"] for text in texts if '"uid": "application"' in text)
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert len({*places}) == len(places)
+    asked = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert [each for each in asked if "gateway_breaker" in each]
+
+
 def test_nobody_is_told_unless_an_environment_says_whom(rendered: Path) -> None:
     quiet = render(application.load("warehouse", components=["alertmanager"]), Environment())
     assert yaml.safe_load(quiet["alertmanager/alertmanager.yml"])["receivers"] == [{"name": "nobody"}]

@@ -36,6 +36,12 @@ PLACES = {
     "auth-spare": 170,
 }  # in the network, as compose.py gives them
 
+# What an answer without end begins with, and goes on with.
+FLOODS = {
+    "flood": (b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+    "flood of headers": (b"", b"X-Flood: " + b"x" * 1000 + b"\r\n"),
+}
+
 
 @dataclass
 class Answer:
@@ -55,12 +61,16 @@ class Answer:
 
 @dataclass
 class Service:
-    """Answers with the request as it saw it; `says` (status, a word of how to misbehave) instead."""
+    """Answers with the request as it saw it, and `status`; or misbehaves as `how` says.
+
+    That is hang, reset, fail (500), or one of FLOODS. `flooding`: how many such answers are on their way.
+    """
 
     name: str
     address: str
     status: int = 200
     how: str = ""
+    flooding: int = 0
     asked: list[str] = field(default_factory=list)
     special: dict[str, Callable[[str], str]] = field(default_factory=dict)
     released: threading.Event = field(default_factory=threading.Event)
@@ -85,11 +95,14 @@ class Service:
                 if service.how == "reset":
                     self.close_connection = True
                     return None
+                if service.how in FLOODS:
+                    return self.flood(*FLOODS[service.how])
+                status = 500 if service.how == "fail" else service.status
                 seen = {
                     "method": self.command, "path": self.path, "headers": self.headers.items(),
                     "instance": service.name, "body": body.decode(errors="replace"),
                 }  # fmt: skip
-                return self.say(service.status, json.dumps(seen).encode(), "application/json")
+                return self.say(status, json.dumps(seen).encode(), "application/json")
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = answer
 
@@ -102,6 +115,17 @@ class Service:
                     self.rfile.readline()
                 self.rfile.readline()
                 return found
+
+            def flood(self, head: bytes, piece: bytes) -> None:
+                """Without end, as long as somebody listens."""
+                self.close_connection = True
+                service.flooding += 1
+                try:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\n" + head)
+                    while not service.released.is_set():
+                        self.wfile.write(piece)
+                finally:
+                    service.flooding -= 1
 
             def say(self, status: int, text: bytes, kind: str) -> None:
                 self.send_response(status)
@@ -146,6 +170,7 @@ class Gateway:
         self.environment: dict[str, Any] = {"name": "trial", "names": ("desk.example.com",), **environment}
         self.services: dict[str, Service] = {}
         self.secrets = {"jwt_secret": SECRET}
+        self.components: str | tuple[str, ...] = ()
         self.process: Process | None = None
 
     def write(self, **environment: Any) -> None:
@@ -153,9 +178,9 @@ class Gateway:
         self.environment |= environment
         path = self.folder / "desk.yml"
         path.write_text(yaml.safe_dump(self.document, sort_keys=False))
-        self.application = application.load(path)
+        self.application = application.load(path, components=self.components)
         told = Environment(network=self.network, ipv6=False, **self.environment)
-        files = render(self.application, told)
+        self.files = render(self.application, told)
         moves = {
             "/etc/hostwright/": f"{self.folder}/gateway/",
             "/run/secrets/": f"{self.folder}/secrets/",
@@ -163,7 +188,7 @@ class Gateway:
             "bind :": f"bind {self.address}:",
             "127.0.0.1:1000": f"{self.address}:1000",
         }
-        for name, text in files.items():
+        for name, text in self.files.items():
             if name.startswith("gateway/"):
                 for here, there in moves.items():
                     text = text.replace(here, there)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -89,14 +91,47 @@ def test_fewer_than_half_do_not_open_it(gateway: Gateway) -> None:
     assert state(gateway) == "open"
 
 
-@pytest.mark.parametrize(("how", "status"), [("hang", 504), ("reset", 502)])
-def test_time_outs_and_resets_count(how: str, status: int) -> None:
-    with running(quick(), gateway=GatewayOptions(timeout=1)) as gateway:
-        gateway.services["orders"].how = how
-        found = [gateway.ask("/open", "POST", b"{}") for _ in range(5)]
-        assert {answer.status for answer in found} == {status}
-        assert found[0].json["error"]["service"] == "orders"
-        assert state(gateway) == "open"
+@pytest.mark.parametrize(
+    ("how", "status"), [("hang", 504), ("reset", 502), ("flood of headers", 502), ("fail", 500)]
+)
+def test_who_fails_is_spared_until_it_is_well_and_its_neighbours_notice_nothing(
+    how: str, status: int
+) -> None:
+    def neighbour() -> tuple[int, str]:
+        return gateway.ask("/v1/users/profile", token=token()).status, state(gateway, "auth")
+
+    with running(quick(), gateway=GatewayOptions(timeout=1)) as gateway, ThreadPoolExecutor(5) as threads:
+        orders = gateway.services["orders"]
+        orders.how = how
+        asked = [threads.submit(gateway.ask, "/open", "POST", b"{}") for _ in range(5)]
+        assert neighbour() == (200, "closed")
+        found = [each.result() for each in asked]
+        assert {each.status for each in found} == {status}
+        if how != "fail":  # whose answers pass as they are
+            assert {each.json["error"]["service"] for each in found} == {"orders"}
+        assert state(gateway) in ("open", "half_open")
+        assert neighbour() == (200, "closed")
+        orders.how = ""
+        orders.released.set()
+        until(lambda: state(gateway) == "half_open", PATIENCE)
+        assert [gateway.ask("/open").status for _ in range(2)] == [200, 200]
+        assert state(gateway) == "closed"
+
+
+def test_an_answer_without_end_is_its_readers_affair_alone(gateway: Gateway) -> None:
+    orders = gateway.services["orders"]
+    orders.how = "flood"
+    with socket.create_connection((gateway.address, 8080), timeout=PATIENCE) as reader:
+        reader.sendall(b"GET /open HTTP/1.1\r\nHost: x\r\n\r\n")
+        read = 0
+        while read < 32 * 2**20:
+            read += len(reader.recv(2**16))
+        assert orders.flooding == 1
+        orders.how = ""
+        assert gateway.ask("/open").status == 200
+        assert gateway.ask("/v1/users/profile", token=token()).status == 200
+    until(lambda: orders.flooding == 0, PATIENCE)  # nobody reads any more, which the service is told
+    assert (state(gateway), state(gateway, "auth")) == ("closed", "closed")
 
 
 def test_reads_outlive_their_service_where_the_application_says_so(gateway: Gateway) -> None:

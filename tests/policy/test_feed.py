@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
@@ -21,11 +22,13 @@ class Feed:
     def __init__(self) -> None:
         self.ended: list[tuple[str, int]] = []
         self.broken = ""
+        self.asked = 0
 
     def end(self, session: str, seconds: int = 600) -> None:
         self.ended.append((session, int(time.time()) + seconds))
 
     def __call__(self, path: str) -> str:
+        self.asked += 1
         since = int(parse_qs(urlsplit(path).query)["since"][0])
         lines = [str(len(self.ended)), *(f"{session} {until_}" for session, until_ in self.ended[since:])]
         return self.broken or "\n".join(lines) + "\n"
@@ -63,6 +66,23 @@ def test_an_ended_session_is_refused_and_no_other(gateway: Gateway, feed: Feed) 
     until(lambda: status(gateway, "s-2") == 401, PATIENCE)
     assert status(gateway) == 401
     assert "GET /internal/revoked?since=1" in gateway.services["auth"].asked
+
+
+def test_a_session_ends_with_the_next_answer_of_the_feed(gateway: Gateway, feed: Feed) -> None:
+    assert status(gateway) == 200
+    feed.end("s-1")
+    asked = feed.asked
+    # Of two that are asked for from here on, the first is taken in before the second.
+    until(lambda: feed.asked >= asked + 2, PATIENCE)
+    assert status(gateway) == 401
+
+
+def test_the_feed_is_asked_and_answered_within_two_seconds(gateway: Gateway) -> None:
+    """No clock shows that on a busy machine: what is rendered does, the rest and the longest answer."""
+    text = (gateway.folder / "gateway" / "policy.lua").read_text()
+    (rest,) = re.findall(r"core\.msleep\(feed\.at == 0 and \d+ or (\d+)\)", text)
+    (most,) = re.findall(r"FEED \.\. feed\.cursor, timeout = (\d+)", text)
+    assert int(rest) + int(most) < 2000
 
 
 def test_a_token_without_a_session_is_none(gateway: Gateway) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from ipaddress import ip_network
 from itertools import combinations
@@ -10,8 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from hostwright import deploy, paths
+from hostwright import deploy, paths, proof
+from hostwright.environments import Environment
+from hostwright.errors import Failure
 from hostwright.hosts import typed
+from hostwright.progress import Phases
 
 
 @pytest.fixture
@@ -49,3 +53,40 @@ def test_each_lab_has_an_inventory(topology: str) -> None:
     folder = paths.toolkit() / f"inventories/lab-{topology}"
     assert f"environment: lab-{topology}\n" in (folder / "pulumi.yml").read_text()
     assert (folder / "group_vars/all/main.yml").is_file()
+
+
+def proved(result: str = "holds", lines: tuple[str, ...] = ()) -> proof.ProofResult:
+    row = {"host": "web-1", "what": "it holds", "result": result, "detail": ""}
+    found = [{"result": each} for each in lines]
+    return proof.ProofResult({}, "", 0.0, [], [row], Path("index.html"), found)
+
+
+@pytest.mark.parametrize(
+    ("row", "contracts", "asked", "lines", "phases"),
+    [
+        ("holds", True, True, ("holds", "not deployed"), ["proof", "contracts"]),
+        ("holds", True, True, ("holds", "fails"), ["proof", "contracts"]),
+        ("holds", True, False, (), ["proof"]),
+        ("holds", False, True, (), ["proof"]),
+        ("fails", True, True, (), ["proof"]),
+    ],
+)
+def test_contracts_follow_a_proof_that_holds(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    row: str,
+    contracts: bool,
+    asked: bool,
+    lines: tuple[str, ...],
+    phases: list[str],
+) -> None:
+    """`asked`: whether the application has contract tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(proof, "run", lambda _: proved(row))
+    monkeypatch.setattr(proof, "contracted", lambda _: asked)
+    monkeypatch.setattr(proof, "extend", lambda *_: proved(row, lines))
+    known = Phases()
+    well = row == "holds" and "fails" not in lines
+    with contextlib.nullcontext() if well else pytest.raises(Failure):
+        deploy.prove(Environment("lab-single", tmp_path, {}), known, contracts)
+    assert [*known.seconds] == phases

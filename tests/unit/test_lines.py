@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import ast
+import functools
+import importlib.util
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from hostwright import paths
-from hostwright.proof import lines, report
+from hostwright.proof import lines, report, rows
 from hostwright.proof.lines import Line, Section
+from hostwright.proof.wanted import ROLES, Machine, Unreachable
 
 CONTRACTS = paths.toolkit() / "tests" / "contracts"
+HOSTS = paths.toolkit() / "tests" / "hosts"
 APPLICATIONS = sorted(path.parent.name for path in CONTRACTS.glob("*/lines.yml"))
 
 
@@ -67,6 +74,103 @@ def test_every_mark_names_a_line(application: str) -> None:
     known = {line.key for section in lines.load(application) for line in section.lines}
     for key, path in shown(application):
         assert key in known, f"{path}: the document has no line {key}"
+
+
+class Declared(Machine):
+    """A host of an application with all of its components, as an inventory has it; nothing of it is seen."""
+
+    asked = True
+    addresses = ("127.0.0.1",)  # type: ignore[assignment]
+    ipv6 = False
+
+    def __init__(self, application: str, topology: str) -> None:
+        self.name, self.inventory, self._look = "web-1", "", "there is nothing to see"
+        self.variables = {
+            "group_names": [topology, "servers"],
+            "groups": {each: [self.name, "web-2"] for each in (topology, "servers")},
+            "hostwright_environment": {"application": application, "components": "all"},
+        }
+        self.deployed = {"objects": {"error": self._look}}
+
+
+class Unseen:
+    """A case that only a host could tell: in words it is nothing."""
+
+    def __getattr__(self, _: str) -> Unseen:
+        return self
+
+    def __getitem__(self, _: object) -> Unseen:
+        return self
+
+    def __str__(self) -> str:
+        return ""
+
+
+@functools.cache
+def proofs() -> list[ModuleType]:
+    found = []
+    for path in sorted(HOSTS.glob("test_*.py")):
+        spec = importlib.util.spec_from_file_location(f"proofs_{path.stem}", path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        with warnings.catch_warnings(action="ignore", category=pytest.PytestUnknownMarkWarning):
+            spec.loader.exec_module(module)
+        found.append(module)
+    return found
+
+
+@functools.cache
+def possible(application: str, topology: str) -> list[dict[str, Any]]:
+    """Rows that the hosts' proof of the application has on that topology, in form."""
+    machine, found = Declared(application, topology), []
+    for module in proofs():
+        own = getattr(module, "pytestmark", [])
+        own = own if isinstance(own, list) else [own]
+        for name, function in vars(module).items():
+            if not name.startswith("test_"):
+                continue
+            marks = {
+                mark.name: mark for each in (*own, function) for mark in getattr(each, "pytestmark", [each])
+                if hasattr(mark, "name")
+            }  # fmt: skip
+            if marks.keys() & {*ROLES} and not marks.keys() & {*machine.roles}:
+                continue
+            try:
+                cases = marks["each"].kwargs["cases"](machine) if "each" in marks else [None]
+            except Unreachable:
+                cases = [Unseen()]
+            item: Any = SimpleNamespace(
+                name=name, function=function, module=module, get_closest_marker=marks.get
+            )
+            found += [rows._of_host(item, machine, case) for case in cases]
+    return found
+
+
+def test_rows_are_those_of_the_application() -> None:
+    what = {each["what"] for each in possible("gatekeeper", "single")}
+    assert "loki runs and is healthy, and starts again by itself" in what
+    assert "users_db of postgres is there for users alone, and has its tables" in what
+    assert not [each for each in what if "webhook" in each], "which is the warehouse's"
+    assert "auth is available, every instance of it" in {
+        each["what"] for each in possible("gatekeeper", "cluster")
+    }
+
+
+@pytest.mark.parametrize("application", APPLICATIONS)
+def test_every_row_that_a_line_names_can_be(application: str) -> None:
+    for line in (each for section in lines.load(application) for each in section.lines):
+        topologies = [line.topology] if line.topology else ["single", "cluster"]
+        known = [row for topology in topologies for row in possible(application, topology)]
+        for wanted in line.hosts:
+            assert any(lines.fits(row, wanted) for row in known), f"{line.key}: no row is {wanted}"
+
+
+@pytest.mark.parametrize("application", APPLICATIONS)
+def test_what_shows_a_line_elsewhere_is_there(application: str) -> None:
+    for line in (each for section in lines.load(application) for each in section.lines):
+        for path in re.findall(r"\b(?:tests|services)/[\w/.]*\w", line.elsewhere):
+            assert (paths.toolkit() / path).exists(), f"{line.key}: there is no {path}"
 
 
 def row(result: str = "holds", **more: Any) -> dict[str, Any]:

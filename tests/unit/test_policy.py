@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hostwright import application, secrets
+from hostwright import application, paths, secrets
 from hostwright.application.gateway import Route
 from hostwright.errors import BadInput
 from hostwright.render import Cluster, Environment, render, secret_files
@@ -137,6 +137,23 @@ def test_its_certificate_and_key_are_called_as_haproxy_looks_for_them(tmp_path: 
         "bind :10443 ssl crt /run/secrets/certificate alpn h2,http/1.1"
         in render(app, Environment())["gateway/haproxy.cfg"]
     )
+
+
+@pytest.mark.parametrize("name", ["gatekeeper", "starter"])
+def test_an_application_in_plain_may_have_tls_on_its_own_port(tmp_path: Path, name: str) -> None:
+    document = yaml.safe_load((paths.toolkit() / "services" / "apps" / f"{name}.yml").read_text())
+    assert " ssl " not in render(load(tmp_path, document), Environment())["gateway/haproxy.cfg"]
+    document["gateway"]["listeners"][0]["protocol"] = "https"
+    app = load(tmp_path, document)
+    files = render(app, Environment(names=("shop.example.com",)))
+    assert "bind :8080 ssl crt /run/secrets/certificate " in files["gateway/haproxy.cfg"]
+    containers = yaml.safe_load(files["compose.yaml"])["services"]
+    assert "0.0.0.0:8080:8080" in containers["gateway"]["ports"]
+    assert containers["auth"]["environment"]["PUBLIC_URL"] == "https://shop.example.com:8080"
+    assert next(each for each in app.ports() if each.number == 8080).protocol == "https"
+    manifests, held = cluster(tmp_path, document)
+    assert manifests["1-base/service-gateway-8080.yaml"]["spec"]["type"] == "LoadBalancer"
+    assert {"certificate", "certificate.key"} < held["1-base/secret-gateway.yaml"]["data"].keys()
 
 
 def full() -> dict[str, Any]:

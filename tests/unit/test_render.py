@@ -319,6 +319,12 @@ def test_settings_of_the_environment_win_and_are_not_interpolated(warehouse: App
         (Environment(replicas={"orders": 0}), "0 replicas of orders"),
         (Environment(replicas={"orders": 9}), "9 replicas of orders"),
         (Environment(settings={"fax": {}}), "settings of unknown service 'fax'"),
+        (Environment(settings={"orders": {"PORT": 9000}}), "PORT as a setting of orders, where nobody would"),
+        (Environment(settings={"auth": {"port": "9000"}}), "port as a setting of auth, where nobody would"),
+        (
+            Environment(settings={"orders": {"SERVICE_KEY": "x" * 40}}),
+            "SERVICE_KEY as a setting of orders, and",
+        ),
         (Environment(network=IPv4Network("10.0.0.0/16")), "network 10.0.0.0/16"),
         (Environment(gateway=GatewayOptions(timeout=0)), "a gateway that waits 0 s for answers"),
         (Environment(gateway=GatewayOptions(hsts=-1)), "hsts of -1 s"),
@@ -330,6 +336,22 @@ def test_what_the_application_has_not_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=re.escape(what)):
         render(warehouse, environment)
+
+
+def test_what_a_setting_may_be_is_told(warehouse: Application) -> None:
+    assert render(warehouse, Environment(settings={"orders": {"PORT": "8080"}}))["compose.yaml"]
+    given = Environment(name="prod", settings={"auth": {"JWT_SECRET": "x" * 40}})
+    with pytest.raises(BadInput) as told:
+        render(loaded(name="starter"), given)
+    assert (told.value.where, told.value.fix) == (
+        "prod",
+        "in infra/: pulumi config set --secret secret-jwt_secret",
+    )
+    services = loaded().services
+    other = {**services, "auth": dataclasses.replace(services["auth"], settings={"PORT": 9000})}
+    with pytest.raises(BadInput) as told:
+        render(dataclasses.replace(loaded(), services=other), Environment())
+    assert told.value.where == "services/apps/warehouse.yml"
 
 
 def test_what_a_component_tells_reaches_who_understands_it(warehouse: Application) -> None:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.contracts import plain
-from tests.contracts.plain import User
+from tests.contracts.plain import Trial, User
 from tests.environment import Gateway, fresh_email
 
 NETWORK = {"mode": "nat", "cidr": "10.95.0.0/24", "cidr6": "fd00:95::/64"}
@@ -17,10 +17,15 @@ USERS = "/v1/users"
 
 
 @pytest.fixture(scope="package")
-def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def trial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     folder = tmp_path_factory.mktemp("gatekeeper")
-    with plain.own_gateway(request, folder, "gatekeeper", NETWORK) as found:
+    with plain.trial(request, folder, "gatekeeper", NETWORK) as found:
         yield found
+
+
+@pytest.fixture(scope="package")
+def door(trial: Trial) -> Gateway:
+    return trial.door
 
 
 @pytest.fixture(scope="package")

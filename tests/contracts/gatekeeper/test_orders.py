@@ -8,11 +8,10 @@ import pytest
 
 from tests.contracts.plain import code
 
-pytestmark = pytest.mark.slow  # an environment of its own
 ORDERS = "/v1/orders"
 
 
-@pytest.mark.shows("orders/create", "orders/by-id", "model/order", "example/4")
+@pytest.mark.shows("orders/create", "orders/by-id", "model/order")
 def test_an_order_is_placed(ivan) -> None:
     items = [{"product": "Laptop", "quantity": 1, "price": 75000.00}]
     answer = ivan.ask("POST", ORDERS, json={"items": items})
@@ -32,7 +31,7 @@ def test_an_order_is_placed(ivan) -> None:
     assert ivan.ask("GET", f"{ORDERS}/{order['id']}").json()["data"] == order
 
 
-@pytest.mark.shows("orders/list", "example/5")
+@pytest.mark.shows("orders/list")
 def test_lists(ivan, olga, boss, place) -> None:
     cheap, dear = place(olga, price=10), place(olga, price=20)
 
@@ -50,7 +49,7 @@ def test_lists(ivan, olga, boss, place) -> None:
     assert code(ivan.ask("GET", ORDERS, params={"status": "lost"})) == (400, "VALIDATION_ERROR")
 
 
-@pytest.mark.shows("orders/status", "example/7", "status/created", "status/cancelled")
+@pytest.mark.shows("orders/status", "status/created", "status/cancelled")
 @pytest.mark.parametrize("path", ["/v1/orders/{}/status", "/v1/{}/status"])
 def test_an_owner_may_only_cancel(ivan, olga, place, path: str) -> None:
     order = place(ivan)
@@ -93,7 +92,7 @@ def test_only_an_admin_deletes(ivan, boss, place) -> None:
     assert code(ivan.ask("GET", f"{ORDERS}/17")) == (400, "INVALID_UUID")
 
 
-@pytest.mark.shows("orders/my-stats", "orders/stats", "example/6")
+@pytest.mark.shows("orders/my-stats", "orders/stats")
 def test_stats(enrol, boss, place) -> None:
     user = enrol()
     place(user, price=10)

@@ -11,11 +11,10 @@ import pytest
 from tests.contracts.plain import PASSWORD, claims, code, signed
 from tests.environment import Gateway, fresh_email, heard
 
-pytestmark = pytest.mark.slow  # an environment of its own
 USERS = "/v1/users"
 
 
-@pytest.mark.shows("users/register", "users/login", "format/success", "model/user", "example/1", "example/2")
+@pytest.mark.shows("users/register", "users/login", "format/success", "model/user")
 def test_register_and_login(nobody: httpx2.Client) -> None:
     account = {"email": fresh_email(), "password": PASSWORD, "name": "Ivan"}
     made = nobody.post(f"{USERS}/register", json=account)
@@ -64,7 +63,7 @@ def test_refusals(nobody: httpx2.Client, ivan) -> None:
     assert code(nobody.get("/v1/nothing")) == (404, "NOT_FOUND")
 
 
-@pytest.mark.shows("users/profile", "users/update-profile", "example/3")
+@pytest.mark.shows("users/profile", "users/update-profile")
 def test_profile(ivan, olga) -> None:
     mine = ivan.ask("GET", f"{USERS}/profile").json()
     assert mine["success"] is True
@@ -75,7 +74,7 @@ def test_profile(ivan, olga) -> None:
     assert code(taken) == (400, "EMAIL_EXISTS")
 
 
-@pytest.mark.shows("users/password", "security/passwords")
+@pytest.mark.shows("users/password")
 def test_a_changed_password_ends_other_sessions(enrol, enter) -> None:
     user = enrol()
     elsewhere = enter(user.email)

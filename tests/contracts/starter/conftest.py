@@ -9,17 +9,22 @@ import httpx2
 import pytest
 
 from tests.contracts import plain
-from tests.contracts.plain import User
+from tests.contracts.plain import Trial, User
 from tests.environment import Gateway, fresh_email
 
 NETWORK = {"mode": "nat", "cidr": "10.96.0.0/24", "cidr6": "fd00:96::/64"}
 
 
 @pytest.fixture(scope="package")
-def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def trial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     folder = tmp_path_factory.mktemp("starter")
-    with plain.own_gateway(request, folder, "starter", NETWORK) as found:
+    with plain.trial(request, folder, "starter", NETWORK, tls=True) as found:
         yield found
+
+
+@pytest.fixture(scope="package")
+def door(trial: Trial) -> Gateway:
+    return trial.door
 
 
 @pytest.fixture(scope="package")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 import httpx2
 import pytest
 
+from tests.contracts import plain
 from tests.contracts.plain import PASSWORD, claims, code, signed
 from tests.environment import Gateway, fresh_email
 
-pytestmark = pytest.mark.slow  # an environment of its own
 USERS, ORDERS = "/api/users", "/api/orders"
 
 
-@pytest.mark.shows("users/register", "users/login", "example/register", "example/login", "service/users")
+@pytest.mark.shows("users/register", "users/login", "service/users", "pattern/errors")
 def test_register_and_login(nobody: httpx2.Client) -> None:
     account = {"name": "John Doe", "email": fresh_email(), "password": PASSWORD}
     made = nobody.post(f"{USERS}/register", json=account)
@@ -40,7 +41,7 @@ def test_reading_needs_a_token(nobody: httpx2.Client, john, jane, place) -> None
     assert code(john.ask("GET", f"{USERS}/{uuid.uuid4()}")) == (404, "NOT_FOUND")
 
 
-@pytest.mark.shows("pattern/authentication", "config/gateway")
+@pytest.mark.shows("pattern/authentication", "config/secret")
 def test_tokens_are_of_the_secret(door: Gateway, nobody: httpx2.Client, john) -> None:
     secret, said = door.secrets["jwt_secret"], claims(john.token)
     assert (said["user_id"], said["aud"]) == (john.id, "starter")
@@ -68,7 +69,7 @@ def test_a_user_is_changed_by_themselves_and_by_admins(john, jane, boss) -> None
     assert boss.ask("PUT", path, json={"name": "John Doe"}).json()["data"]["name"] == "John Doe"
 
 
-@pytest.mark.shows("orders/create", "orders/list", "orders/by-id", "example/order", "service/orders")
+@pytest.mark.shows("orders/create", "orders/list", "orders/by-id", "service/orders", "pattern/context")
 def test_orders(john, jane, boss, place) -> None:
     order = place(john)
     assert (order["user_id"], order["product"]) == (john.id, "Go Programming Book")
@@ -81,7 +82,7 @@ def test_orders(john, jane, boss, place) -> None:
     assert code(john.ask("POST", ORDERS, json={"product": ""})) == (400, "VALIDATION_ERROR")
 
 
-@pytest.mark.shows("orders/status")
+@pytest.mark.shows("orders/status", "service/tracking", "pattern/errors")
 def test_a_status_is_changed_by_owner_or_admin(nobody: httpx2.Client, john, jane, boss, place) -> None:
     path = f"{ORDERS}/{place(john)['id']}/status"
     assert code(nobody.put(path, json={"status": "shipped"})) == (401, "UNAUTHORIZED")
@@ -91,7 +92,7 @@ def test_a_status_is_changed_by_owner_or_admin(nobody: httpx2.Client, john, jane
     assert code(john.ask("PUT", path, json={"status": "confirmed"})) == (409, "CONFLICT")
 
 
-@pytest.mark.shows("orders/create", "pattern/communication")
+@pytest.mark.shows("orders/create", "service/validation", "pattern/communication")
 def test_who_is_no_user_places_nothing(door: Gateway, nobody: httpx2.Client, john) -> None:
     """The token is good, but the service of users, which is asked, does not know whom it names."""
     nobodys = {"user_id": str(uuid.uuid4()), "sid": str(uuid.uuid4())}
@@ -101,23 +102,27 @@ def test_who_is_no_user_places_nothing(door: Gateway, nobody: httpx2.Client, joh
     assert code(answer) == (401, "UNAUTHORIZED")
 
 
-@pytest.mark.shows("system/health", "pattern/breaker", "service/gateway")
+@pytest.mark.shows("system/health", "service/gateway")
 def test_health_has_the_breakers(nobody: httpx2.Client) -> None:
     breakers = nobody.get("/health").json()["data"]["circuit_breakers"]
     assert {name: each["state"] for name, each in breakers.items()} == {"auth": "closed", "orders": "closed"}
 
 
-@pytest.mark.shows("system/metrics")
+@pytest.mark.shows("system/metrics", "pattern/metrics")
 def test_metrics_are_for_who_has_a_token(nobody: httpx2.Client, john) -> None:
     assert code(nobody.get("/metrics")) == (401, "UNAUTHORIZED")
     assert john.ask("GET", "/metrics").json()["data"]["circuit_breakers"].keys() == {"auth", "orders"}
 
 
 @pytest.mark.shows("pattern/limits")
-def test_answers_tell_how_much_is_left(john) -> None:
-    answer = john.ask("GET", USERS)
-    assert int(answer.headers["X-RateLimit-Limit"]) >= 1
-    assert 0 <= int(answer.headers["X-RateLimit-Remaining"]) < int(answer.headers["X-RateLimit-Limit"])
+def test_the_twenty_first_order_of_a_minute_waits(door: Gateway, enrol) -> None:
+    with plain.client(door, patient=False) as hasty:
+        user = replace(enrol(), http=hasty)
+        book = {"product": "Book", "quantity": 1, "price": 1}
+        answers = [user.ask("POST", ORDERS, json=book) for _ in range(21)]
+        assert [each.status_code for each in answers] == [201] * 20 + [429]
+        assert code(answers[-1]) == (429, "RATE_LIMIT_EXCEEDED")
+        assert user.ask("GET", ORDERS).status_code == 200, "reading has a window of its own"
 
 
 @pytest.mark.shows("pattern/cors")
