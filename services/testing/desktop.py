@@ -143,7 +143,7 @@ class Desktop:
 
 @contextmanager
 def desktop(language: str) -> Iterator[Desktop]:
-    """`language` as in `pl_PL.UTF-8`. The agent is there as pipx installs it, from its own pyproject.toml."""
+    """`language` as in `pl_PL.UTF-8`. The agent is as its pyproject.toml has it, our packages beside it."""
     directory = own_directory("desktop")
     package = directory / "package"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]

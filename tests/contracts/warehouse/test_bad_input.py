@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.environment import Account, heard, refused
+from tests.environment import Account, heard, login, refused
 
 pytestmark = pytest.mark.shows("integration/errors")
 
@@ -33,12 +33,13 @@ ORDER = {
     "source": "website",
     "total_amount": 1,
 }
+REGISTRATION = ACCOUNT | {"language": "pl", "role": "customer"}
 REPORT = {"type": "daily", "format": "csv", "period_start": "2026-01-01", "period_end": "2026-01-02"}
 PREVIEW = {"template": "welcome", "language": "pl", "context": {"email": "x"}}
 # Every path that takes a body: who may send it, and one whose fields must not be of another type.
 WRITES: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
-    ("POST", "/api/auth/register"): ("admin", ACCOUNT | {"language": "pl"}),
-    ("POST", "/auth/register"): ("admin", ACCOUNT),
+    ("POST", "/api/auth/register"): ("admin", REGISTRATION),
+    ("POST", "/auth/register"): ("admin", REGISTRATION),
     ("POST", "/api/auth/login"): ("customer", ACCOUNT),
     ("POST", "/auth/login"): ("customer", ACCOUNT),
     ("POST", "/api/auth/refresh"): ("customer", {"refresh_token": "x"}),
@@ -52,6 +53,11 @@ WRITES: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", "/api/mail/preview"): ("admin", PREVIEW),
 }
 OPTIONAL = ("format", "period_start", "period_end", "context")  # null is nothing
+
+
+def needed(write: tuple[str, str], field: str) -> bool:
+    """Whether the field must have a value; who registers somebody need not say a role."""
+    return field not in OPTIONAL and not (field == "role" and write[1].endswith("/register"))
 
 
 @pytest.fixture
@@ -79,11 +85,11 @@ def test_wrong_types_are_named(sender, write: tuple[str, str]) -> None:
     good = WRITES[write][1]
     for field in good:
         for wrong in ([], {"a": 1}, True, None, [good[field]]):
-            if wrong is None and field in OPTIONAL:
+            if wrong is None and not needed(write, field):
                 continue
             refused(sender.ask(*write, json=good | {field: wrong}), 400, fields=[field])
     for field in good:
-        if field in OPTIONAL or field in ("language", "source"):
+        if field in ("language", "source") or not needed(write, field):
             continue
         missing = {name: value for name, value in good.items() if name != field}
         refused(sender.ask(*write, json=missing), 400, fields=[field])
@@ -100,7 +106,7 @@ def test_too_much(sender, write: tuple[str, str]) -> None:
         assert field in refused(answer, 400)["fields"], answer.text[:300]
 
 
-# --- SQL and scripts, in every field that keeps text ---
+# --- SQL and scripts, in every field that takes text ---
 
 STRANGE = [
     "Robert'); DROP TABLE orders;--",
@@ -116,6 +122,46 @@ STRANGE = [
     "%s%n%d {0} {customer_name}",
     "Zażółć gęślą jaźń 🛒 \u202e\u0000".rstrip("\u0000"),
 ]  # fmt: skip
+
+
+# What takes any text, and has tests of its own: names are kept, contexts shown, passwords hashed.
+ANY = ("customer_name", "context", "password", "old_password", "new_password")
+CHOSEN = [
+    (write, field)
+    for write, (_, good) in WRITES.items()
+    for field, value in good.items()
+    if isinstance(value, str) and field not in ANY
+]
+
+
+@pytest.mark.shows("auth/validation")
+@pytest.mark.parametrize(
+    ("write", "field"), CHOSEN, ids=lambda part: part if isinstance(part, str) else "-".join(part)
+)
+def test_a_strange_text_is_refused_and_named(sender, write: tuple[str, str], field: str) -> None:
+    good = WRITES[write][1]
+    for text in STRANGE:
+        answer = sender.ask(*write, json=good | {field: text})
+        if field == "refresh_token":
+            refused(answer, 401)
+        else:
+            refused(answer, 400, fields=[field])
+
+
+@pytest.mark.shows("auth/validation")
+def test_a_strange_password_is_one_like_any_other(http, account) -> None:
+    """it is kept as it came when somebody registers and when it is changed; together they are nobody's"""
+    old, *others = (f"rower{text}" for text in STRANGE)  # none is without letters
+    user, path = account(password=old), "/api/auth/password"
+    for text in others:
+        answer = user.ask("POST", path, json={"old_password": old, "new_password": text})
+        assert answer.status_code == 200, f"{text}: {answer.text}"
+        old = text
+    assert login(http, user.email, old).id == user.id
+    wrong = "\n".join(STRANGE)
+    refused(user.ask("POST", path, json={"old_password": wrong, "new_password": "nowy-rower99"}), 400)
+    for prefix in ("/api/auth", "/auth"):
+        refused(http.post(f"{prefix}/login", json={"email": user.email, "password": wrong}), 401)
 
 
 @pytest.mark.parametrize("name", STRANGE)
