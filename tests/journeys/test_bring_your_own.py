@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 import lab
+from hostwright import application
 from lab import images
 from tests import environment
 from tests.brought import IMAGE, bring
 from tests.contracts import plain
 from tests.contracts.plain import User
+from tests.environment import Gateway
 from tests.faults.conftest import until
 from tests.live import Live, make, temporary
 from tests.monitoring.conftest import Observed
@@ -24,6 +26,7 @@ from tests.monitoring.conftest import Observed
 pytestmark = pytest.mark.slow  # an environment of its own, and a program that is built for it
 
 NAME = "test-brought"
+APPLICATION = "starter"
 NETWORK = {"mode": "nat", "cidr": "10.105.0.0/24", "cidr6": "fd00:105::/64"}
 BESIDE = ("miniflux", "prometheus")  # images that the mirror does not have for every environment
 
@@ -36,14 +39,19 @@ def brought(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         held = yaml.safe_load(live.variables.read_text())["app_compose_images"]
         own = {name: f"{lab.Mirror.registry}/{images.pushed(name)}" for name in BESIDE}
         live.configure(app_compose_images=held | own)
-        live.set(application="starter", components=["prometheus"])
+        live.set(application=APPLICATION, components=["prometheus"])
         live.hostwright("up")
         yield live
 
 
 @pytest.fixture(scope="module")
-def nobody(brought: Live) -> Iterator[httpx2.Client]:
-    with plain.client(environment.gateway(brought)) as found:
+def door(brought: Live) -> Gateway:
+    return environment.gateway(brought, **environment.entrance(application.load(APPLICATION)))
+
+
+@pytest.fixture(scope="module")
+def nobody(door: Gateway) -> Iterator[httpx2.Client]:
+    with plain.client(door) as found:
         yield found
 
 
@@ -92,8 +100,8 @@ def test_it_is_scraped(brought: Live) -> None:
     until(lambda: up() == ["1"], 120, "Prometheus has its figures")
 
 
-def test_it_is_limited(brought: Live, reader: User) -> None:
-    with plain.client(environment.gateway(brought), patient=False) as hasty:
+def test_it_is_limited(door: Gateway, reader: User) -> None:
+    with plain.client(door, patient=False) as hasty:
         who = replace(reader, http=hasty)
         answers = (who.ask("GET", "/feeds/version") for _ in range(300))
         refused = next((each for each in answers if each.status_code != 200), None)
