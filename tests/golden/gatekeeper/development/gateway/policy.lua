@@ -234,13 +234,13 @@ local FEED = "http://127.0.0.1:10002/?since="
 local feed = { cursor = "0", at = 0, answers = false, told = {} }
 
 -- A text: a line with the cursor to ask with the next time, then lines with a session and until when (s).
+-- Whether it came. What ends just after an answer was made waits for its way, the rest, and the next one: 2 s.
 local function follow()
-  feed.answers = false
-  local answer = core.httpclient():get({ url = FEED .. feed.cursor, timeout = 900 })
+  local answer = core.httpclient():get({ url = FEED .. feed.cursor, timeout = 700 })
   local lines = (answer.status == 200 and answer.body or ""):gmatch("[^\r\n]+")
   local cursor = (lines() or ""):match("^[%w._-]+$")
   if not cursor then
-    return
+    return false
   end
   for line in lines do
     local session, ends = line:match("^(%S+) (%d+)$")
@@ -249,12 +249,14 @@ local function follow()
       feed.told[session] = tonumber(ends)
     end
   end
-  feed.cursor, feed.at, feed.answers = cursor, os.time(), true
+  feed.cursor, feed.at = cursor, os.time()
+  return true
 end
 
 core.register_task(function()
   while true do
-    pcall(follow)
+    local ran, came = pcall(follow)
+    feed.answers = ran and came
     for session, ends in pairs(feed.told) do
       if ends < os.time() then
         core.del_map(REVOKED, session)
