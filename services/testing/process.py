@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
 import signal
@@ -9,11 +10,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 START = 60.0  # seconds for any server to answer
+BLOCK = 300  # ports for a process that starts servers
+KEPT: list[socket.socket] = []
 
 
 class Process:
@@ -100,13 +104,32 @@ def give(path: Path) -> None:
 
 
 def free_port() -> int:
-    """Free on loopback, and for a minute nobody is given it who asks for any.
+    """Free on loopback, and given to nobody else while hundreds of others are: a server may stop meanwhile.
 
-    A connection that ended there holds it (TIME-WAIT); who asks for this very one gets it, by SO_REUSEADDR.
+    Not one of those that the kernel gives to whoever asks for any, and to connections.
     """
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
-        server.accept()[0].close()  # first: it is who closes first that waits
-        return int(server.getsockname()[1])
+    return next(filter(_free, itertools.islice(_ports(), BLOCK)))
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """Round and round a block that no other process has: the name of a socket keeps it."""
+    for block in range(26_000, 32_000, BLOCK):
+        keeper = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            keeper.bind(f"\0hostwright-ports-{block}")
+            KEPT.append(keeper)
+            return itertools.cycle(range(block, block + BLOCK))
+        keeper.close()
+    raise RuntimeError("as many processes as there are blocks of ports ask for one")
+
+
+def _free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def until(true: Callable[[], object], within: float = 60.0) -> None:

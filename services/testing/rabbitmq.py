@@ -66,8 +66,8 @@ class RabbitMQ:
             self._processes["epmd"].wait_for(lambda: listens(self._epmd_port))
         if "node" not in self._processes:
             node = Process([program()], log=self.directory / "log", environment=self._environment())
-            self._processes["node"] = node
             node.wait_for(self._answers)
+            self._processes["node"] = node
 
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         """As a crash unless told otherwise: what was confirmed must be there after `start`."""

@@ -13,7 +13,7 @@ import aio_pika
 import psycopg
 import pytest
 from testing.postgres import Postgres
-from testing.process import listens, until
+from testing.process import free_port, listens, until
 from testing.rabbitmq import RabbitMQ
 
 NewDatabase = Callable[..., dict[str, str | int]]
@@ -63,6 +63,23 @@ async def test_a_virtual_host_has_nothing_of_another(rabbitmq: RabbitMQ) -> None
         await aio_pika.connect(inside.url)
     async with await aio_pika.connect(rabbitmq.url) as connection:
         await (await connection.channel()).get_queue("outside")
+
+
+def test_a_port_is_of_one_process_and_not_what_the_kernel_gives_to_anybody() -> None:
+    """A server that is stopped for a while finds its port as it left it."""
+    own = [free_port() for _ in range(200)]
+    script = "from testing.process import free_port; print(*(free_port() for _ in range(200)))"
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    others = [int(port) for port in told.split()]
+    assert len({*own, *others}) == 400
+    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert max(own + others) < first
 
 
 def test_servers_end_with_a_killed_test_process(tmp_path: Path) -> None:
