@@ -20,6 +20,8 @@ from tests.bench import cluster, gatekeeper, gateway, growth, phases, policy
 from tests.bench.growth import Figure
 from tests.bench.load import NUMBER, Case, Load, wrk
 
+ROOT = Path(__file__).resolve().parents[2]
+
 FOUND: dict[str, Any] = {
     "seconds": {
         "up, to all Ready": 170.0,
@@ -159,6 +161,13 @@ def test_targets_of_phases(part: str, changes: dict[str, Any], said: list[str]) 
     assert list(phases.missing(part, found)) == said
     assert "at most" in phases.table(part, found)
     assert list(bench.missing({part: found})) == said, "the whole run asks it too"
+
+
+def test_the_flat_playbook_has_what_the_firewall_takes() -> None:
+    """Its templates and constants are the role's; from outside come the ports."""
+    (play,) = yaml.safe_load((ROOT / "tests/bench/flat/site.yml").read_text())
+    taken = set(yaml.safe_load((ROOT / "roles/firewall/defaults/main.yml").read_text()))
+    assert taken - {"firewall_ports"} <= set(play["vars"])
 
 
 def test_a_step_is_clocked_and_says_why_it_failed(tmp_path: Path) -> None:
