@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hostwright.errors import Failure, HostwrightError
 from hostwright.hosts import virsh
+from lab.servers import running
 
 URI = "qemu:///system"
 SECONDS = 60
@@ -27,12 +28,12 @@ def ensure() -> str:
         # Without systemd nobody makes the folders for their sockets either.
         for folder in ("/run/dbus", "/run/libvirt"):
             Path(folder).mkdir(parents=True, exist_ok=True)
-        if not _running("dbus-daemon", Path("/run/dbus/pid")):
+        if not running("dbus-daemon", Path("/run/dbus/pid")):
             Path("/run/dbus/pid").unlink(missing_ok=True)
             _start("dbus-daemon", "--system", "--fork")
-        if not _running("virtlogd", Path("/run/virtlogd.pid")):
+        if not running("virtlogd", Path("/run/virtlogd.pid")):
             _start("virtlogd", "--daemon")
-        if not _running("libvirtd", Path("/run/libvirtd.pid")):
+        if not running("libvirtd", Path("/run/libvirtd.pid")):
             _start("libvirtd", "--daemon")
     deadline = time.monotonic() + SECONDS
     while not _answers():
@@ -66,14 +67,6 @@ def _answers() -> bool:
     except HostwrightError:
         return False
     return True
-
-
-def _running(daemon: str, pid_file: Path) -> bool:
-    """Whether the file names the daemon: one that was killed leaves the file, and its number to others."""
-    try:
-        return Path("/proc", pid_file.read_text().strip(), "comm").read_text().strip() == daemon
-    except OSError:
-        return False
 
 
 def _start(*command: str) -> None:

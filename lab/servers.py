@@ -211,13 +211,18 @@ def _forward() -> None:
 
 def _forget_dead_engines() -> None:
     """Remove pid files of an engine that was killed: it does not start while something has that number."""
-    for path in (Path("/run/docker.pid"), Path("/run/docker/containerd/containerd.pid")):
-        try:
-            words = Path("/proc", path.read_text().strip(), "cmdline").read_bytes()
-        except OSError:
-            words = b""
-        if b"dockerd" not in words and b"containerd" not in words:
-            path.unlink(missing_ok=True)
+    files = {"dockerd": "/run/docker.pid", "containerd": "/run/docker/containerd/containerd.pid"}
+    for daemon, place in files.items():
+        if not running(daemon, Path(place)):
+            Path(place).unlink(missing_ok=True)
+
+
+def running(daemon: str, pid_file: Path) -> bool:
+    """Whether the file names the daemon: one that was killed leaves the file, and its number to others."""
+    try:
+        return Path("/proc", pid_file.read_text().strip(), "comm").read_text().strip() == daemon
+    except OSError:
+        return False
 
 
 def _trust() -> None:
