@@ -11,15 +11,18 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from hostwright.proof import knock
 from hostwright.proof.observe import SELF, _capabilities, _done, _fields, _guarded, _uid
 
 PATIENCE = 300  # seconds for a command; a comparison asks of each manifest
+PAUSES = (1, 3, 9)  # seconds before another try
+ANSWERED = re.compile(r"Error from server \(|command terminated with exit code")
 KINDS = "deployments,statefulsets,jobs,services,persistentvolumeclaims,horizontalpodautoscalers"
 PARTS = (
     "namespace", "objects", "pods", "differences", "inside", "forwarded", "reviews", "enforcers",
@@ -28,6 +31,7 @@ OWNER = "app.kubernetes.io/name"
 # Pods of the network plug-ins that are known to enforce policies.
 ENFORCERS = ("calico-node", "cilium", "kube-router")
 LOOPBACK = "127.0.0.1"
+Done = TypeVar("Done")
 
 # In a pod: what its first process may do, how its root is mounted, and then a program.
 SHELL = "cat /proc/1/status; echo ---; grep ' / ' /proc/self/mounts; echo ---; exec \"$@\""
@@ -81,7 +85,7 @@ class Kubectl:
         return _done(*self.command, *arguments, text=text, timeout=PATIENCE)
 
     def __call__(self, *arguments: str, text: str = "") -> str:
-        done = self.done(*arguments, text=text)
+        done = patiently(lambda: self.done(*arguments, text=text), lambda it: (it.returncode, it.stderr))
         if done.returncode != 0:
             raise RuntimeError(f"kubectl {arguments[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
         return done.stdout
@@ -96,6 +100,20 @@ class Kubectl:
     def items(self, *arguments: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.json("get", *arguments)["items"]
         return found
+
+
+def patiently(call: Callable[[], Done], outcome: Callable[[Done], tuple[int, str]]) -> Done:
+    """What a call of kubectl gives, made again where it was cut off, as when an API server starts anew.
+
+    `outcome`: its exit status and its standard error. What the API, or a program in a pod, has answered is
+    an answer, whatever it says.
+    """
+    for pause in PAUSES:
+        status, said = outcome(found := call())
+        if status == 0 or ANSWERED.search(said):
+            return found
+        time.sleep(pause)
+    return call()
 
 
 def ready(pod: dict[str, Any]) -> bool:

@@ -313,7 +313,11 @@ class Machine:
             name = next((each["name"] for each in found if each["service"] == container), container)
             into = ["docker", "exec", name]
         words = [*into, *command]
-        done = self.host.run("sudo -n" + " %s" * len(words), *words)
+
+        def run() -> Any:
+            return self.host.run("sudo -n" + " %s" * len(words), *words)
+
+        done = namespace.patiently(run, lambda it: (it.rc, it.stderr)) if self.clustered else run()
         if done.rc != 0:
             raise RuntimeError(f"{command[0]} in {name}: {done.stderr.strip()[-300:]}")
         return str(done.stdout).strip()
