@@ -30,7 +30,7 @@ from hostwright.application.gateway import (
 )
 
 Keys = tuple[str | int, ...]
-OWN_PATHS = ("/health", "/metrics")  # what a gateway can answer itself
+OWN_PATHS = ("/health", "/metrics", "/openapi.json")  # what a gateway can answer itself
 Services = Mapping[str, Document[ServiceFile]]
 
 

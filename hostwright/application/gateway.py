@@ -79,7 +79,7 @@ class Way(File):
 
 class Route(Way):
     service: Name
-    """Or `gateway`: HAProxy's own /health or /metrics."""
+    """Or `gateway`: HAProxy's own /health, /metrics or /openapi.json."""
 
 
 class Limit(File):

@@ -66,7 +66,7 @@ def gateway_files(
         "internals": _internals(application),
         "shown": [each.path for each in gateway.routes if each.service == OWN],
         "errors": ERRORS,
-        **policy.facts(gateway, environment, _origins(application, environment)),
+        **policy.facts(application, environment, _origins(application, environment)),
     }
     folder = f"gateway/{gateway.kind}"
     unmarked = fill_all(folder, **model, digest="")

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hostwright.application import Gateway, Route
+from hostwright.application import Application, Gateway, Route
 from hostwright.application.gateway import DEFAULT, OWN, PART, Limit
 from hostwright.errors import BadInput
 from hostwright.render.environment import Environment
+from hostwright.render.openapi import document
 
 RATE_LIMIT = "RATE_LIMIT"  # requests a minute: the one setting of an environment for the gateway
 ANSWERS = {
@@ -30,8 +31,9 @@ ANSWERS = {
 }
 
 
-def facts(gateway: Gateway, environment: Environment, own: Sequence[str]) -> dict[str, Any]:
+def facts(application: Application, environment: Environment, own: Sequence[str]) -> dict[str, Any]:
     """What the templates of HAProxy know beyond those of every gateway. `own`: origins of its own pages."""
+    gateway = application.gateway
     policy = gateway.policy
     if policy is None:
         return {}
@@ -49,6 +51,7 @@ def facts(gateway: Gateway, environment: Environment, own: Sequence[str]) -> dic
         "cors": bool(origins),
         "keeps": {each["service"] for each in routes if each["cache"]},
         "owned": list(dict.fromkeys(each.service for each in gateway.listeners if each.service)),
+        "document": document(application, policy, routes, {n: text for n, (_, text) in ANSWERS.items()}),
         "answers": {status: answer(policy.errors, status) for status in ANSWERS},
         "backends": list(dict.fromkeys([*gateway.served, *([gateway.asked] if gateway.asked else [])])),
     }
@@ -110,10 +113,11 @@ def _route(number: int, route: Route) -> dict[str, Any]:
         "methods": methods,
         "pattern": f"^({'|'.join(methods)}){path}" if methods else f"^[A-Z]+{path}",
         "service": route.service,
+        "own": route.path if route.service == OWN else None,
         "required": route.authentication == "required",
         "roles": route.roles,
         # Who keeps us alive asks without end.
-        "limit": None if route.service == OWN else route.limit or DEFAULT,
+        "limit": route.limit or (None if route.service == OWN else DEFAULT),
         "cache": route.cache,
         "websocket": route.websocket,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jinja2
@@ -59,6 +59,7 @@ def _templates() -> jinja2.Environment:
     found.filters["value"] = _yaml
     found.filters["variable"] = variable
     found.filters["lua"] = _lua
+    found.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     return found
 
 

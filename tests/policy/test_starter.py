@@ -53,3 +53,10 @@ def test_the_gateways_paths_keep_their_rules_there(gateway: Gateway) -> None:
     assert gateway.ask("/api/users", port=USERS).status == 401
     assert gateway.ask("/api/orders", port=ORDERS, token="x").status == 401
     assert gateway.ask("/api/users", port=USERS, token=token(aud="starter")).json["instance"] == "auth"
+
+
+def test_its_document_is_longer_than_a_buffer(gateway: Gateway) -> None:
+    answer = gateway.ask("/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert len(answer.text) > 16384
+    assert "/api/orders/{order_id}" in answer.json["paths"]

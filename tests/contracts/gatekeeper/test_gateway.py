@@ -41,6 +41,18 @@ def test_metrics_are_for_who_has_a_token(nobody: httpx2.Client, ivan) -> None:
     assert found["data"]["circuit_breakers"].keys() == {"auth", "orders"}
 
 
+def test_the_document_tells_what_is_let_through(nobody: httpx2.Client) -> None:
+    """Without a token each of its operations is there, and asks for one where it says so."""
+    found = nobody.get("/openapi.json").json()
+    assert found["paths"].keys() >= {"/v1/users/login", "/v1/orders", "/health", "/metrics"}
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            answer = nobody.request(method, path.replace("{", "").replace("}", ""))
+            asks = operation["security"] != []
+            assert (answer.status_code == 401) is asks, f"{method} {path}: {answer.status_code}"
+            assert str(answer.status_code) in operation["responses"], f"{method} {path}"
+
+
 def test_a_refusal_is_no_failure_of_the_service(ivan, nobody: httpx2.Client) -> None:
     """Of which the original's breaker counted every 4xx but 404."""
     before = nobody.get("/health").json()["data"]["circuit_breakers"]["orders"]["failures"]

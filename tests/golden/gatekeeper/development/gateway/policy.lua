@@ -17,7 +17,8 @@ local ROUTES = {
   [12] = { service = "orders", limit = "placing", required = true },
   [13] = { service = "orders", limit = "default", required = true, keep = 60 },
   [14] = { service = "gateway", limit = nil },
-  [15] = { service = "gateway", limit = nil, required = true },
+  [15] = { service = "gateway", limit = "default" },
+  [16] = { service = "gateway", limit = nil, required = true },
 }
 local NOWHERE = { limit = "default" } -- a path that nobody has
 -- A listener that is one service's own sends everything there; what has a route to it keeps to the route.
@@ -526,6 +527,13 @@ end)
 
 core.register_service("metrics", "http", function(applet)
   success(applet, { uptime_seconds = os.time() - started, requests = counted, circuit_breakers = looked(applet) })
+end)
+
+local file = assert(io.open("/etc/hostwright/openapi.json", "rb"))
+local DOCUMENT = file:read("a")
+file:close()
+core.register_service("openapi", "http", function(applet)
+  say(applet, "application/json", DOCUMENT)
 end)
 
 core.register_service("prometheus", "http", function(applet)

@@ -11,7 +11,8 @@ local ROUTES = {
   [6] = { service = "orders", limit = "placing", required = true },
   [7] = { service = "orders", limit = "default", required = true, keep = 60 },
   [8] = { service = "gateway", limit = nil },
-  [9] = { service = "gateway", limit = nil, required = true },
+  [9] = { service = "gateway", limit = "default" },
+  [10] = { service = "gateway", limit = nil, required = true },
 }
 local NOWHERE = { limit = "default" } -- a path that nobody has
 -- A listener that is one service's own sends everything there; what has a route to it keeps to the route.
@@ -472,6 +473,13 @@ end)
 
 core.register_service("metrics", "http", function(applet)
   success(applet, { uptime_seconds = os.time() - started, requests = counted, circuit_breakers = looked(applet) })
+end)
+
+local file = assert(io.open("/etc/hostwright/openapi.json", "rb"))
+local DOCUMENT = file:read("a")
+file:close()
+core.register_service("openapi", "http", function(applet)
+  say(applet, "application/json", DOCUMENT)
 end)
 
 core.register_service("prometheus", "http", function(applet)
