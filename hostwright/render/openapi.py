@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hostwright.application import Application
-from hostwright.application.gateway import OWN, Policy
+from hostwright.application.gateway import OWN, PART, Policy
 
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 SCHEMA = re.compile(r'"#/components/schemas/([^"]+)"')
@@ -47,8 +47,8 @@ def document(
     found["info"]["version"] = max(versions, default="1")
     for route in routes:
         if route["service"] == OWN:
-            operation = _own_operation(route["own"])
-            found["paths"][route["own"]] = {"get": operation | _conditions(route, operation, texts, OWN)}
+            operation = _own_operation(route["path"])
+            found["paths"][route["path"]] = {"get": operation | _conditions(route, operation, texts, OWN)}
     _prune(found)
     return found
 
@@ -87,9 +87,15 @@ def _route(
     routes: Sequence[Mapping[str, Any]], method: str, path: str, service: str
 ) -> Mapping[str, Any] | None:
     """The route that such a request takes, if it leads to this service."""
-    asked = f"{method.upper()}{path}"
-    first = next((each for each in routes if re.match(each["pattern"], asked)), None)
+    first = next((each for each in routes if _leads(each, method.upper(), path)), None)
     return first if first and first["service"] == service else None
+
+
+def _leads(route: Mapping[str, Any], method: str, path: str) -> bool:
+    """Whether it is for such a request: to its path and what is below, where a part in braces is any one."""
+    text = "[^/]+".join(map(re.escape, PART.split(route["path"])))
+    end = "" if text.endswith("/") else "$" if route["service"] == OWN else "(/|$)"
+    return (not route["methods"] or method in route["methods"]) and re.match(text + end, path) is not None
 
 
 def _conditions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hostwright.application import Application, Gateway, Route
@@ -38,17 +38,19 @@ def facts(application: Application, environment: Environment, own: Sequence[str]
     if policy is None:
         return {}
     origins = [*policy.cors, *own]
-    routes = [_route(number, each) for number, each in enumerate(ordered(gateway.routes), 1)]
+    ways = ordered(gateway.routes)
+    allowed = _allowed(ways)
+    routes = [_route(each, allowed[_pattern(each)]) for each in ways]
     return {
         "policy": policy,
         "tokens": policy.tokens,
         "breaker": policy.breaker,
         "limits": limits(gateway, environment),
         "routes": routes,
-        "allowed": _allowed(routes),
         "origins": [] if "*" in origins else list(dict.fromkeys(origins)),
         "anywhere": "*" in origins,
         "cors": bool(origins),
+        "websockets": any(each["websocket"] for each in routes),
         "keeps": {each["service"] for each in routes if each["cache"]},
         "owned": list(dict.fromkeys(each.service for each in gateway.listeners if each.service)),
         "document": document(application, policy, routes, {n: text for n, (_, text) in ANSWERS.items()}),
@@ -102,18 +104,13 @@ def answer(shape: str, status: int) -> str:
     return json.dumps(body, separators=(",", ":")).replace('"%[var(txn.wait)]"', "%[var(txn.wait)]")
 
 
-def _route(number: int, route: Route) -> dict[str, Any]:
-    below = "" if route.path.endswith("/") else "$" if route.service == OWN else "(/|$)"
-    path = route.path + below
-    path = PART.sub("[^/]+", path.replace(".", r"\."))
-    methods = [*route.methods, *(["HEAD"] if "GET" in route.methods and "HEAD" not in route.methods else [])]
+def _route(route: Route, allow: Sequence[str]) -> dict[str, Any]:
     return {
-        "number": number,
-        "path": f"^{path}",
-        "methods": methods,
-        "pattern": f"^({'|'.join(methods)}){path}" if methods else f"^[A-Z]+{path}",
+        "pattern": _pattern(route),
+        "methods": _methods(route),
+        "allow": ", ".join(allow),
         "service": route.service,
-        "own": route.path if route.service == OWN else None,
+        "path": route.path,
         "required": route.authentication == "required",
         "roles": route.roles,
         # Who keeps us alive asks without end.
@@ -123,9 +120,20 @@ def _route(number: int, route: Route) -> dict[str, Any]:
     }
 
 
-def _allowed(routes: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Path -> the methods that its routes are for, in the routes' order."""
+def _pattern(route: Route) -> str:
+    """Of the paths it is for, as Lua spells it in a text of its own: %f[/\0] is where a part ends."""
+    text = re.sub(r"([.-])", r"%\1", PART.sub("[^/]+", route.path))
+    end = "" if text.endswith("/") else "$" if route.service == OWN else r"%f[/\0]"
+    return f"^{text}{end}"
+
+
+def _methods(route: Route) -> list[str]:
+    return [*route.methods, *(["HEAD"] if "GET" in route.methods and "HEAD" not in route.methods else [])]
+
+
+def _allowed(routes: Iterable[Route]) -> dict[str, list[str]]:
+    """Pattern -> the methods that its routes are for, in the routes' order."""
     found: dict[str, list[str]] = {}
     for each in routes:
-        found.setdefault(each["path"], []).extend(each["methods"])
-    return {path: [*dict.fromkeys(methods)] for path, methods in found.items()}
+        found.setdefault(_pattern(each), []).extend(_methods(each))
+    return {pattern: [*dict.fromkeys(methods)] for pattern, methods in found.items()}

@@ -1,26 +1,26 @@
 -- What haproxy.cfg cannot say: windows that slide, breakers, and what a token's claims mean.
 -- Gatekeeper. Rendered by hostwright from gatekeeper.yml: change that, not this.
--- One state for all threads, one call of it at a time: nothing here yields between a look and what follows from it.
+-- One state, one call of it at a time: nothing here yields between a look and what follows from it.
 
+-- In the order they are tried: where a request to such a path, by one of these methods if some are named, goes.
 local ROUTES = {
-  [1] = { service = "auth", limit = "entry" },
-  [2] = { service = "auth", limit = "entry" },
-  [3] = { service = "auth", limit = "default", required = true },
-  [4] = { service = "auth", limit = "default", required = true },
-  [5] = { service = "auth", limit = "default", required = true },
-  [6] = { service = "orders", limit = "default", required = true, roles = { ["admin"] = true }, keep = 60 },
-  [7] = { service = "auth", limit = "default", required = true, roles = { ["admin"] = true } },
-  [8] = { service = "orders", limit = "default", required = true },
-  [9] = { service = "orders", limit = "default", required = true, roles = { ["admin"] = true } },
-  [10] = { service = "orders", limit = "default", required = true },
-  [11] = { service = "auth", limit = "default", required = true, roles = { ["admin"] = true } },
-  [12] = { service = "orders", limit = "placing", required = true },
-  [13] = { service = "orders", limit = "default", required = true, keep = 60 },
-  [14] = { service = "gateway", limit = nil },
-  [15] = { service = "gateway", limit = "default" },
-  [16] = { service = "gateway", limit = nil, required = true },
+  { path = "^/v1/users/register%f[/\0]", service = "auth", methods = { POST = true }, allow = "POST", limit = "entry" },
+  { path = "^/v1/users/login%f[/\0]", service = "auth", methods = { POST = true }, allow = "POST", limit = "entry" },
+  { path = "^/v1/users/logout%f[/\0]", service = "auth", methods = { POST = true }, allow = "POST", limit = "default", required = true },
+  { path = "^/v1/users/profile%f[/\0]", service = "auth", methods = { GET = true, PUT = true, HEAD = true }, allow = "GET, PUT, HEAD", limit = "default", required = true },
+  { path = "^/v1/users/password%f[/\0]", service = "auth", methods = { PUT = true }, allow = "PUT", limit = "default", required = true },
+  { path = "^/v1/orders/stats%f[/\0]", service = "orders", methods = { GET = true, HEAD = true }, allow = "GET, HEAD", limit = "default", required = true, roles = { ["admin"] = true }, keep = "60" },
+  { path = "^/v1/users/[^/]+%f[/\0]", service = "auth", methods = { GET = true, PUT = true, DELETE = true, HEAD = true }, allow = "GET, PUT, DELETE, HEAD", limit = "default", required = true, roles = { ["admin"] = true } },
+  { path = "^/v1/orders/[^/]+%f[/\0]", service = "orders", methods = { PUT = true }, allow = "PUT, DELETE", limit = "default", required = true },
+  { path = "^/v1/orders/[^/]+%f[/\0]", service = "orders", methods = { DELETE = true }, allow = "PUT, DELETE", limit = "default", required = true, roles = { ["admin"] = true } },
+  { path = "^/v1/[^/]+/status%f[/\0]", service = "orders", methods = { PUT = true }, allow = "PUT", limit = "default", required = true },
+  { path = "^/v1/users%f[/\0]", service = "auth", methods = { GET = true, HEAD = true }, allow = "GET, HEAD", limit = "default", required = true, roles = { ["admin"] = true } },
+  { path = "^/v1/orders%f[/\0]", service = "orders", methods = { POST = true }, allow = "POST, GET, HEAD", limit = "placing", required = true },
+  { path = "^/v1/orders%f[/\0]", service = "orders", methods = { GET = true, HEAD = true }, allow = "POST, GET, HEAD", limit = "default", required = true, keep = "60" },
+  { path = "^/health$", service = "gateway" },
+  { path = "^/openapi%.json$", service = "gateway", limit = "default" },
+  { path = "^/metrics$", service = "gateway", required = true },
 }
-local NOWHERE = { limit = "default" } -- a path that nobody has
 -- A listener that is one service's own sends everything there; what has a route to it keeps to the route.
 local OWN = {  }
 local LIMITS = {
@@ -207,11 +207,11 @@ end
 
 -- --- Time ---
 
--- The wall's clock in ms, which knows of time that this process did not get; HAProxy's own leaves that out. Threads
--- read it once a round, so that one may be a little behind another, and it may be set back: it stands still then.
+-- The wall's clock in ms, which knows of time that this process did not get; HAProxy's own leaves that out. It may be
+-- set back: it stands still here then.
 local shift, latest = 0, 0
-local function moment(txn)
-  local now = txn.f:date(0, "ms") + shift
+local function moment(now)
+  now = now + shift
   if now < latest then
     if latest - now > 1000 then
       shift = shift + latest - now
@@ -228,11 +228,10 @@ local ALGORITHM, AUDIENCE, TYPE = "RS256", "gatekeeper", "access"
 local LEEWAY = 5 -- seconds that clocks of hosts may differ, for the time of issue: the end counts to the second
 local known = generations() -- token -> what it says, where its signature is good
 
--- Sessions that ended before their tokens: session -> until when (s) that matters. Loaded empty, filled by the feed.
-local REVOKED = "/etc/hostwright/revoked.map"
-local revoked = Map.new(REVOKED, Map._str)
+-- Sessions that ended before their tokens: session -> until when (s) that matters.
+local revoked = {}
 local FEED = "http://127.0.0.1:10002/?since="
-local feed = { cursor = "0", at = 0, answers = false, told = {} }
+local feed = { cursor = "0", at = 0, answers = false }
 
 -- A text: a line with the cursor to ask with the next time, then lines with a session and until when (s).
 -- Whether it came. What ends just after an answer was made waits for its way, the rest, and the next one: 2 s.
@@ -246,8 +245,7 @@ local function follow()
   for line in lines do
     local session, ends = line:match("^(%S+) (%d+)$")
     if session then
-      core.set_map(REVOKED, session, ends)
-      feed.told[session] = tonumber(ends)
+      revoked[session] = tonumber(ends)
     end
   end
   feed.cursor, feed.at = cursor, os.time()
@@ -258,10 +256,9 @@ core.register_task(function()
   while true do
     local ran, came = pcall(follow)
     feed.answers = ran and came
-    for session, ends in pairs(feed.told) do
+    for session, ends in pairs(revoked) do
       if ends < os.time() then
-        core.del_map(REVOKED, session)
-        feed.told[session] = nil
+        revoked[session] = nil
       end
     end
     core.msleep(feed.at == 0 and 50 or 500)
@@ -312,16 +309,25 @@ local function claims(txn, token)
   for _, each in ipairs(all("aud")) do
     meant = meant or each == AUDIENCE
   end
-  found.user, found.roles, found.headers = word(of(body, "user_id")), {}, {}
-  if not meant or not found.user then
+  local user = word(of(body, "user_id"))
+  if not meant or not user then
     return nil
   end
+  found.client, found.roles = "user " .. user, {}
   for _, role in ipairs(all("role")) do
     found.roles[role] = true
   end
-  found.headers[1] = word(table.concat(all("user_id"), ","))
-  found.headers[2] = word(table.concat(all("email"), ","))
-  found.headers[3] = word(table.concat(all("role"), ","))
+  -- As fields: what is kept of answers goes by a name that may stand in a path.
+  local owner = user:gsub(".", function(each)
+    return ("%02x"):format(each:byte())
+  end)
+  found.fields = table.concat({
+    owner,
+    user,
+    word(table.concat(all("user_id"), ",")) or "",
+    word(table.concat(all("email"), ",")) or "",
+    word(table.concat(all("role"), ",")) or "",
+  }, "\t")
   found.session = word(of(body, "sid"))
   if not found.session then
     return nil
@@ -331,39 +337,46 @@ end
 
 -- --- What a request may ---
 
-local function refuse(txn, status, wait)
-  if wait then
-    txn:set_var("txn.wait", math.max(1, math.ceil(wait / 1000)))
-  end
-  txn:set_var("txn.refused", status)
-end
-
--- Whether it is known which sessions ended: at its start the gateway waits for that, and lets nobody in without.
-local function informed()
-  for _ = 1, 100 do
-    if feed.at > 0 then
-      return true
+-- The route, or one to nowhere that knows the methods for such a path.
+local function routed(method, path)
+  for _, route in ipairs(ROUTES) do
+    if (not route.methods or route.methods[method]) and path:find(route.path) then
+      return route
     end
-    core.msleep(20)
   end
-  return false
+  for _, route in ipairs(ROUTES) do
+    if path:find(route.path) then
+      return { limit = "default", allow = route.allow }
+    end
+  end
+  return { limit = "default" }
 end
 
--- Who asks. False: it must be asked once more, when HAProxy has checked the signature.
-local function identify(txn, now)
-  local token = txn:get_var("txn.token")
-  if not token then
-    return nil
-  end
+local UNLIMITED = "\t\t"
+
+-- Whole seconds of so many ms, for who waits.
+local function rounded(wait)
+  return math.max(1, (wait + 999) // 1000)
+end
+
+-- A line of fields for haproxy.cfg, which says there what is in which: of somebody who is let in ...
+local function admitted(backend, epoch, limits, more, websocket, who)
+  return backend .. "\t" .. epoch .. "\t" .. limits .. "\t" .. more .. "\t" .. websocket .. "\t" .. (who and who.fields or "-")
+end
+
+-- ... or refused: `more` is to be told, and so is which service is away.
+local function refused(status, limits, more, service, who)
+  return admitted("gateway.refused", status, limits, more or "", service or "", who)
+end
+
+-- Who asks with this token, or nil; and true where that is open until `check` says what the token does: it was not
+-- seen yet, and HAProxy must look at its signature.
+local function identify(now, token, check)
   local found = recall(known, token)
-  if found == nil then
-    local signed = txn:get_var("txn.signed")
-    if signed == nil then
-      txn:set_var("txn.unknown", 1)
-      return false
-    end
-    txn:unset_var("txn.unknown")
-    found = signed == 1 and claims(txn, token)
+  if (found == nil and token ~= "" or feed.at == 0) and not check then
+    return nil, true
+  elseif found == nil then
+    found = token ~= "" and check(token)
     if not found then
       return nil
     end
@@ -376,106 +389,106 @@ local function identify(txn, now)
   if found.expires <= seconds or found.issued > seconds + LEEWAY or found.from > seconds + LEEWAY then
     return nil
   end
-  if revoked:lookup(found.session) then
+  if revoked[found.session] then
     return nil
   end
   return found
 end
 
-core.register_action("admit", { "http-req" }, function(txn)
-  local route = ROUTES[txn:get_var("txn.route")] or NOWHERE
-  local own = OWN[txn:get_var("txn.listener")]
+-- What becomes of a request, as a line of fields; `asked` says of it what haproxy.cfg put there, a line each.
+-- `check` is who looks at a token that was not seen yet; where nobody does, the answer is that it is unknown.
+local function decide(now, asked, check)
+  local client, own, method, path, at = asked:match("^%d+\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n()")
+  local route = routed(method, path)
+  own = OWN[own]
   if own and (own.service == "gateway" or route.service ~= own.service) then
     route = own
   end
-  if route.required and not informed() then
-    txn:set_var("txn.target", "auth")
-    return refuse(txn, 503)
-  end
-  local now, who = moment(txn), nil
+  local who
   if route.required then
-    who = identify(txn, now)
-    if who == false then
-      return
+    local open
+    who, open = identify(now, asked:sub(at), check)
+    if open then
+      return "unknown"
     end
-    if who then
-      txn:set_var("txn.user", who.user)
-    end
-  end
-  local limit = route.limit
-  if limit then
-    local client = who and "user " .. who.user or txn:get_var("txn.client")
-    local admitted, remaining, wait = window(limit, client, now)
-    txn:set_var("txn.limit", LIMITS[limit].requests)
-    txn:set_var("txn.remaining", remaining)
-    txn:set_var("txn.reset", (now - shift + wait + 999) // 1000)
-    if not admitted then
-      return refuse(txn, 429, wait)
+    if feed.at == 0 then
+      return refused(503, UNLIMITED, 1, "auth")
     end
   end
-  if route == NOWHERE then
-    return refuse(txn, txn:get_var("txn.allow") and 405 or 404)
+  local limits = UNLIMITED
+  if route.limit then
+    local admits, remaining, wait = window(route.limit, who and who.client or client, now)
+    limits = LIMITS[route.limit].requests .. "\t" .. remaining .. "\t" .. (now - shift + wait + 999) // 1000
+    if not admits then
+      return refused(429, limits, rounded(wait), nil, who)
+    end
+  end
+  if not route.service then
+    return refused(route.allow and 405 or 404, limits, route.allow, nil, who)
   end
   if route.required then
     if not who then
-      return refuse(txn, 401)
+      return refused(401, limits)
     end
-    if route.roles then
-      local fits = false
-      for role in pairs(route.roles) do
-        fits = fits or who.roles[role]
-      end
-      if not fits then
-        return refuse(txn, 403)
-      end
+    local fits = not route.roles
+    for role in pairs(route.roles or {}) do
+      fits = fits or who.roles[role]
     end
-    if who.headers[1] then
-      txn:set_var("txn.header1", who.headers[1])
-    end
-    if who.headers[2] then
-      txn:set_var("txn.header2", who.headers[2])
-    end
-    if who.headers[3] then
-      txn:set_var("txn.header3", who.headers[3])
+    if not fits then
+      return refused(403, limits, nil, nil, who)
     end
   end
-  if route.keep and txn.f:method() == "GET" then
-    txn:set_var("txn.keep", route.keep)
-  end
+  local keep, epoch, wait = method == "GET" and route.keep or "", "", nil
   local breaker = breakers[route.service]
   if breaker then
-    local epoch, wait = breaker:ask(now)
-    if not epoch then
-      txn:set_var("txn.target", route.service)
-      if txn:get_var("txn.keep") then
-        txn:set_var("txn.stale", 1)
-      end
-      return refuse(txn, 503, wait)
+    epoch, wait = breaker:ask(now)
+    if not epoch and keep ~= "" then
+      return admitted("gateway.stale", 503, limits, rounded(wait), route.service, who)
+    elseif not epoch then
+      return refused(503, limits, rounded(wait), route.service, who)
     end
-    txn:set_var("txn.epoch", epoch)
   end
-  if route.websocket then
-    txn:set_var("txn.websocket", 1)
+  return admitted(route.service, epoch, limits, keep, route.websocket and "websocket" or "", who)
+end
+
+core.register_converters("admit", function(asked)
+  return decide(moment(tonumber(asked:match("^%d+"))), asked)
+end)
+
+-- For a token that was not seen yet, after HAProxy looked at its signature.
+core.register_action("admit", { "http-req" }, function(txn)
+  -- Which sessions ended must be known: at its start the gateway waits for that, and lets nobody in without.
+  for _ = 1, 100 do
+    if feed.at > 0 then
+      break
+    end
+    core.msleep(20)
   end
-  txn:set_var("txn.service", route.service)
+  local now = moment(txn.f:date(0, "ms"))
+  local line = decide(now, txn:get_var("txn.asked"), function(token)
+    return txn:get_var("txn.signed") == 1 and claims(txn, token)
+  end)
+  txn:set_var("txn.admitted", line)
 end)
 
 -- --- What became of it ---
 
 local started, counted = os.time(), {}
 
-core.register_fetches("settle", function(txn)
-  local status, service = txn.f:status(), txn:get_var("txn.service")
-  local name = service or "refused"
-  local kind = service and status // 100 .. "xx" or tostring(status)
+-- `said` is the time (ms), the status, and the line of fields, if there is one. Answers the level to log at.
+core.register_converters("settle", function(said)
+  local now, status, service, epoch = said:match("^(%d+) (%d+) ([^\t]*)\t?(%d*)")
+  now, status = tonumber(now), tonumber(status)
+  local breaker = breakers[service]
+  local own = breaker or service == "gateway"
+  local name, kind = own and service or "refused", own and status // 100 .. "xx" or tostring(status)
   local of = counted[name] or {}
   counted[name] = of
   of[kind] = (of[kind] or 0) + 1
-  local epoch = txn:get_var("txn.epoch")
-  if epoch then
-    breakers[service]:report(epoch, status >= 500, moment(txn))
+  if breaker then
+    breaker:report(tonumber(epoch), status >= 500, moment(now))
   end
-  return ""
+  return status >= 500 and "error" or "info"
 end)
 
 -- Of tables, texts and numbers; members in the order of their names, so that the same reads the same.
@@ -503,7 +516,7 @@ local function say(applet, kind, text)
 end
 
 local function looked(applet)
-  local now, found, away = moment(applet), {}, false
+  local now, found, away = moment(applet.f:date(0, "ms")), {}, false
   for name, breaker in pairs(breakers) do
     local state = breaker:state(now)
     local requests, failures = breaker:counts(now)
