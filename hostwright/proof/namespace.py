@@ -51,9 +51,10 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
     """Everything the proof asks of an application's namespace.
 
     Request: `kubectl` (the command), `namespace`, `directory` (of the manifests), `doors` (ports of Services,
-    `{"owner", "port", "protocol"}`: all pods of others knock there), `python` (owners whose image has it),
-    `resolving` (those of them that may ask for names), `forward` (as `doors`, for port-forward) and `reviews`
-    (specs of SubjectAccessReviews). Answer: PARTS; a part that cannot be seen is `{"error": text}`.
+    `{"owner", "port", "protocol", "callers"}`: all pods of others knock there, and its callers must be
+    answered), `python` (owners whose image has it), `resolving` (those of them that may ask for names),
+    `forward` (as `doors`, for port-forward) and `reviews` (specs of SubjectAccessReviews). Answer: PARTS; a
+    part that cannot be seen is `{"error": text}`.
     """
     kubectl = Kubectl(request["kubectl"], request["namespace"])
     lookers: dict[str, Callable[[], Any]] = {
@@ -172,17 +173,30 @@ def _inside(
     addresses = {each["metadata"]["name"]: each["spec"]["clusterIPs"] for each in kubectl.items("services")}
     targets = [door | {"address": each} for door in doors for each in addresses.get(door["owner"], ())]
 
-    def ask(pod: dict[str, Any]) -> dict[str, Any]:
+    def ask(pod: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
         name, part = pod["metadata"]["name"], owner(pod)
-        others = [target for target in targets if target["owner"] != part]
         names = sorted(addresses) if part in resolving else []
         found: dict[str, Any] = {"pod": name, "owner": part, "node": pod["spec"]["nodeName"]}
         return found | dict(
             _guarded(lambda: _ask(kubectl, name, part, others, names if part in python else None))
         )
 
+    pods = [pod for pod in kubectl.items("pods") if ready(pod) and owner(pod)]
+    others = [[target for target in targets if target["owner"] != owner(pod)] for pod in pods]
     with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(ask, [pod for pod in kubectl.items("pods") if ready(pod) and owner(pod)]))
+        found = list(pool.map(ask, pods, others))
+    # Where all ask at once some wait too long: who must be answered and was not asks again, when it is quiet.
+    for pod, heard in zip(pods, found, strict=True):
+        if silent := [knock for knock in heard.get("knocks", []) if _missed(knock, heard["owner"])]:
+            wanted = [{key: knock[key] for key in targets[0]} for knock in silent]
+            for knock, again in zip(silent, ask(pod, wanted).get("knocks", []), strict=False):
+                knock |= again
+    return found
+
+
+def _missed(knock: dict[str, Any], part: str) -> bool:
+    """Whether the part was not answered where it has to be."""
+    return part in knock["callers"] and (knock["state"] != "open" or not knock.get("speaks", True))
 
 
 def _ask(

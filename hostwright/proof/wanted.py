@@ -281,7 +281,7 @@ class Machine:
                     "kubectl": self.wanted["app_kubernetes_kubectl"],
                     "namespace": self.namespace,
                     "directory": self.wanted["app_kubernetes_directory"],
-                    "doors": [_door(port) for port in self.doors],
+                    "doors": [_door(port) | {"callers": sorted(self.callers(port))} for port in self.doors],
                     "python": python,
                     # Who has nobody to reach may not ask for names either.
                     "resolving": sorted({edge.source for edge in self.edges} & {*python}),

@@ -112,6 +112,8 @@ if words[0] == "exec":
     if answers.get("cut") and not os.path.exists(ANSWERS + ".cut"):
         open(ANSWERS + ".cut", "w")
         sys.exit("error reading from error stream: unexpected EOF")
+    if answers.get("mute") and not os.path.exists(ANSWERS + ".mute"):
+        os.dup2(os.open(ANSWERS + ".mute", os.O_CREAT), 0)
     os.environ["PATH"] = os.path.dirname(sys.executable) + ":" + os.environ["PATH"]
     os.execvp(words[words.index("--") + 1], words[words.index("--") + 1:])
 elif words[0] == "port-forward":
@@ -145,7 +147,7 @@ def look(tmp_path: Path) -> Any:
         text = KUBECTL.replace("#!PYTHON", f"#!{sys.executable}")
         command.write_text(text.replace("ANSWERS", repr(str(tmp_path / "answers"))))
         command.chmod(0o755)
-        door = {"owner": "web", "port": answers.get("open", 1), "protocol": "tcp"}
+        door = {"owner": "web", "port": answers.get("open", 1), "protocol": "tcp", "callers": ["store"]}
         request = {
             "kubectl": [str(command)],
             "namespace": NAMESPACE,
@@ -203,6 +205,17 @@ def test_a_call_that_was_cut_off_is_made_again(look: Any) -> None:
     """As while an API server starts anew; what it, or a program in a pod, has answered stays."""
     found = look(cut=True, pods=pods("store"), services=[service("web", "127.0.0.1")])
     assert isinstance(found["inside"][0]["uid"], int)
+
+
+def test_who_must_be_answered_asks_again_when_it_is_quiet(look: Any, tmp_path: Path) -> None:
+    """The first pod that asks gets nowhere; another, which must not be answered, is not asked again."""
+    with listening() as port:
+        services = [service("web", "127.0.0.1")]
+        heard = look(open=port, mute=True, pods=pods("store"), services=services)["inside"]
+        assert [knock["state"] for knock in heard[0]["knocks"]] == ["open"]
+        (tmp_path / "answers.mute").unlink()
+        heard = look(open=port, mute=True, pods=pods("shop"), services=services)["inside"]
+    assert [knock["state"] for knock in heard[0]["knocks"]] == ["closed"]
 
 
 @pytest.mark.parametrize(
