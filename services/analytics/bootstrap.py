@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from kit.authentication import Local
 from kit.consumer import Consumer
 from kit.database import Database
+from kit.effects import AT_ONCE, together
 from kit.tokens import Verifier
 
 from analytics import projection
@@ -31,7 +32,12 @@ def create(settings: AnalyticsSettings) -> FastAPI:
         async with Database.open(settings) as database:
             reports = Reports(database, settings.zone)
             consumer = Consumer(
-                settings, projection.QUEUE, projection.apply, database=database, registry=registry
+                settings,
+                projection.QUEUE,
+                together(database, settings.service_name, projection.apply),
+                database=database,
+                concurrency=AT_ONCE,
+                registry=registry,
             )
             scheduler = Scheduler(reports, settings.runs, registry=registry)
             async with consumer.running(), scheduler.running():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from kit.consumer import Message, Poison
 from sqlalchemy import text
@@ -18,27 +20,30 @@ QUEUE = "order_analytics"
 EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
 
 
-async def apply(session: AsyncSession, message: Message) -> None:
-    """Takes in one event, in whatever order events come: an older one never overwrites a newer.
+async def apply(session: AsyncSession, messages: Sequence[Message]) -> None:
+    """Takes in events, in whatever order they come: an older one never overwrites a newer.
 
     Raises `Poison` for numbers and times that fit the schema and that no database holds.
     """
-    told = message.payload
     try:
-        await session.execute(
-            UPSERT,
-            {
-                "id": told["order_id"],
-                "source": told["source"],
-                "status": told["status"],
-                "old_status": told["old_status"],
-                "total_amount": Decimal(str(told["total_amount"])).quantize(CENT),
-                "created_at": datetime.fromisoformat(told["created_at"]),
-                "changed_at": datetime.fromisoformat(told["changed_at"]),
-            },
-        )
+        rows = [_row(each.payload) for each in messages]
+        await session.execute(LOCK)
+        await session.execute(UPSERT, rows)
     except (ValueError, ArithmeticError, DataError) as error:
-        raise Poison(f"{type(error).__name__}: order {told['order_id']}") from error
+        orders = ", ".join(str(each.payload["order_id"]) for each in messages)
+        raise Poison(f"{type(error).__name__}: order {orders}") from error
+
+
+def _row(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": told["order_id"],
+        "source": told["source"],
+        "status": told["status"],
+        "old_status": told["old_status"],
+        "total_amount": Decimal(str(told["total_amount"])).quantize(CENT),
+        "created_at": datetime.fromisoformat(told["created_at"]),
+        "changed_at": datetime.fromisoformat(told["changed_at"]),
+    }
 
 
 async def cells(
@@ -70,6 +75,9 @@ async def set_zone(session: AsyncSession, zone: str) -> bool:
     await session.execute(RECOUNT)
     return True
 
+
+# Instances take turns: each would change counts that another has changed already, and wait for it.
+LOCK = text("SELECT pg_advisory_xact_lock(hashtext('orders'))")
 
 # Of two changes of one moment the later is the one that began where the other ended.
 UPSERT = text(

@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Batch(Generic[K, V]):
-    """`await batch(key)` gives the value of `key` in `fetch(keys)`, or None.
+    """`await batch(key)` gives the value of `key` in `fetch(keys)`, or None; keys are in the order asked.
 
     While one fetch is under way later keys gather for the next, so an answer always comes from a fetch that
     began after the question: unlike a cache, this shows every change committed before.
@@ -40,7 +40,7 @@ class Batch(Generic[K, V]):
 
     async def _settle(self, batch: list[tuple[K, asyncio.Future[V | None]]]) -> None:
         try:
-            found = await self._fetch(list({key for key, _ in batch}))
+            found = await self._fetch(list(dict.fromkeys(key for key, _ in batch)))
         except Exception as error:  # belongs to those who asked
             for _, future in batch:
                 if not future.done():

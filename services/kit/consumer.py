@@ -10,7 +10,7 @@ attempt counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -20,19 +20,16 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from pamqp.common import FieldTable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit import broker, context, logging
 from kit.database import Database, exhausted
+from kit.effects import Effect
 from kit.events import Message, Misfit, read
-from kit.outbox import first_time
 from kit.settings import BrokerSettings
 
-__all__ = ["Consumer", "Handler", "Message", "Poison"]
+__all__ = ["Consumer", "Message", "Poison"]
 
 log = logging.get("kit.consumer")
-
-Handler = Callable[[AsyncSession, Message], Awaitable[None]]
 
 DELAYS = (5, 30, 120)  # seconds
 TIMEOUT = 5.0  # seconds for the broker, or the database, to answer
@@ -54,7 +51,7 @@ class Consumer:
         self,
         settings: BrokerSettings,
         queue: str,
-        handler: Handler,
+        effect: Effect,
         *,
         database: Database,
         prefetch: int = 10,
@@ -63,13 +60,14 @@ class Consumer:
         timeout: float = 60.0,
         registry: CollectorRegistry | None = None,
     ) -> None:
-        """`handler(session, message)` works in the transaction that commits its effect.
+        """`database` is the one that `effect` works in.
 
-        `concurrency` above 1 gives up the order of messages; `timeout` seconds for one to be handled.
+        `concurrency` is how many messages are in hand at once, which gives up their order where their effects
+        do not keep it; `timeout` seconds for one to be handled.
         """
         self._settings = settings
         self._queue = queue
-        self._handler = handler
+        self._effect = effect
         self._database = database
         self._prefetch = max(prefetch, concurrency)
         self._concurrency = concurrency
@@ -184,11 +182,11 @@ class Consumer:
     ) -> str | None:
         """What became of a message; None if nothing did before we had to stop."""
         try:
-            first = await self._effect(_message(self._queue, incoming), over)
+            first = await self._applied(_message(self._queue, incoming), over)
         except (Poison, Misfit) as error:
             await self._bury(channel, incoming, error)
             return "dead"
-        except Exception as error:  # the handler's own, whatever it is
+        except Exception as error:  # the effect's own, whatever it is
             failures = _failures(incoming) + 1
             if failures > len(self._delays):
                 await self._bury(channel, incoming, error)
@@ -220,16 +218,14 @@ class Consumer:
         )
         await _send(channel, self.dead, incoming, {ERROR: _reason(error)})
 
-    async def _effect(self, message: Message, over: asyncio.Event) -> bool | None:
+    async def _applied(self, message: Message, over: asyncio.Event) -> bool | None:
         """Whether the event came for the first time; None if we must stop while the database is away."""
         lost = 0
         pause = PAUSE
         while not over.is_set():
             try:
-                async with asyncio.timeout(self._timeout), self._database.transaction() as session:
-                    if first := await first_time(session, self._settings.service_name, message.id):
-                        await self._handler(session, message)
-                return first
+                async with asyncio.timeout(self._timeout):
+                    return await self._effect(message)
             except Poison:
                 raise
             except Exception as error:

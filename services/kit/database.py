@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import psycopg
 from fastapi import Depends
 from sqlalchemy import MetaData, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from starlette.requests import HTTPConnection
 
 from kit import context, logging
@@ -42,6 +48,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine, settings: DatabaseSettings) -> None:
         self.engine = engine
+        self._committing = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._settings = settings
         self.sessions = async_sessionmaker(engine, expire_on_commit=False)
 
@@ -69,6 +76,12 @@ class Database:
         """Commits on a clean exit, rolls back on any exception."""
         async with self.sessions.begin() as session:
             yield session
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[AsyncConnection]:
+        """Commits each statement: where there is no unit of work, it costs less than half of one."""
+        async with self._committing.connect() as connection:
+            yield connection
 
     async def dedicated(self) -> psycopg.AsyncConnection:
         """A connection outside the pool, committing each statement, for a path too hot for the pool."""

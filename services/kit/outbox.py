@@ -44,7 +44,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
-    delete,
     func,
     insert,
     select,
@@ -184,11 +183,14 @@ INSERT = b"""
 """
 
 
-async def first_time(session: AsyncSession, consumer: str, event_id: uuid.UUID | str) -> bool:
-    """Whether `consumer` sees this event for the first time; call it in the transaction of its effect."""
-    row = {"consumer": consumer, "event_id": uuid.UUID(str(event_id))}
-    statement = upsert(inbox).values(row).on_conflict_do_nothing().returning(inbox.c.event_id)
-    return (await session.execute(statement)).first() is not None
+async def first_time(session: AsyncSession, consumer: str, *event_ids: uuid.UUID | str) -> set[uuid.UUID]:
+    """Those of the events that `consumer` sees for the first time; in the transaction of their effect."""
+    # Sorted, as another transaction with some of the same waits for us: two must not wait for each other.
+    rows = [
+        {"consumer": consumer, "event_id": each} for each in sorted({uuid.UUID(str(id)) for id in event_ids})
+    ]
+    statement = upsert(inbox).values(rows).on_conflict_do_nothing().returning(inbox.c.event_id)
+    return set((await session.scalars(statement)).all())
 
 
 class BrokerDown(Exception):
@@ -305,16 +307,16 @@ class Relay:
             else:
                 refused.append((row, result))
                 self._metrics.refused.labels(row.queue).inc()
-        async with self._database.transaction() as session:
-            mine = outbox.c.lease_token == token
+        mine = outbox.c.lease_token == token
+        async with self._database.statements() as statements:
             if sent:
-                await session.execute(delete(outbox).where(outbox.c.position.in_(sent), mine))
+                await statements.execute(FORGET, {"token": token, "sent": sent})
             if returned:
-                await session.execute(
+                await statements.execute(
                     update(outbox).where(outbox.c.position.in_(returned), mine).values(FREE)
                 )
             for row, error in refused:
-                await session.execute(
+                await statements.execute(
                     update(outbox)
                     .where(outbox.c.position == row.position, mine)
                     .values(self._verdict(row, error))
@@ -333,9 +335,9 @@ class Relay:
             raise BrokerDown("no confirmation in time") from error
 
     async def _claim(self, token: uuid.UUID) -> Sequence[Row[Any]]:
-        async with self._database.transaction() as session:
+        async with self._database.statements() as statements:
             wanted = {"queues": list(self._queues), "batch": self._batch}
-            found = await session.execute(CLAIM, {"token": token, "lease": self._lease, **wanted})
+            found = await statements.execute(CLAIM, {"token": token, "lease": self._lease, **wanted})
             return sorted(found.all(), key=lambda row: int(row.position))
 
     def _verdict(self, row: Row[Any], error: BaseException) -> dict[str, Any]:
@@ -366,11 +368,11 @@ class Relay:
     async def _measure(self) -> None:
         if time.monotonic() - self._measured < MEASURE:
             return
-        async with self._database.transaction() as session:
-            dead = outbox.c.dead_at.is_not(None)
-            query = select(outbox.c.queue, func.count().filter(~dead), func.count().filter(dead))
-            mine = outbox.c.queue.in_(self._queues)
-            found = (await session.execute(query.where(mine).group_by(outbox.c.queue))).all()
+        dead = outbox.c.dead_at.is_not(None)
+        query = select(outbox.c.queue, func.count().filter(~dead), func.count().filter(dead))
+        mine = outbox.c.queue.in_(self._queues)
+        async with self._database.statements() as statements:
+            found = (await statements.execute(query.where(mine).group_by(outbox.c.queue))).all()
         counts = {queue: (pending, given_up) for queue, pending, given_up in found}
         for queue in self._queues:
             pending, given_up = counts.get(queue, (0, 0))
@@ -394,13 +396,18 @@ MAX_PAUSE = 5.0  # seconds between looks while the broker or the database is dow
 MEASURE = 10.0  # seconds between counts of the outbox
 FREE: dict[str, Any] = {"lease_token": None, "leased_until": None}
 
+# What a crash of the database takes back of this sends an event twice, which it may be; so none of it waits
+# for the disk, nor do those that wait for the disk wait for it.
+LAZILY = "(SELECT set_config('synchronous_commit', 'off', true)) AS lazily"
+
 # A dead event no longer holds up those after it. Two spellings hold the planner to the right index whatever
 # its statistics say, which lag behind a backlog: BETWEEN and the order by queue, or it walks through all
 # events by position; `|| ''`, or it looks for an older one of the aggregate among all those of the queue.
 CLAIM = text(
-    """
+    f"""
     WITH ready AS MATERIALIZED (
-        SELECT found.position FROM unnest(CAST(:queues AS text[])) AS wanted(queue) CROSS JOIN LATERAL (
+        SELECT found.position FROM {LAZILY}, unnest(CAST(:queues AS text[])) AS wanted(queue)
+        CROSS JOIN LATERAL (
             SELECT position FROM outbox AS candidate
             WHERE queue BETWEEN wanted.queue AND wanted.queue AND dead_at IS NULL AND available_at <= now()
               AND (leased_until IS NULL OR leased_until < now())
@@ -416,7 +423,10 @@ CLAIM = text(
     FROM ready WHERE outbox.position = ready.position
     RETURNING outbox.position, outbox.id, outbox.aggregatetype, outbox.aggregateid, outbox.type, outbox.queue,
               outbox.payload, outbox.headers, outbox.created_at, outbox.attempts
-    """
+    """  # noqa: S608  (ours)
+)
+FORGET = text(
+    f"DELETE FROM outbox USING {LAZILY} WHERE position = ANY(:sent) AND lease_token = :token"  # noqa: S608
 )
 
 

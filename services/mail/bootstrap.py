@@ -12,6 +12,7 @@ from kit import logging
 from kit.authentication import Local
 from kit.consumer import Consumer
 from kit.database import Database
+from kit.effects import once
 from kit.tokens import Verifier
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -37,12 +38,12 @@ def create(settings: MailSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         registry = app.state.metrics.registry
         templates = Templates(settings)
-        async with Database.open(settings) as database:
-            mailer = Mailer(settings, database, templates, Relay(settings), registry)
+        async with Database.open(settings) as database, Relay.open(settings) as relay:
+            mailer = Mailer(settings, database, templates, relay, registry)
             consumer = Consumer(
                 settings,
                 QUEUE,
-                mailer,
+                once(database, settings.service_name, mailer),
                 database=database,
                 concurrency=settings.mail_parallel,
                 delays=settings.mail_delays,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import uuid
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -21,7 +24,9 @@ from mail.settings import SmtpSettings, sender
 
 # No quotes, comments or groups: nobody we write to needs them, and each is a way to write to somebody else.
 ADDRESS = re.compile(r"""^[^@\s\x00-\x1f\x7f<>,;:"()\[\]\\]{1,64}@[^@\s\x00-\x1f\x7f<>,;:"()\[\]\\]+$""")
-FAREWELL = 2.0  # seconds for the relay's answer to QUIT
+FAREWELL = 2.0  # seconds for the relay's answer to NOOP and QUIT
+IDLE = 5.0  # seconds that a connection is kept without a mail, at least; at most twice that
+MOST = 50  # mails over one connection: relays end one that takes too many, and say so to the mail's sender
 
 
 class Refused(Exception):
@@ -65,25 +70,72 @@ def recipient(text: str) -> Address:
 
 
 class Relay:
-    """A connection a mail: a shop's few mails are not worth one that may have died since."""
+    """A connection is kept for the mails that follow: TLS and login take more time than a mail does."""
 
     def __init__(self, settings: SmtpSettings) -> None:
         self._settings = settings
         self._context = settings.tls_context
+        self._kept: list[_Kept] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: SmtpSettings) -> AsyncIterator[Relay]:
+        """Connects for its first mail, and takes leave of the relay when there was none for a while."""
+        relay = cls(settings)
+        leaving = asyncio.create_task(relay._leave())
+        try:
+            yield relay
+        finally:
+            leaving.cancel()
+            for each in relay._kept:
+                await _quit(each.client)
 
     async def send(self, message: EmailMessage) -> None:
         """Returns when the relay has taken the mail; raises `Refused`, `Delayed`."""
-        client = self._client()
+        connection = None
         try:
             async with asyncio.timeout(self._settings.smtp_timeout):
-                await _send(client, message)
+                connection = await self._connected()
+                await _send(connection.client, message)
         except TimeoutError:
             raise Delayed("no answer in time") from None
         else:
-            with suppress(SMTPException, OSError):  # taken is taken
-                await client.quit(timeout=FAREWELL)
+            connection.mails += 1
+            connection.since = time.monotonic()
+            self._kept.append(connection)
+            connection = None
         finally:
+            if connection:
+                connection.client.close()
+
+    async def _connected(self) -> _Kept:
+        """A connection for one mail: one that was kept, if it lives, else a new one."""
+        while self._kept:
+            kept = self._kept.pop()
+            if kept.mails < MOST:
+                with suppress(SMTPException, OSError):
+                    await kept.client.noop(timeout=FAREWELL)
+                    return kept
+            await _quit(kept.client)
+        client = self._client()
+        try:
+            await client.connect()  # TLS and login too
+        except (SMTPException, OSError, ValueError) as error:
+            # As below, none of these errors is kept as a cause: replies may quote what they refuse.
             client.close()
+            raise Delayed(_reason(error)) from None
+        except asyncio.CancelledError:
+            client.close()
+            raise
+        return _Kept(client)
+
+    async def _leave(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE)
+            idle = [each for each in self._kept if each.since < time.monotonic() - IDLE]
+            self._kept = [each for each in self._kept if each not in idle]
+            for each in idle:
+                await _quit(each.client)
 
     def _client(self) -> Client:
         settings = self._settings
@@ -103,12 +155,22 @@ class Relay:
         )
 
 
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """A connection, how many mails it has taken, and when the last (monotonic seconds)."""
+
+    client: Client
+    mails: int = 0
+    since: float = 0
+
+
+async def _quit(client: Client) -> None:
+    with suppress(SMTPException, OSError):  # what was taken is taken
+        await client.quit(timeout=FAREWELL)
+    client.close()
+
+
 async def _send(client: Client, message: EmailMessage) -> None:
-    # None of these errors is kept as a cause: replies may quote what they refuse, links with it.
-    try:
-        await client.connect()  # TLS and login too
-    except (SMTPException, OSError, ValueError) as error:
-        raise Delayed(_reason(error)) from None
     try:
         await client.send_message(message)
     except (SMTPException, OSError, ValueError) as error:

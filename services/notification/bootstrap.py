@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from kit import logging
 from kit.authentication import Local
 from kit.calls import ServiceClient
-from kit.consumer import Consumer, Message
+from kit.consumer import Consumer
 from kit.database import Database
+from kit.effects import AT_ONCE
 from kit.live import Gate, Hub
 from kit.remote import Remote
 from kit.tokens import Verifier
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from notification.enrichment import Enrichment
 from notification.notifications import FEED, QUEUE, STAFF, Notification, Notifications
@@ -50,16 +50,19 @@ def create(settings: NotificationSettings) -> FastAPI:
             retention = timedelta(days=settings.retention_days)
             notifications = Notifications(database, enrichment, settings.service_name, retention)
             gate = Gate(settings, hub, verifier, remote, STAFF)
-
-            async def received(session: AsyncSession, message: Message) -> None:
-                await notifications.record(session, message, "rabbitmq")
+            consumer = Consumer(
+                settings,
+                QUEUE,
+                notifications.received["rabbitmq"],
+                database=database,
+                concurrency=AT_ONCE,
+                registry=registry,
+            )
 
             stop = asyncio.Event()
             purging = asyncio.create_task(_purge(notifications, stop))
             try:
-                async with Consumer(
-                    settings, QUEUE, received, database=database, registry=registry
-                ).running():
+                async with consumer.running():
                     yield State(
                         database=database,
                         authenticator=Local(verifier),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
-from kit import logging, outbox
+from kit import context, logging, outbox
 from kit.database import Database
+from kit.effects import Effect, together
 from kit.errors import NotFound, Unavailable
 from kit.events import Message
 from kit.live import Feed
@@ -58,32 +61,41 @@ class NotificationNotFound(NotFound):
     text = "Notification not found"
 
 
-@dataclass(frozen=True, slots=True)
 class Notifications:
     """The use cases."""
 
-    database: Database
-    enrichment: Enrichment
-    consumer: str  # whose inbox: one for all channels, so that the twin of an event is dropped
-    retention: timedelta
+    def __init__(
+        self, database: Database, enrichment: Enrichment, consumer: str, retention: timedelta
+    ) -> None:
+        """`consumer` is whose inbox: one for all channels, so that the twin of an event is dropped.
 
-    async def receive(self, event: Message, channel: Channel) -> bool:
-        """Takes an event, in a transaction of its own; False if it had come already."""
-        async with self.database.transaction() as session:
-            if first := await outbox.first_time(session, self.consumer, event.id):
-                await self.record(session, event, channel)
-        return first
+        `received` is the effect of an event by each channel.
+        """
+        self.database = database
+        self.enrichment = enrichment
+        self.retention = retention
+        self.received: dict[Channel, Effect] = {
+            "rabbitmq": together(database, consumer, partial(self._record, "rabbitmq")),
+            "webhook": together(database, consumer, partial(self._record, "webhook")),
+        }
 
-    async def record(self, session: AsyncSession, event: Message, channel: Channel) -> None:
-        """Keeps the notification of an event that came for the first time, and tells it with the commit."""
-        payload = event.payload
-        order_id, status, name = payload["order_id"], payload["status"], payload["customer_name"]
-        amount = Decimal(str(payload["total_amount"])).quantize(Decimal("0.01"))
-        details = await self.enrichment.of(order_id) if event.type == CREATED else None
+    async def _record(self, channel: Channel, session: AsyncSession, events: Sequence[Message]) -> None:
+        """Keeps the notifications of events that came for the first time, and tells them with the commit."""
+        rows = await asyncio.gather(*(self._row(channel, each) for each in events))
         # One at a time from here to the commit: ids become visible in their order, so that who has seen one
         # has missed none before it.
         await session.execute(LOCK)
-        values = {
+        kept = (await session.execute(insert(Logged).values(rows).returning(*COLUMNS))).all()
+        told = [ADAPTER.dump_json(Notification(**row._mapping)).decode() for row in kept]
+        await session.execute(TELL, {"channel": CHANNEL, "told": told})
+
+    async def _row(self, channel: Channel, event: Message) -> dict[str, Any]:
+        payload = event.payload
+        order_id, status, name = payload["order_id"], payload["status"], payload["customer_name"]
+        amount = Decimal(str(payload["total_amount"])).quantize(Decimal("0.01"))
+        with context.bound(event.headers):  # of several events that are handled together, each its own
+            details = await self.enrichment.of(order_id) if event.type == CREATED else None
+        return {
             "event_id": event.id,
             "order_id": order_id,
             "status": status,
@@ -95,9 +107,6 @@ class Notifications:
             "customer_email": details.customer_email if details else None,
             "occurred_at": datetime.fromisoformat(payload["timestamp"]),
         }
-        row = (await session.execute(insert(Logged).values(values).returning(*COLUMNS))).one()
-        told = ADAPTER.dump_json(Notification(**row._mapping)).decode()
-        await session.execute(select(func.pg_notify(CHANNEL, told)))
 
     async def find(self, notification_id: int) -> Notification:
         """Raises `NotificationNotFound`."""
@@ -151,6 +160,7 @@ class Notifications:
 
 COLUMNS = Logged.__table__.columns
 ADAPTER = TypeAdapter(Notification)
+TELL = text("SELECT pg_notify(:channel, each) FROM unnest(CAST(:told AS text[])) AS each")
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('notifications_log'))")
 
 # During an upgrade the other version may tell more than we know.

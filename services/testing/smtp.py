@@ -37,6 +37,7 @@ class SmtpServer:
         self.before: Callable[[], None] | None = None  # called when a mail was taken, before that is said
         self.recipients_refused: dict[str, str] = {}
         self.seen = threading.Event()
+        self.logins = self.farewells = 0
         self._context = context
         self._utf8 = utf8
         self._controller: Controller | None = None
@@ -84,10 +85,15 @@ class SmtpServer:
             self.before()
         return "250 2.0.0 taken"
 
+    async def handle_QUIT(self, _server: Any, _session: Session, _envelope: Envelope) -> str:
+        self.farewells += 1
+        return "221 2.0.0 bye"
+
     def _authenticate(
         self, _server: Any, _session: Any, _envelope: Any, _kind: str, given: Any
     ) -> AuthResult:
         known = isinstance(given, LoginPassword) and given == LoginPassword(
             self.user.encode(), self.password.encode()
         )
+        self.logins += 1
         return AuthResult(success=known, handled=False)

@@ -33,7 +33,7 @@ def message(payload: dict[str, Any]) -> Message:
 async def tell(database: Database, *payloads: dict[str, Any]) -> None:
     for payload in payloads:
         async with database.transaction() as session:
-            await projection.apply(session, message(payload))
+            await projection.apply(session, [message(payload)])
 
 
 async def test_every_sequence_of_events_ends_alike(

@@ -20,6 +20,7 @@ from kit import broker, context, logging, outbox
 from kit.broker import RabbitPublisher
 from kit.consumer import Consumer, Message, Poison
 from kit.database import Database
+from kit.effects import once
 from kit.outbox import Event, Relay
 from kit.tests.conftest import Settings, lines, messages
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -72,7 +73,8 @@ class Shop:
             "delays": SHORT,
             "registry": self.registry,
         } | more
-        return Consumer(options.pop("settings", self.settings), self.queue, handler, **options)
+        settings = options.pop("settings", self.settings)
+        return Consumer(settings, self.queue, once(self.database, settings.service_name, handler), **options)
 
     async def publish(self, *numbers: int, **more: Any) -> list[Event]:
         found = [event(self.queue, n, **more) for n in numbers]
@@ -386,6 +388,7 @@ import asyncio, os, signal, sys
 from aio_pika import IncomingMessage
 from kit.consumer import Consumer
 from kit.database import Database
+from kit.effects import once
 from kit.settings import BrokerSettings, DatabaseSettings, load
 from sqlalchemy import text
 
@@ -410,7 +413,9 @@ async def effect(session, message):
 async def main():
     settings = load(Settings)
     async with Database.open(settings) as database:
-        await Consumer(settings, sys.argv[1], effect, database=database).run()
+        await Consumer(
+            settings, sys.argv[1], once(database, settings.service_name, effect), database=database
+        ).run()
 
 asyncio.run(main())
 """

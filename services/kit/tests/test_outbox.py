@@ -355,7 +355,7 @@ async def test_inbox_counts_once_under_concurrency(database: Database) -> None:
             await asyncio.sleep(0.02)
             if fail:
                 raise RuntimeError("the effect failed")
-            return new
+            return bool(new)
 
     with pytest.raises(RuntimeError, match="effect"):
         await handle(first, fail=True)

@@ -19,6 +19,7 @@ from kit import context, logging, outbox, tracing
 from kit.broker import RabbitPublisher
 from kit.consumer import Consumer, Message
 from kit.database import Database, Session
+from kit.effects import once
 from kit.lanes import Lanes
 from kit.outbox import Event, Relay
 from kit.testing import client
@@ -89,7 +90,8 @@ async def test_one_trace_from_the_gateway_through_the_broker_to_the_database(
         assert (await http.post(f"/things/{queue}", headers=headers)).status_code == 201
     async with RabbitPublisher.open(settings) as publisher:
         await Relay(traced, publisher, queues=[queue]).once()
-    async with Consumer(settings, queue, take, database=traced).running(), asyncio.timeout(60):
+    consumer = Consumer(settings, queue, once(traced, settings.service_name, take), database=traced)
+    async with consumer.running(), asyncio.timeout(60):
         await done.wait()
     found = {span.name: span for span in spans.get_finished_spans()}
     assert {trace(span) for span in found.values()} == {TRACE}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mail import delivery
 from mail.language import LANGUAGES, Language
 from mail.rendering import examples
 from mail.tests.conftest import TO, WITHIN, Start, dead, of_smtp, rows
@@ -210,6 +211,37 @@ async def test_the_relay_is_away_and_back(start: Start, smtp: SmtpServer) -> Non
         for each in ids:
             await api.sent(each)
     assert sorted(str(mail["To"]) for mail in smtp.mails) == [f"c{n}@example.com" for n in range(5)]
+
+
+async def test_mails_that_follow_each_other_share_a_connection(
+    start: Start, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "MOST", 4)
+    async with start(mail_parallel=1) as api:
+        for _ in range(10):
+            await api.sent(await api.ask())
+    assert (len(smtp.raw), smtp.logins) == (10, 3)
+
+
+async def test_a_connection_that_the_relay_has_left_costs_no_mail(start: Start, smtp: SmtpServer) -> None:
+    async with start() as api:
+        await api.sent(await api.ask())
+        smtp.stop()
+        smtp.start()
+        assert (await api.sent(await api.ask()))["attempts"] == 1
+    assert (len(smtp.raw), smtp.logins) == (2, 2)
+
+
+async def test_an_idle_connection_is_left(
+    start: Start, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "IDLE", 0.2)
+    async with start() as api:
+        await api.sent(await api.ask())
+        async with asyncio.timeout(WITHIN):
+            while not smtp.farewells:
+                await asyncio.sleep(0.05)
+        assert smtp.logins == 1
 
 
 async def test_one_event_is_one_mail(start: Start, smtp: SmtpServer) -> None:

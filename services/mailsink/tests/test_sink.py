@@ -157,7 +157,8 @@ async def test_our_own_mails(start: Start, tls: str) -> None:
             language="pl",
             event_id=uuid.uuid4(),
         )
-        await Relay(settings).send(mail)
+        async with Relay.open(settings) as relay:
+            await relay.send(mail)
         (brief,) = (await sink.get("/messages")).json()
         full = (await sink.get(f"/messages/{brief['id']}")).json()
         assert (full["subject"], full["text"].strip()) == ("Zamówienie nr 17", "Zażółć")

@@ -92,7 +92,7 @@ async def receive_event(request: Request, use: UseCases) -> Taken:
     event = webhooks.receive(secret, request.headers, await request.body(), QUEUE)
     if event.type not in EVENTS:
         raise Invalid({"ce-type": f"is none of {', '.join(EVENTS)}"})
-    first = await use.receive(event, "webhook")
+    first = await use.received["webhook"](event)
     return Taken(event_id=event.id, duplicate=not first)
 
 
