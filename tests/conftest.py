@@ -20,6 +20,7 @@ NETWORK = {"mode": "nat", "cidr": "10.94.0.0/24", "cidr6": "fd00:94::/64"}
 LIVE = ("tests/contracts/", "tests/journeys/", "tests/faults/")
 OBSERVED = ("tests/monitoring/test_live.py", "tests/monitoring/test_request.py")
 CLUSTERS = ("test_promote.py", "test_cluster.py")  # real Kubernetes, whose leases end where it is not let run
+GUESTS = ("test_libvirt_live.py", "test_node.py")
 LOCAL = ("tests/contracts/gatekeeper/", "tests/contracts/starter/")  # without hosts, but in the slow layer
 OWN = ("test_kill.py", "test_others.py", *CLUSTERS)  # which have environments of their own
 BEFORE = "tests/journeys/test_bring_your_own.py"  # its environment is gone before the first of these is up
@@ -60,19 +61,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 class Together(LoadScopeScheduling):
     """One worker for what shares an environment, one for each scenario, and for each other file.
 
-    Two environments that are shared go to one worker too, and so do all clusters: two cores are no place for
-    both at once.
+    Two environments that are shared go to one worker too, all clusters to another, and so on with emulated
+    guests: two cores are no place for several at once.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, name = nodeid.partition("::")
+        scope = name if file.endswith("test_molecule.py") else file
         if file.endswith(CLUSTERS) or name.startswith("test_molecule[app_kubernetes"):
-            return "cluster"
-        if file.startswith(LOCAL) and not self.config.getoption("--full"):
-            return file.rpartition("/")[0]
-        if file.startswith((*LIVE, *OBSERVED)) and not file.endswith(OWN):
-            return "live"
-        return name if file.endswith("test_molecule.py") else file
+            scope = "cluster"
+        elif file.endswith(GUESTS) or name == "test_molecule[microk8s-life]":
+            scope = "guest"
+        elif file.startswith(LOCAL) and not self.config.getoption("--full"):
+            scope = file.rpartition("/")[0]
+        elif file.startswith((*LIVE, *OBSERVED)) and not file.endswith(OWN):
+            scope = "live"
+        return scope
 
 
 def _rank(nodeid: str) -> int:
