@@ -127,6 +127,8 @@ class ServiceFile(File):
     settings: dict[str, Setting] = Field(default={})
     memory: Mebibytes = 160
     """Limit in MiB."""
+    background: bool = False
+    """Nobody waits for what it does: while one host has too little CPU for all, the others come first."""
     alone: bool = False
     """What it knows is in its own memory, so that there is one instance of it and never more."""
     watches: Literal["gateway", "postgres"] | None = None

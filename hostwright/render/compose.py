@@ -99,6 +99,7 @@ def _service(
         "publishes": service.file.publishes,
         "consumes": service.file.consumes,
         "memory": service.file.memory,
+        "background": service.file.background,
         "command": service.file.command,
         "migrate": service.file.migrate,
         "dockerfile": DOCKERFILES.get(service.file.build or ""),
