@@ -19,6 +19,7 @@ from hostwright.application.file import (
 )
 from hostwright.application.gateway import (
     DEFAULT,
+    DOCUMENT,
     FEED,
     OWN,
     PART,
@@ -30,7 +31,7 @@ from hostwright.application.gateway import (
 )
 
 Keys = tuple[str | int, ...]
-OWN_PATHS = ("/health", "/metrics", "/openapi.json")  # what a gateway can answer itself
+OWN_PATHS = ("/health", "/metrics", DOCUMENT)  # what a gateway can answer itself
 Services = Mapping[str, Document[ServiceFile]]
 
 

@@ -23,6 +23,7 @@ PROBE = 10000  # the gateway's own port, on its container's loopback
 INGRESS = (80, 443)  # ports of an Ingress controller
 STATUS = 10001  # where it counts what it does, for a component that watches it
 FEED = 10002  # where it reaches, on loopback, the service that tells it about ended sessions
+DOCUMENT = "/openapi.json"  # where it describes what it lets through
 OWN = "gateway"  # in place of a service: what the gateway answers itself
 DEFAULT = "default"  # the limit of every route that names none
 

@@ -188,8 +188,7 @@ def _inside(
     # Where all ask at once some wait too long: who must be answered and was not asks again, when it is quiet.
     for pod, heard in zip(pods, found, strict=True):
         if silent := [knock for knock in heard.get("knocks", []) if _missed(knock, heard["owner"])]:
-            wanted = [{key: knock[key] for key in targets[0]} for knock in silent]
-            for knock, again in zip(silent, ask(pod, wanted).get("knocks", []), strict=False):
+            for knock, again in zip(silent, ask(pod, silent).get("knocks", []), strict=False):
                 knock |= again
     return found
 

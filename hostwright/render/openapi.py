@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hostwright.application import Application
-from hostwright.application.gateway import OWN, PART, Policy
+from hostwright.application.gateway import DOCUMENT, OWN, PART, Policy
 
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 SCHEMA = re.compile(r'"#/components/schemas/([^"]+)"')
@@ -63,16 +63,12 @@ def _documents(application: Application) -> Iterator[tuple[str, Document]]:
 def _renamed(theirs: Document, service: str, taken: Mapping[str, Any]) -> Document:
     """Another service's schema of the same name, if it is another, gets the service's before its own."""
     schemas = theirs["components"]["schemas"]
-    new = {
-        name: f"{service.title().replace('-', '')}{name}"
-        for name, schema in schemas.items()
-        if name in taken and taken[name] != schema
-    }
+    new: dict[str, str] = {}
     # Whoever refers to one that is renamed is another schema too, whatever it is called.
     while more := {
         name: f"{service.title().replace('-', '')}{name}"
-        for name, schema in schemas.items()
-        if name in taken and name not in new and new.keys() & _named(schema)
+        for name in schemas.keys() & taken.keys() - new.keys()
+        if taken[name] != schemas[name] or new.keys() & _named(schemas[name])
     }:
         new |= more
     theirs["components"]["schemas"] = {new.get(name, name): schema for name, schema in schemas.items()}
@@ -147,10 +143,10 @@ def _own_operation(path: str) -> Document:
     told = {
         "/health": "Whether services can be reached: the state and counts of each circuit breaker",
         "/metrics": "Requests by service and status, and each circuit breaker",
-        "/openapi.json": "This document",
+        DOCUMENT: "This document",
     }
     schema: Document = {"$ref": f"#/components/schemas/{STATE}"}
-    if path == "/openapi.json":
+    if path == DOCUMENT:
         schema = {"type": "object"}
     return {
         "summary": told[path],

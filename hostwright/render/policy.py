@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hostwright.application import Application, Gateway, Route
-from hostwright.application.gateway import DEFAULT, OWN, PART, Limit
+from hostwright.application.gateway import DEFAULT, DOCUMENT, OWN, PART, Limit
 from hostwright.errors import BadInput
 from hostwright.render.environment import Environment
 from hostwright.render.openapi import document
@@ -53,7 +53,9 @@ def facts(application: Application, environment: Environment, own: Sequence[str]
         "websockets": any(each["websocket"] for each in routes),
         "keeps": {each["service"] for each in routes if each["cache"]},
         "owned": list(dict.fromkeys(each.service for each in gateway.listeners if each.service)),
-        "document": document(application, policy, routes, {n: text for n, (_, text) in ANSWERS.items()}),
+        "document": document(application, policy, routes, {n: text for n, (_, text) in ANSWERS.items()})
+        if any((each["service"], each["path"]) == (OWN, DOCUMENT) for each in routes)
+        else None,
         "answers": {status: answer(policy.errors, status) for status in ANSWERS},
         "backends": list(dict.fromkeys([*gateway.served, *([gateway.asked] if gateway.asked else [])])),
     }

@@ -95,7 +95,7 @@ class Relay:
         connection = None
         try:
             async with asyncio.timeout(self._settings.smtp_timeout):
-                connection = await self._connected()
+                connection = await self._alive() or _Kept(self._client())
                 await _send(connection.client, message)
         except TimeoutError:
             raise Delayed("no answer in time") from None
@@ -108,8 +108,8 @@ class Relay:
             if connection:
                 connection.client.close()
 
-    async def _connected(self) -> _Kept:
-        """A connection for one mail: one that was kept, if it lives, else a new one."""
+    async def _alive(self) -> _Kept | None:
+        """A connection that was kept and still lives; the others are left."""
         while self._kept:
             kept = self._kept.pop()
             if kept.mails < MOST:
@@ -117,17 +117,7 @@ class Relay:
                     await kept.client.noop(timeout=FAREWELL)
                     return kept
             await _quit(kept.client)
-        client = self._client()
-        try:
-            await client.connect()  # TLS and login too
-        except (SMTPException, OSError, ValueError) as error:
-            # As below, none of these errors is kept as a cause: replies may quote what they refuse.
-            client.close()
-            raise Delayed(_reason(error)) from None
-        except asyncio.CancelledError:
-            client.close()
-            raise
-        return _Kept(client)
+        return None
 
     async def _leave(self) -> None:
         while True:
@@ -171,6 +161,12 @@ async def _quit(client: Client) -> None:
 
 
 async def _send(client: Client, message: EmailMessage) -> None:
+    # None of these errors is kept as a cause: replies may quote what they refuse, links with it.
+    try:
+        if not client.is_connected:
+            await client.connect()  # TLS and login too
+    except (SMTPException, OSError, ValueError) as error:
+        raise Delayed(_reason(error)) from None
     try:
         await client.send_message(message)
     except (SMTPException, OSError, ValueError) as error:

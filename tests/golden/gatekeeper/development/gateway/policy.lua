@@ -37,6 +37,13 @@ local KIBIBYTES = 65536 -- that all of this may take
 
 collectgarbage("setpause", 120) -- percent of what is in use at which to look for what is not
 
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
 -- --- Windows ---
 
 -- Two generations: what nobody touched for the length of one goes with the older, and no sweep walks over all.
@@ -373,7 +380,9 @@ end
 -- seen yet, and HAProxy must look at its signature.
 local function identify(now, token, check)
   local found = recall(known, token)
-  if (found == nil and token ~= "" or feed.at == 0) and not check then
+  local open = found == nil and token ~= ""
+  open = open or feed.at == 0 -- nobody knows yet which sessions ended
+  if open and not check then
     return nil, true
   elseif found == nil then
     found = token ~= "" and check(token)
@@ -542,9 +551,7 @@ core.register_service("metrics", "http", function(applet)
   success(applet, { uptime_seconds = os.time() - started, requests = counted, circuit_breakers = looked(applet) })
 end)
 
-local file = assert(io.open("/etc/hostwright/openapi.json", "rb"))
-local DOCUMENT = file:read("a")
-file:close()
+local DOCUMENT = read("/etc/hostwright/openapi.json")
 core.register_service("openapi", "http", function(applet)
   say(applet, "application/json", DOCUMENT)
 end)

@@ -31,6 +31,13 @@ local KIBIBYTES = 65536 -- that all of this may take
 
 collectgarbage("setpause", 120) -- percent of what is in use at which to look for what is not
 
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
 -- --- Windows ---
 
 -- Two generations: what nobody touched for the length of one goes with the older, and no sweep walks over all.
@@ -222,14 +229,7 @@ local ALGORITHM, AUDIENCE, TYPE = "HS256", "starter", "access"
 local LEEWAY = 5 -- seconds that clocks of hosts may differ, for the time of issue: the end counts to the second
 local known = generations() -- token -> what it says, where its signature is good
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return (text:gsub("%s+$", ""))
-end
-
-local SECRET = read("/run/secrets/jwt_secret")
+local SECRET = read("/run/secrets/jwt_secret"):gsub("%s+$", "")
 assert(#SECRET >= 32, "/run/secrets/jwt_secret: at least 32 characters, as a shorter secret can be guessed")
 core.register_fetches("secret", function()
   return SECRET
@@ -340,7 +340,8 @@ end
 -- seen yet, and HAProxy must look at its signature.
 local function identify(now, token, check)
   local found = recall(known, token)
-  if found == nil and token ~= "" and not check then
+  local open = found == nil and token ~= ""
+  if open and not check then
     return nil, true
   elseif found == nil then
     found = token ~= "" and check(token)
@@ -495,9 +496,7 @@ core.register_service("metrics", "http", function(applet)
   success(applet, { uptime_seconds = os.time() - started, requests = counted, circuit_breakers = looked(applet) })
 end)
 
-local file = assert(io.open("/etc/hostwright/openapi.json", "rb"))
-local DOCUMENT = file:read("a")
-file:close()
+local DOCUMENT = read("/etc/hostwright/openapi.json")
 core.register_service("openapi", "http", function(applet)
   say(applet, "application/json", DOCUMENT)
 end)
