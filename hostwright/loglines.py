@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 
 from paramiko import SSHException
 
-from hostwright import application, reached, remote, scaffold
+from hostwright import application, forwarded, reached, remote, scaffold
 from hostwright.environments import Environment
-from hostwright.errors import BadInput
+from hostwright.errors import BadInput, Failure
 from hostwright.hosts.record import HostRecord
 from hostwright.proof.namespace import owner
 from hostwright.reached import Cluster
@@ -27,6 +27,7 @@ SAID = ("timestamp", "level", "message", "service", "exception")  # shown in pla
 COMPOSE = re.compile(r"(?P<container>\S+)\s+\| (?P<time>\S+) (?P<text>.*)")
 POD = re.compile(r"\[pod/(?P<pod>[^/\]]+)/(?P<part>[^\]]+)\] (?P<time>\S+) ?(?P<text>.*)")
 MOST = 5000  # lines that Loki gives at once
+RANGES = "/loki/api/v1/query_range"
 RANGE = "720h"  # that Loki looks back: the longest that it takes for one question
 PATIENCE = 30  # seconds for its answer
 
@@ -72,7 +73,7 @@ class Line:
 def find(environment: Environment, hosts: Sequence[HostRecord], request: str) -> Iterator[Line]:
     """Lines of the request with this id, or of this trace: from Loki where it runs, else from containers.
 
-    Of a cluster `host` of a line is the node.
+    Of a cluster `host` of a line is the node, and containers are those of its pods.
 
     Raises BadInput for what is no id, Failure when a host does not answer.
     """
@@ -82,7 +83,7 @@ def find(environment: Environment, hosts: Sequence[HostRecord], request: str) ->
             fix="give what an answer's X-Request-ID says, or a trace's id",
         )
     if environment.clustered and hosts:
-        found = _in(reached.cluster(environment, hosts), request)
+        found = _in(environment, reached.cluster(environment, hosts), request)
     else:
         found = [line for host in hosts for line in _on(environment, host, request)]
     return iter(sorted(found, key=lambda line: line.time))
@@ -107,14 +108,19 @@ def _on(environment: Environment, host: HostRecord, request: str) -> list[Line]:
     return of_containers(output, host.name, request)
 
 
-def _in(cluster: Cluster, request: str) -> list[Line]:
+def _in(environment: Environment, cluster: Cluster, request: str) -> list[Line]:
+    app = application.load(environment.application, environment.project, environment.components)
+    loki = app.components.get("loki")
+    if loki:
+        wanted = urlencode(asked(query(app.name, request)))
+        with contextlib.suppress(Failure):  # where it does not run, for whatever reason, nodes are asked
+            return of_loki(forwarded.ask(cluster, loki.name, loki.file.port, f"{RANGES}?{wanted}"))
     nodes = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in cluster.items("pods")}
     return of_pods(cluster.run(*remote.only(cluster.logs(), request)), nodes, request)
 
 
 def _asked(environment: Environment, host: HostRecord, port: int, wanted: str) -> dict[str, Any] | None:
     """Loki's answer, over SSH from the host's loopback; None where it does not run, for whatever reason."""
-    asked = {"query": wanted, "limit": MOST, "direction": "forward", "since": RANGE}
     with remote.connect(environment, host) as connection:
         try:
             connection.open()
@@ -122,9 +128,9 @@ def _asked(environment: Environment, host: HostRecord, port: int, wanted: str) -
                 "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=PATIENCE
             )
             way.settimeout(PATIENCE)
-            with closing(HTTPConnection("127.0.0.1", port)) as http:
+            with contextlib.closing(HTTPConnection("127.0.0.1", port)) as http:
                 http.sock = way
-                http.request("GET", f"/loki/api/v1/query_range?{urlencode(asked)}")
+                http.request("GET", f"{RANGES}?{urlencode(asked(wanted))}")
                 answer = http.getresponse()
                 text = answer.read()
         except (OSError, HTTPException, SSHException):
@@ -180,13 +186,23 @@ def _utc(time: str) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time[20:29]}Z"
 
 
-def of_loki(answer: Mapping[str, Any], host: str) -> list[Line]:
-    """From Loki's answer to a query over a range of time."""
+def of_loki(answer: Mapping[str, Any], host: str = "") -> list[Line]:
+    """From Loki's answer to a query over a range of time; on a cluster the collector names the node."""
     return [
-        Line(_time(int(nanoseconds)), host, stream["stream"].get("service_name", ""), text)
+        Line(
+            _time(int(nanoseconds)),
+            stream["stream"].get("k8s_node_name", host),
+            stream["stream"].get("service_name", ""),
+            text,
+        )
         for stream in answer["data"]["result"]
         for nanoseconds, text, *_ in stream["values"]
     ]
+
+
+def asked(wanted: str) -> dict[str, str]:
+    """What Loki is asked with a query."""
+    return {"query": wanted, "limit": str(MOST), "direction": "forward", "since": RANGE}
 
 
 def query(namespace: str, request: str) -> str:

@@ -23,7 +23,9 @@ from hostwright.progress import Note, Phases
 from hostwright.proof.namespace import owner, ready
 from hostwright.reached import Cluster, Reached, answer
 from hostwright.render.kubernetes import HOMES
+from hostwright.render.network import MONITORING
 
+COMPONENT = "app.kubernetes.io/component"
 MARK = "hostwright/promote"  # of the namespace: a state and whose data it is, `copying prod`
 COPYING, SERVING, ABORTED = "copying", "serving", "aborted"
 PATIENCE = 300  # seconds: to empty queues in, and for containers to become healthy or pods to go
@@ -331,8 +333,10 @@ class New(Side, Cluster):
         return [name for name in self.application.stores if name not in asked]
 
     def stop(self) -> None:
-        """Everything but the stores; the role brings it back. Raises Failure for what does not go."""
-        chosen = (self.selector(), "--ignore-not-found", "--wait=false")
+        """Everything but the stores and what watches; the role brings it back. Raises Failure for what does
+        not go.
+        """
+        chosen = (f"{self.selector()},{COMPONENT}!={MONITORING}", "--ignore-not-found", "--wait=false")
         self.run(*self.kubectl("delete", "deployments", *chosen))
         if there := _until(self._running):
             raise Failure(f"{there} still there", where=self.namespace, fix="see its node")
@@ -344,7 +348,9 @@ class New(Side, Cluster):
             sorted(
                 pod["metadata"]["name"]
                 for pod in self.items("pods")
-                if owner(pod) not in stores and pod["status"].get("phase") not in over
+                if owner(pod) not in stores
+                and pod["metadata"]["labels"].get(COMPONENT) != MONITORING
+                and pod["status"].get("phase") not in over
             )
         )
 

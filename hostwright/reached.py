@@ -173,7 +173,8 @@ class Cluster(Reached):
     def kinds(self) -> dict[str, str]:
         """Part of the application that is to last -> kind, `deployment` or `statefulset`."""
         return {
-            each["metadata"]["name"]: each["kind"].lower() for each in self.items("deployments,statefulsets")
+            each["metadata"]["name"]: each["kind"].lower()
+            for each in self.items("deployments,statefulsets,daemonsets")
         }
 
 

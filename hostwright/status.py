@@ -16,8 +16,8 @@ from typing import Any
 
 from cryptography import x509
 
-from hostwright import application, reached, remote
-from hostwright.application import Application
+from hostwright import application, forwarded, reached, remote
+from hostwright.application import Application, Component
 from hostwright.environments import Environment
 from hostwright.errors import Failure
 from hostwright.hosts.record import HostRecord
@@ -54,6 +54,7 @@ print(json.dumps(found))
 """
 SEEN = ("up", "load", "cpus", "memory", "memory_available", "disk", "disk_available")  # of a host, by LOOK
 SOON = timedelta(days=14)  # before its end `up` has not made a certificate anew that it makes
+ALERTS = "/api/v1/alerts"
 TLS = r"""jsonpath={range .items[*]}{.metadata.name} {.data.tls\.crt}{"\n"}{end}"""  # no private key
 
 
@@ -112,16 +113,17 @@ def look(environment: Environment, hosts: Sequence[HostRecord]) -> Status:
     for host in hosts:
         containers = remote.containers(environment, host)
         status.services.extend(containers)
-        url = alerts_url(app, containers)
-        words = ["python3", "-c", LOOK, *([url] if url else [])]
+        prometheus = deployed(app, "prometheus", containers)
+        url = [f"http://127.0.0.1:{prometheus.port}{ALERTS}"] if prometheus and prometheus.port else []
+        words = ["python3", "-c", LOOK, *url]
         seen = json.loads(remote.run(environment, host, shlex.join(words)))
         alerts, _ = seen.pop("alerts"), seen.pop("certificates")
         if trouble := seen.pop("trouble", ""):
             status.wrong.append(f"Prometheus on {host.name} does not answer: {trouble}")
         status.hosts.append({"host": host.name, "address": host.address, **seen})
-        status.alerts.extend({"host": host.name, **each} for each in firing(alerts or []))
+        status.alerts.extend(firing(alerts or [], host.name))
     status.wrong.extend(row["service"] for row in status.services if not well(row))
-    status.wrong.extend(f"alert {row['alert']}" for row in status.alerts if row["severity"] == "critical")
+    status.wrong.extend(critical(status.alerts))
     if not status.services:
         status.wrong.append("nothing runs")
     return status
@@ -147,17 +149,21 @@ def _look_at_cluster(environment: Environment, hosts: Sequence[HostRecord]) -> S
     try:
         if not servers:
             raise Failure("no server answers", where=environment.name)
-        _ask(reached.cluster(environment, servers), status)
+        cluster = reached.cluster(environment, servers)
+        nodes = _ask(cluster, status)
         status.wrong.extend(missing(status))
     except Failure as error:
         status.wrong.append(f"{error.where}: {error.what}")
+    else:
+        _hear(environment, cluster, status, nodes)
+    status.wrong.extend(critical(status.alerts))
     status.wrong.extend(ending(status.certificates, datetime.now(UTC)))
     return status
 
 
-def _ask(cluster: Cluster, status: Status) -> None:
-    """Add what the API says. Raises Failure before anything is added."""
-    nodes, items = cluster.get("nodes"), cluster.items("deployments,statefulsets,jobs,pods")
+def _ask(cluster: Cluster, status: Status) -> dict[str, str]:
+    """Add what the API says; returns address -> node of each pod. Raises Failure before anything is added."""
+    nodes, items = cluster.get("nodes"), cluster.items("deployments,statefulsets,daemonsets,jobs,pods")
     chosen = (cluster.selector(), "--field-selector=type=kubernetes.io/tls", f"--output={TLS}")
     told = cluster.run(*cluster.kubectl("get", "secrets", *chosen))
     known = {each["metadata"]["name"]: node(each) for each in nodes}
@@ -168,6 +174,22 @@ def _ask(cluster: Cluster, status: Status) -> None:
     pairs = [line.split() for line in told.splitlines()]
     held = {pair[0]: base64.b64decode(pair[1]).decode() for pair in pairs if len(pair) == 2}
     status.certificates.extend(ends(cluster.namespace, held))
+    pods = [each for each in items if each["kind"] == "Pod" and "podIP" in each["status"]]
+    return {each["status"]["podIP"]: each["spec"]["nodeName"] for each in pods}
+
+
+def _hear(environment: Environment, cluster: Cluster, status: Status, nodes: Mapping[str, str]) -> None:
+    """Add the alerts that are firing, if Prometheus is among what was deployed."""
+    app = application.load(environment.application, environment.project, environment.components)
+    prometheus = deployed(app, "prometheus", status.services)
+    if prometheus is None:
+        return
+    try:
+        told = forwarded.ask(cluster, prometheus.name, prometheus.file.port, ALERTS)
+    except Failure as error:
+        status.wrong.append(f"Prometheus does not answer: {error.what}")
+        return
+    status.alerts.extend(firing(told["data"]["alerts"], nodes=nodes))
 
 
 def node(item: Mapping[str, Any]) -> dict[str, str]:
@@ -197,21 +219,27 @@ def pod(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# Kind -> what of its status says how many are ready, and how many there are to be.
+COUNTS = {"DaemonSet": ("numberReady", "desiredNumberScheduled"), "Job": ("succeeded", "completions")}
+
+
 def workloads(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of Deployments, StatefulSets and Jobs among these how many pods are ready, or done, of how many."""
+    """Of what pods belong to among these how many are ready, or done, of how many."""
     pods = [pod(each) for each in items if each["kind"] == "Pod"]
     rows = []
     for each in items:
         if each["kind"] == "Pod":
             continue
-        is_job = each["kind"] == "Job"
+        done, wanted = COUNTS.get(each["kind"], ("readyReplicas", "replicas"))
+        # How many nodes there are for it to be on is not its own to say.
+        says = each.get("status", {}) if each["kind"] == "DaemonSet" else each["spec"]
         mine = [row for row in pods if row["service"] == owner(each)]
         rows.append(
             {
                 "service": owner(each),
                 "kind": each["kind"].lower(),
-                "ready": each.get("status", {}).get("succeeded" if is_job else "readyReplicas", 0),
-                "wanted": each["spec"].get("completions" if is_job else "replicas", 1),
+                "ready": each.get("status", {}).get(done, 0),
+                "wanted": says.get(wanted, 1),
                 "restarts": sum(row["restarts"] for row in mine),
                 "nodes": sorted({row["host"] for row in mine} - {""}),
                 "image": each["spec"]["template"]["spec"]["containers"][0]["image"],
@@ -250,19 +278,22 @@ def missing(status: Status) -> list[str]:
     return [*nodes, *pods] if status.workloads else [*nodes, "nothing runs"]
 
 
-def alerts_url(app: Application, containers: Sequence[dict[str, Any]]) -> str:
-    """Where the host is told of alerts, if Prometheus is among what was deployed on it."""
-    deployed = {row["service"] for row in containers}
-    for each in app.components.values():
-        if each.kind == "prometheus" and each.port and each.name in deployed:
-            return f"http://127.0.0.1:{each.port}/api/v1/alerts"
-    return ""
+def deployed(app: Application, kind: str, rows: Sequence[dict[str, Any]]) -> Component | None:
+    """The component of that kind, if it is among what was deployed."""
+    there = {row["service"] for row in rows}
+    return next((each for each in app.components.values() if each.kind == kind and each.name in there), None)
 
 
-def firing(alerts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of Prometheus' own answer that are, what is worst first."""
+def firing(
+    alerts: Sequence[Mapping[str, Any]], host: str = "", nodes: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Those of Prometheus' own answer that are, what is worst first, each on the host.
+
+    On a cluster on that of `nodes`, address of a pod -> its node: an instance there is PART/ADDRESS.
+    """
     rows = [
         {
+            "host": (nodes or {}).get(each["labels"].get("instance", "").partition("/")[2], host),
             "alert": each["labels"]["alertname"],
             "severity": each["labels"].get("severity", ""),
             "since": each["activeAt"][:19] + "Z",
@@ -273,6 +304,11 @@ def firing(alerts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if each["state"] == "firing"
     ]
     return sorted(rows, key=lambda row: (row["severity"] != "critical", row["since"], row["what"]))
+
+
+def critical(alerts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those that are for now, in words."""
+    return [f"alert {row['alert']}" for row in alerts if row["severity"] == "critical"]
 
 
 def well(row: dict[str, Any]) -> bool:

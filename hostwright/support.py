@@ -62,8 +62,8 @@ MICROK8S = {
 }
 # Name in the archive -> what kubectl is asked on a server, of the application's namespace. No secrets.
 KINDS = (
-    "pods,deployments,statefulsets,jobs,services,ingresses,networkpolicies,configmaps,persistentvolumeclaims,"
-    "horizontalpodautoscalers,poddisruptionbudgets"
+    "pods,deployments,statefulsets,daemonsets,jobs,services,ingresses,networkpolicies,configmaps,"
+    "persistentvolumeclaims,horizontalpodautoscalers,poddisruptionbudgets"
 )
 KUBECTL = {
     "nodes.txt": ("describe", "nodes"),

@@ -24,7 +24,7 @@ GUESTS = ("test_libvirt_live.py", "test_node.py")
 LOCAL = ("tests/contracts/gatekeeper/", "tests/contracts/starter/")  # without hosts, but in the slow layer
 OWN = ("test_kill.py", "test_others.py", *CLUSTERS)  # which have environments of their own
 BEFORE = "tests/journeys/test_bring_your_own.py"  # its environment is gone before the first of these is up
-ENVIRONMENTS = (BEFORE, *LIVE, *OBSERVED)
+ENVIRONMENTS = (BEFORE, *LIVE, *OBSERVED, "tests/monitoring/test_cluster.py")
 LONG = (*ENVIRONMENTS, "tests/roles/test_molecule.py", "tests/infra/", "tests/lab/", "tests/unit/test_app")
 UP = {LIVE: ExitStack(), OBSERVED: ExitStack()}
 

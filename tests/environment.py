@@ -143,11 +143,9 @@ def gateway(live: Any, name: str = "", **options: Any) -> Gateway:
 
 
 def entrance(application: Application) -> dict[str, Any]:
-    """Where people come in: protocol and port of the listener that is for everybody."""
-    found = application.https or next(
-        each for each in application.gateway.listeners if each.scope == "public"
-    )
-    return {"protocol": found.protocol, "port": found.port}
+    """Where people come in: protocol and port."""
+    assert application.entrance
+    return {"protocol": application.entrance.protocol, "port": application.entrance.port}
 
 
 def addresses(host: Mapping[str, Any]) -> list[str]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from hostwright import __version__, paths
-from hostwright.application import brought
+from hostwright.application import brought, watching
 from hostwright.application.base import Protocol, Scope, Setting, image_name
 from hostwright.application.checks import containers, problems
 from hostwright.application.file import (
@@ -131,10 +131,13 @@ class Edge:
 
     source: str
     target: str | None
-    """Service or store; None is outside of the application."""
+    """Service, store or component; None is outside of the application."""
     port: int
-    kind: Literal["serves", "asks", "calls", "tells", "keeps"]
-    """The gateway serves services and asks one who somebody is; services call, tell and keep."""
+    kind: Literal["serves", "asks", "calls", "tells", "keeps", "watches"]
+    """The gateway serves services and asks one who somebody is; services call, tell and keep.
+
+    Components watch: what they ask of others and what others tell them, to do that.
+    """
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,21 @@ class Component:
     def image(self) -> str:
         """Name of its image, as in `Application.images()`."""
         return image_name(self.file.image or "")
+
+    @property
+    def seen(self) -> dict[str, str]:
+        """Path of a cluster's node -> where its container can read it."""
+        return self.file.nodes or self.file.sees
+
+    @property
+    def home(self) -> str:
+        """On a cluster, the part whose pods its container is in: there are several gateways to watch."""
+        return OWN if self.watched == OWN else self.name
+
+    @property
+    def several(self) -> bool:
+        """Whether there is one for each node of a cluster, or for each gateway."""
+        return bool(self.seen) or self.home != self.name
 
 
 @dataclass(frozen=True)
@@ -307,10 +325,11 @@ class Application:
         return any(edge.source == "gateway" and edge.target == name for edge in self.edges())
 
     def edges(self, settings: Mapping[str, Mapping[str, Setting]] | None = None) -> list[Edge]:
-        """Who speaks to whom among gateway, services and stores, each once; nobody else has to.
+        """Who speaks to whom among gateway, services, stores and components, each once; nobody else has to.
 
-        `settings`: service -> setting -> value, over the application's own. A pair of settings X_host and
-        X_port is an edge: to the service of that name, else to outside.
+        `settings`: service or kind of component -> setting -> value, over the application's own. A pair of
+        settings X_host and X_port is an edge: to the part of that name, else to outside. So is a component's
+        setting that is an address of the Web.
         """
         gateway, found = self.gateway, []
         found += [Edge("gateway", name, self.services[name].file.port, "serves") for name in gateway.served]
@@ -323,7 +342,9 @@ class Application:
                 if store:
                     found.append(Edge(name, store, self.stores[store].traits.port, "keeps"))
             told = {**service.settings, **(settings or {}).get(name, {})}
-            found += [Edge(name, *place, "tells") for place in _places(told, self.services)]
+            for target, port in watching.places(told, self.parts):
+                found.append(Edge(name, target, port, "watches" if target in self.components else "tells"))
+        found += [Edge(*each, "watches") for each in watching.edges(self, settings or {})]
         return list(dict.fromkeys(found))
 
     def images(self) -> dict[str, str]:
@@ -390,6 +411,12 @@ class Application:
     def https(self) -> Listener | None:
         """The listener that others are redirected to."""
         return next((each for each in self.gateway.listeners if each.protocol == "https"), None)
+
+    @cached_property
+    def entrance(self) -> Listener | None:
+        """Where people come in: https, else the first listener for everybody."""
+        public = (each for each in self.gateway.listeners if each.scope == "public")
+        return self.https or next(public, None)
 
     def describe(self) -> dict[str, Any]:
         """The whole of it as plain data, for programs that are not ours."""
@@ -476,15 +503,6 @@ def _components(file: ApplicationFile, kind: str, definition: ServiceFile) -> li
         Component(name, kind, definition, use.port, scope, use.sources, settings, watched)
         for name, watched in containers(file, kind, definition).items()
     ]
-
-
-def _places(settings: Mapping[str, Setting], services: Collection[str]) -> Iterator[tuple[str | None, int]]:
-    """Service, or None for outside, and port of each pair X_host and X_port."""
-    told = {name.lower(): value for name, value in settings.items()}
-    for name, host in told.items():
-        port = told.get(name.removesuffix("_host") + "_port")
-        if name.endswith("_host") and isinstance(port, int | str) and str(port).isdecimal():
-            yield (host if isinstance(host, str) and host in services else None), int(port)
 
 
 def _sources(scope: Scope, sources: tuple[str, ...]) -> tuple[str, ...]:

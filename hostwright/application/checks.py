@@ -223,7 +223,7 @@ def _service(file: ApplicationFile, services: Services, name: str, use: Use) -> 
     if definition.image and not definition.health.command:
         what = f"{name} is somebody else's image and does not say how it is asked whether it is ready"
         yield Problem(keys, what, "add health.command to its service.yml")
-    yield from _only(keys, name, definition, "component", ("watches", "data", "sees", "tells"))
+    yield from _only(keys, name, definition, "component", ("watches", "data", "sees", "nodes", "tells"))
     contracts = sorted(each.stem for each in folder.glob("contracts/[!_]*.py"))
     if contracts and use.contract not in contracts:
         what = f"{name} has no contract {use.contract!r}" if use.contract else f"{name} needs a contract"

@@ -136,7 +136,9 @@ class ServiceFile(File):
     data: Folder | None = None
     """Of a component: the folder that is kept, in a volume; its image makes it for the uid."""
     sees: dict[Folder, Folder] = Field(default={})
-    """Of a component: path of the host -> where its container can read it."""
+    """Of a component: path of the host -> where its container can read it. On a cluster: of each node."""
+    nodes: dict[Folder, Folder] = Field(default={})
+    """Of a component: on a cluster, in place of what it `sees` on a host."""
     tells: dict[str, Setting] = Field(default={})
     """Of a component: settings that every Python service has while it is deployed."""
 

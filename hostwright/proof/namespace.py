@@ -23,7 +23,7 @@ from hostwright.proof.observe import SELF, _capabilities, _done, _fields, _guard
 PATIENCE = 300  # seconds for a command; a comparison asks of each manifest
 PAUSES = (1, 3, 9)  # seconds before another try
 ANSWERED = re.compile(r"Error from server \(|command terminated with exit code")
-KINDS = "deployments,statefulsets,jobs,services,persistentvolumeclaims,horizontalpodautoscalers"
+KINDS = "deployments,statefulsets,daemonsets,jobs,services,persistentvolumeclaims,horizontalpodautoscalers"
 PARTS = (
     "namespace", "objects", "pods", "differences", "inside", "forwarded", "reviews", "enforcers",
 )  # fmt: skip
@@ -52,9 +52,9 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
 
     Request: `kubectl` (the command), `namespace`, `directory` (of the manifests), `doors` (ports of Services,
     `{"owner", "port", "protocol", "callers"}`: all pods of others knock there, and its callers must be
-    answered), `python` (owners whose image has it), `resolving` (those of them that may ask for names),
-    `forward` (as `doors`, for port-forward) and `reviews` (specs of SubjectAccessReviews). Answer: PARTS; a
-    part that cannot be seen is `{"error": text}`.
+    answered), `silent` (owners whose image may have no shell), `python` (owners whose image has it),
+    `resolving` (those of them that may ask for names), `forward` (as `doors`, for port-forward) and `reviews`
+    (specs of SubjectAccessReviews). Answer: PARTS; a part that cannot be seen is `{"error": text}`.
     """
     kubectl = Kubectl(request["kubectl"], request["namespace"])
     lookers: dict[str, Callable[[], Any]] = {
@@ -62,7 +62,7 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
         "objects": lambda: kubectl.items(KINDS),
         "pods": lambda: kubectl.items("pods"),
         "differences": lambda: _differences(kubectl, request["directory"]),
-        "inside": lambda: _inside(kubectl, request["doors"], request["python"], request["resolving"]),
+        "inside": lambda: _inside(kubectl, request),
         "forwarded": lambda: _forwarded(kubectl, request["forward"]),
         "reviews": lambda: _reviews(kubectl, request["reviews"]),
         "enforcers": lambda: _enforcers(kubectl),
@@ -166,12 +166,16 @@ def documents(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def _inside(
-    kubectl: Kubectl, doors: list[dict[str, Any]], python: list[str], resolving: list[str]
-) -> list[dict[str, Any]]:
-    """Each pod that is ready: `pod`, `owner`, `node`, and what it is to its kernel and hears, see `_ask`."""
-    addresses = {each["metadata"]["name"]: each["spec"]["clusterIPs"] for each in kubectl.items("services")}
-    targets = [door | {"address": each} for door in doors for each in addresses.get(door["owner"], ())]
+def _inside(kubectl: Kubectl, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each pod that is ready and not silent: `pod`, `owner`, `node`, and what it is to its kernel and hears,
+    see `_ask`.
+    """
+    services = {each["metadata"]["name"]: each["spec"]["clusterIPs"] for each in kubectl.items("services")}
+    addresses = {name: each for name, each in services.items() if each != ["None"]}  # of all pods' own
+    python, resolving = request["python"], request["resolving"]
+    targets = [
+        door | {"address": each} for door in request["doors"] for each in addresses.get(door["owner"], ())
+    ]
 
     def ask(pod: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
         name, part = pod["metadata"]["name"], owner(pod)
@@ -182,6 +186,7 @@ def _inside(
         )
 
     pods = [pod for pod in kubectl.items("pods") if ready(pod) and owner(pod)]
+    pods = [pod for pod in pods if owner(pod) not in request["silent"]]
     others = [[target for target in targets if target["owner"] != owner(pod)] for pod in pods]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(ask, pods, others))

@@ -19,13 +19,13 @@ from testinfra.host import Host  # type: ignore[import-untyped]
 from testinfra.utils.ansible_runner import AnsibleRunner  # type: ignore[import-untyped]
 
 from hostwright import application, environments, paths, secrets
-from hostwright.application import Application, Edge, Port
+from hostwright.application import Application, Component, Edge, Port
 from hostwright.application.gateway import INGRESS
 from hostwright.proof import knock, namespace, observe
 from hostwright.render import Cluster, Environment
-from hostwright.render.kubernetes import instances
+from hostwright.render.kubernetes import instances, uid
 from hostwright.render.manifests import Place
-from hostwright.render.network import MIGRATE, is_address, of_ingress
+from hostwright.render.network import MIGRATE, edges, is_address, of_ingress
 
 ROLES = ("mirror", "base", "firewall", "docker", "app_compose", "microk8s", "app_kubernetes")
 OF_ONE_HOST, OF_A_CLUSTER = ("docker", "app_compose"), ("microk8s", "app_kubernetes")
@@ -95,28 +95,34 @@ class Machine:
 
     @functools.cached_property
     def declared(self) -> Application | None:
-        """What is meant to run here, if anything is; a cluster has no components."""
+        """What is meant to run here, if anything is."""
         environment = self.variables.get("hostwright_environment", {})
-        role = "app_kubernetes" if self.clustered else "app_compose"
-        name = self.variables.get(f"{role}_application") or environment.get("application")
-        components = self.variables.get("app_compose_components", environment.get("components", ()))
-        return application.load(name, components=() if self.clustered else components) if name else None
+        name = self._told("application", environment.get("application"))
+        components = self._told("components", environment.get("components", ()))
+        return application.load(name, components=components) if name else None
+
+    def _told(self, name: str, otherwise: Any) -> Any:
+        """A variable of the role that the application is deployed by, as the inventory has it."""
+        return self.variables.get(
+            f"{'app_kubernetes' if self.clustered else 'app_compose'}_{name}", otherwise
+        )
 
     @functools.cached_property
     def application(self) -> Application | None:
         """The same without the components whose image cannot be had; None where another host answers."""
         if not self.asked:
             return None
-        exclusive = self.variables.get("app_compose_exclusive", self.variables.get("mirror_exclusive", False))
-        if not (self.declared and exclusive) or self.clustered:
+        exclusive = self._told("exclusive", self.variables.get("mirror_exclusive", False))
+        if not (self.declared and exclusive):
             return self.declared
-        return self.declared.held(self.variables.get("app_compose_images", {}))
+        return self.declared.held(self._told("images", self.variables.get("app_compose_images", {})))
 
     @property
     def absent(self) -> list[str]:
         """Components that are declared, and not deployed."""
-        held = self.application.components if self.application else ()
-        return [name for name in (self.declared.components if self.declared else ()) if name not in held]
+        if not (self.declared and self.application):
+            return []
+        return [name for name in self.declared.components if name not in self.application.components]
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -127,12 +133,13 @@ class Machine:
     def instances(self) -> dict[str, str]:
         """What runs all the time, by container (service of the Compose project): the part it is one of.
 
-        On a cluster each part stands for all of its pods.
+        On a cluster each part that has some stands for all of its pods.
         """
         if not self.application:
             return {}
         asked = {} if self.clustered else self.variables.get("app_compose_replicas", {})
-        found = {name: name for name in ["gateway", *self.application.stores, *self.application.components]}
+        components = [name for name in self.application.components if self.home(name) == name]
+        found = {name: name for name in ["gateway", *self.application.stores, *components]}
         for name, service in self.application.services.items():
             most = 1 if self.clustered else asked.get(name, service.replicas)
             for number in range(1, most + 1):
@@ -145,6 +152,29 @@ class Machine:
         services = self.application.services.items() if self.application else ()
         return [f"{name}{MIGRATE}" for name, service in services if service.file.migrate]
 
+    def home(self, part: str) -> str:
+        """The part whose pods it is in, on a cluster."""
+        component = self.application.components.get(part) if self.application else None
+        return component.home if component and self.clustered else part
+
+    @property
+    def silent(self) -> dict[str, Component]:
+        """What watches on a cluster, whose images have nothing in them to ask with."""
+        return dict(self.application.components) if self.application and self.clustered else {}
+
+    @property
+    def rolled(self) -> list[str]:
+        """Parts of a cluster that are made anew one by one, as they keep nothing and any node will do."""
+        stay = [name for name, each in self.silent.items() if each.file.data or each.seen]
+        stores = self.application.stores if self.application else {}
+        return [part for part in self.instances if part not in (*stores, *stay)]
+
+    @property
+    def keepers(self) -> list[str]:
+        """Parts of a cluster that have data."""
+        stores = self.application.stores if self.application else {}
+        return [*stores, *(name for name, each in self.silent.items() if each.file.data and not each.seen)]
+
     def uid(self, part: str) -> int:
         """Whom the part of the application runs as."""
         assert self.application  # noqa: S101  (it has parts)
@@ -152,7 +182,14 @@ class Machine:
             return self.application.gateway.uid
         if part in self.application.stores:
             return self.application.stores[part].traits.uid
-        return self.application.parts[part].file.uid
+        return uid(self.silent[part]) if part in self.silent else self.application.parts[part].file.uid
+
+    def images(self, part: str) -> list[str]:
+        """The images of a part's containers, on a cluster: its own, and of what is beside it."""
+        return [
+            self.image(part),
+            *(self.image(name) for name in self.silent if self.home(name) == part != name),
+        ]
 
     def image(self, part: str) -> str:
         """The image that is asked for: the environment's, else the application's."""
@@ -191,23 +228,33 @@ class Machine:
 
     def scale(self, part: str) -> tuple[int, int]:
         """How many of a part there are on a cluster, at least and at most."""
-        if not self.application or part in self.application.stores:
+        if not self.application or part in (*self.application.stores, *self.application.components):
             return 1, 1
         public = tuple(self.wanted["app_kubernetes_public_nodes"])
         cluster = Cluster(overlay=self.wanted["app_kubernetes_overlay"], public_nodes=public)
         replicas = {name: int(number) for name, number in self.wanted["app_kubernetes_replicas"].items()}
         return instances(Place(self.application, Environment(cluster=cluster, replicas=replicas)), part)
 
-    @property
+    @functools.cached_property
     def edges(self) -> list[Edge]:
-        """Who has to reach whom on a cluster."""
-        settings = self.wanted["app_kubernetes_settings"]
-        return self.application.edges(settings) if self.application else []
+        """Whose pods have to reach whose on a cluster, all the time."""
+        if not self.application:
+            return []
+        place = Place(self.application, Environment(settings=self.wanted["app_kubernetes_settings"]))
+        return [edge for edge in edges(place) if edge.source not in self.jobs]
 
     def callers(self, door: Port) -> set[str]:
-        """Who has to reach it."""
-        key = (door.owner, door.container_port)
+        """Who has to reach it, of those that can be asked."""
+        return self._callers(door) - {*self.silent}
+
+    def _callers(self, door: Port) -> set[str]:
+        key = (self.home(door.owner), door.container_port)
         return {edge.source for edge in self.edges if (edge.target, edge.port) == key}
+
+    @property
+    def overheard(self) -> list[Port]:
+        """Doors that only those have to reach who cannot be asked: an operator asks in their place."""
+        return [door for door in self.doors if self._callers(door) and not self.callers(door)]
 
     @functools.cached_property
     def wanted(self) -> Wanted:
@@ -285,7 +332,8 @@ class Machine:
                     "python": python,
                     # Who has nobody to reach may not ask for names either.
                     "resolving": sorted({edge.source for edge in self.edges} & {*python}),
-                    "forward": [_door(look.port) for look in self.looks("host")],
+                    "silent": [*self.silent],
+                    "forward": [_door(port) for port in self.forwarded],
                     "reviews": [
                         account | {"resourceAttributes": _attributes(self.namespace, *what)}
                         for account in accounts(self.namespace).values()
@@ -296,6 +344,21 @@ class Machine:
             )
         )
         return {part: {"error": found} for part in namespace.PARTS} if isinstance(found, str) else found
+
+    @property
+    def forwarded(self) -> list[Port]:
+        """On a cluster the ports that an operator asks at, each once."""
+        ports = [*(look.port for look in self.looks("host")), *self.overheard]
+        return list({(port.owner, port.number): port for port in ports}.values())
+
+    def heard(self, port: Port) -> dict[str, Any]:
+        """What an operator was answered there. Raises Unreachable."""
+        answers = self.deployed["forwarded"]
+        if isinstance(answers, dict):
+            raise Unreachable(answers["error"])
+        keys = [(each.owner, each.number) for each in self.forwarded]
+        found: dict[str, Any] = dict(zip(keys, answers, strict=True))[port.owner, port.number]
+        return found
 
     def objects(self, kind: str) -> list[dict[str, Any]]:
         """Of the application's namespace, as the API has them; none where they cannot be seen."""
@@ -344,7 +407,8 @@ class Machine:
         if place == "outside":
             return [Look(port, place, address) for port in ports for address in self._reached(port)]
         if self.clustered:
-            ports = [port for port in ports if port.scope == "host" and self.application]
+            here = {port.owner for port in self.application.ports()} if self.application else set()
+            ports = [port for port in ports if port.scope == "host" and port.owner in here]
         loopback = LOOPBACK if not self.clustered and self.ipv6 else LOOPBACK[:1]
         return [Look(port, place, address) for port in ports for address in loopback]
 
@@ -395,7 +459,10 @@ class Machine:
     @functools.cached_property
     def _answers_on_host(self) -> dict[tuple[str, int], dict[str, Any]]:
         keys = [(look.address, look.port.number) for look in self.looks("host")]
-        answers = self.deployed["forwarded"] if self.clustered else self.seen["host"]
+        if self.clustered:
+            answers: Any = [self.heard(look.port) for look in self.looks("host")]
+        else:
+            answers = self.seen["host"]
         if isinstance(answers, dict):
             raise Unreachable(answers["error"])
         return dict(zip(keys, answers, strict=True))

@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from hostwright import paths
-from hostwright.application import Application, Component, Service
-from hostwright.application.file import DOCKERFILES, MOST_REPLICAS, PLACEHOLDER
+from hostwright.application import Application, Service
+from hostwright.application.file import DOCKERFILES, MOST_REPLICAS
 from hostwright.application.gateway import PROBE, STATUS
 from hostwright.render.environment import Environment
-from hostwright.render.model import gateway_files, reads_secrets, store_facts, variables
-from hostwright.render.templates import digest, fill, fill_all, names, worded
+from hostwright.render.model import (
+    component_facts,
+    component_files,
+    gateway_files,
+    reads_secrets,
+    service_facts,
+    store_facts,
+    variables,
+)
+from hostwright.render.templates import digest, fill, fill_all
 
 PUBLISH = {"public": ("0.0.0.0", "[::]"), "host": ("127.0.0.1", "[::1]")}  # noqa: S104  (what public means)
-EACH = "{service}"  # in the name of a component's file: there is one for each
 CONNECTIONS = 60  # of a PostgreSQL
 
 
@@ -29,7 +35,7 @@ def files(application: Application, environment: Environment) -> dict[str, str]:
         store["digest"] = digest(*own.values(), environment.digests.get(store["name"], ""))
         found |= {f"{store['name']}/{name}": text for name, text in own.items()}
     for component in model["components"]:
-        own = _configuration(component, model)
+        own = component_files(component, model)
         component["configured"] = bool(own)
         component["digest"] = digest(*own.values(), environment.digests.get(component["name"], ""))
         found |= {f"{component['name']}/{name}": text for name, text in own.items()}
@@ -44,10 +50,12 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
     """What templates see: the application with the environment laid over it, everything worked out."""
     images = {**application.images(), **environment.images}
     network = _network(application, environment)
-    gateway = application.gateway
+    gateway, door = application.gateway, application.entrance
     return {
         "application": application,
         "environment": environment,
+        "cluster": False,
+        "front": f"{door.protocol}://gateway:{gateway.container_port(door)}" if door else "",
         "network": network,
         "services": [
             _service(application, environment, images, network, each)
@@ -59,7 +67,9 @@ def _model(application: Application, environment: Environment) -> dict[str, Any]
             for name, store in application.stores.items()
         ],
         "components": [
-            _component(application, environment, images, each) for each in application.components.values()
+            component_facts(application, environment, images, each)
+            | {"ports": _published(environment, each.scope, each.port, each.file.port)}
+            for each in application.components.values()
         ],
         "gateway": {
             "image": images[gateway.image_name],
@@ -87,17 +97,10 @@ def _service(
 ) -> dict[str, Any]:
     balanced = application.behind_gateway(service.name)
     instances, spares = _instances(environment, network, service, balanced)
-    return {
-        "name": service.name,
-        "title": service.file.title,
+    return service_facts(service) | {
         "image": images[service.image],
         "source": environment.sources.get(service.name),
         "uid": service.file.uid,
-        "port": service.file.port,
-        "health": service.file.health,
-        "metrics": service.file.metrics,
-        "publishes": service.file.publishes,
-        "consumes": service.file.consumes,
         "memory": service.file.memory,
         "background": service.file.background,
         "command": service.file.command,
@@ -114,52 +117,6 @@ def _service(
         "balanced": balanced,
         "pools": _pools(service, instances, spares if balanced else None),
     }
-
-
-def _component(
-    application: Application, environment: Environment, images: Mapping[str, str], component: Component
-) -> dict[str, Any]:
-    file = component.file
-    settings = {**component.settings, **environment.settings.get(component.kind, {})}
-    words = {name: worded(value) for name, value in settings.items()} | {"watched": component.watched or ""}
-
-    def filled(text: str) -> str:
-        return PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), text)
-
-    return {
-        "name": component.name,
-        "kind": component.kind,
-        "title": file.title,
-        "image": images[component.image],
-        "uid": file.uid,
-        "port": file.port,
-        "metrics": file.metrics,
-        "memory": file.memory,
-        "command": [filled(word) for word in file.command] if file.command else None,
-        "settings": settings,
-        "environment": {name: filled(text) for name, text in words.items() if name.isupper()},
-        "probe": ["CMD", *file.health.command] if file.health.command else None,
-        "ports": _published(environment, component.scope, component.port, file.port),
-        "data": file.data,
-        "sees": file.sees,
-        "watched": component.watched,
-        "secrets": reads_secrets(application, component.name),
-    }
-
-
-def _configuration(component: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
-    """Path -> text of a component's files, of which one with {service} in its name is there for each."""
-    folder = f"monitoring/{component['kind']}"
-    if not (paths.toolkit() / "templates" / folder).is_dir():
-        return {}
-    found: dict[str, str] = {}
-    for name in names(folder):
-        each = model["services"] if EACH in name else [None]
-        for service in each:
-            path = name.replace(EACH, service["name"]) if service else name
-            text = fill(f"{folder}/{name}", **model, component=component, service=service)
-            found[path.removesuffix(".j2")] = text
-    return found
 
 
 Instances = list[dict[str, str]]

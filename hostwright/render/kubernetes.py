@@ -11,20 +11,27 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
 from hostwright import secrets
-from hostwright.application import Application, Service
-from hostwright.application.gateway import PROBE
+from hostwright.application import Application, Component, Service
+from hostwright.application.gateway import OWN, PROBE, STATUS
 from hostwright.errors import BadInput
 from hostwright.render import network
 from hostwright.render.environment import OVERLAYS, Environment
 from hostwright.render.manifests import Body, Manifest, Place, texts
-from hostwright.render.model import gateway_files, reads_secrets, store_facts, variables
+from hostwright.render.model import (
+    component_facts,
+    component_files,
+    gateway_files,
+    reads_secrets,
+    service_facts,
+    store_facts,
+    variables,
+)
 from hostwright.render.network import MIGRATE
 from hostwright.render.templates import digest, fill, fill_all
 
@@ -37,6 +44,8 @@ CONNECTIONS = 60  # that a PostgreSQL takes at least
 POOL = 12  # of an instance, with those beside its pool
 CONNECTION = 3  # MiB
 TEMPORARY = "32Mi"
+NOTES = "1Gi"
+READER = 10024  # who reads, as one of root's group, what on a host root alone may
 HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
@@ -82,43 +91,60 @@ def secret_files(
 
 @dataclass(frozen=True)
 class Volume:
-    """A folder of a node that must be there before a store can start, for this user alone."""
+    """A folder of a node that must be there before its owner can start, for this user alone."""
 
-    store: str
+    owner: str
+    """A store or a component."""
     node: str
     path: str
     uid: int
 
 
 def volumes(application: Application, environment: Environment) -> list[Volume]:
-    """The folder of each store, in the application's order. Raises BadInput for one without a node."""
+    """The folder of each store and component. Raises BadInput for one that is pinned to no node."""
     place = Place(application, environment)
     cluster = environment.cluster
     found = []
-    for name, store in application.stores.items():
+    for name, user in _keepers(application).items():
         if name not in cluster.pins:
             fix = "name the node that keeps it: pins={STORE: NODE}"
             raise BadInput(f"no node for the data of {name}", where=environment.name, fix=fix)
         path = f"{cluster.folder}/{place.namespace}/{name}"
-        found.append(Volume(name, cluster.pins[name], path, store.traits.uid))
+        found.append(Volume(name, cluster.pins[name], path, user))
     return found
+
+
+def _keepers(application: Application) -> dict[str, int]:
+    """What keeps its data on one node -> whom it runs as, stores first."""
+    found = {name: store.traits.uid for name, store in application.stores.items()}
+    for name, component in application.components.items():
+        if component.file.data and not component.seen:
+            found[name] = uid(component)
+    return found
+
+
+def uid(component: Component) -> int:
+    """Whom a component runs as on a cluster, where nobody is root."""
+    return component.file.uid or READER
 
 
 def pinned(
     application: Application, nodes: Sequence[str], held: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Store -> node: those that have one stay, others go where there are fewest, nodes in the order given.
+    """Store or component -> node: those that have one stay, others go where there are fewest, nodes in the
+    order given.
 
-    Raises BadInput when a store's node is not among them: its data is nowhere else.
+    Raises BadInput when such a node is not among them: the data is nowhere else.
     """
-    found = {store: node for store, node in (held or {}).items() if store in application.stores}
+    keepers = _keepers(application)
+    found = {store: node for store, node in (held or {}).items() if store in keepers}
     for store, node in found.items():
         if node not in nodes:
             fix = "bring the node back, or move the data first"
             raise BadInput(f"the data of {store} is on {node} alone", where=node, fix=fix)
     if not nodes:
         raise BadInput("no node to keep data on", where=application.name, fix="name one")
-    for store in application.stores:
+    for store in keepers:
         if store not in found:
             found[store] = min(nodes, key=lambda node: list(found.values()).count(node))
     return found
@@ -133,14 +159,17 @@ def _check(place: Place) -> None:
 
     if cluster.overlay not in OVERLAYS:
         raise bad(f"unknown overlay {cluster.overlay!r}", f"one of: {', '.join(OVERLAYS)}")
-    if application.components:
-        raise bad(
-            f"{', '.join(application.components)}: components are not rendered for a cluster",
-            "take them out of hostwright:components",
-        )
+    for component in application.watchers(OWN):
+        file = component.file
+        if file.data or component.seen or reads_secrets(application, component.name):
+            raise bad(
+                f"{component.name} is in the gateway's pods here, and can have no data and no secrets",
+                "take data, sees and secrets out of its service.yml, or it out of hostwright:components",
+            )
+    keepers = _keepers(application)
     for name in cluster.pins:
-        if name not in application.stores:
-            raise bad(f"a node for unknown store {name!r}", f"one of: {', '.join(application.stores)}")
+        if name not in keepers:
+            raise bad(f"a node for unknown store {name!r}", f"one of: {', '.join(keepers)}")
     for name in environment.names:
         if ":" not in name and not HOST.fullmatch(name):
             raise bad(
@@ -168,7 +197,14 @@ def _manifests(place: Place) -> Iterator[Manifest]:
     for service in place.application.services.values():
         yield from _service(place, service)
     for volume in volumes(place.application, place.environment):
-        yield from _store(place, volume)
+        if volume.owner in place.application.stores:
+            yield from _store(place, volume)
+        else:
+            yield from _data(place, volume)
+    model = _model(place)
+    for component in place.application.components.values():
+        if component.home == component.name:
+            yield from _component(place, component, model)
 
 
 def _gateway(place: Place) -> Iterator[Manifest]:
@@ -199,6 +235,8 @@ def _gateway(place: Place) -> Iterator[Manifest]:
     pod.nodes = network.public_nodes(place, "gateway")
     up = _http("/", PROBE)
     pod.probes(up, up)
+    for component in place.application.watchers(OWN):
+        pod.beside(_facts(place, component), component)
     yield from _rolling(pod, *instances(place, "gateway"))
 
 
@@ -251,7 +289,7 @@ def instances(place: Place, part: str) -> tuple[int, int]:
 
 
 def _store(place: Place, volume: Volume) -> Iterator[Manifest]:
-    name = volume.store
+    name = volume.owner
     kind = place.application.stores[name].kind
     most = _connections(place, name)
     facts = store_facts(place.application, name, place.images, most)
@@ -269,7 +307,7 @@ def _store(place: Place, volume: Volume) -> Iterator[Manifest]:
     pod.container |= {
         "command": ["bash", "/etc/hostwright/start.sh"],
         "args": shared["command"],
-        "env": [{"name": each, "value": text} for each, text in sorted(told.items())],
+        "env": _env(told),
     }
     for path in WRITABLE[kind]:
         pod.temporary(path)
@@ -277,15 +315,9 @@ def _store(place: Place, volume: Volume) -> Iterator[Manifest]:
     port = place.application.stores[name].traits.port
     alive = {"tcpSocket": {"port": port}}
     pod.probes(alive, {"exec": {"command": _command(shared["test"])}})
-    yield from _pinned_data(place, volume)
-    spec = {
-        "replicas": 1,
-        "serviceName": name,
-        "selector": {"matchLabels": place.selector(name)},
-        "template": pod.template(),
-    }
+    yield from _data(place, volume)
     yield pod.account()
-    yield Manifest("2-stores", "StatefulSet", name, name, "store", {"spec": spec})
+    yield _lasting(pod, "2-stores")
 
 
 # Exactly where the image declares a volume: were this a folder above it, the engine would lay a volume of its
@@ -311,26 +343,120 @@ def _command(test: Sequence[str]) -> list[str]:
     return ["sh", "-c", test[1]] if test[0] == "CMD-SHELL" else list(test[1:])
 
 
-def _pinned_data(place: Place, volume: Volume) -> Iterator[Manifest]:
-    """A volume for one claim and a claim for one volume: a name that is free is taken by nobody else."""
-    claim, name = f"{volume.store}-data", f"{place.namespace}-{volume.store}"
+def _data(place: Place, volume: Volume) -> Iterator[Manifest]:
+    """The volume of what keeps its data on a node."""
+    source: Body = {"local": {"path": volume.path}, "nodeAffinity": {"required": _one_of([volume.node])}}
+    yield from _volume(place, volume.owner, "", "ReadWriteOnce", source)
+
+
+def _volume(place: Place, owner: str, what: str, mode: str, source: Body) -> Iterator[Manifest]:
+    """A volume for one claim and a claim for one volume: a name that is free is taken by nobody else.
+
+    `what`: it is more than the owner's data.
+    """
+    claim, name = f"{owner}-{what or 'data'}", f"{place.namespace}-{owner}" + (f"-{what}" if what else "")
+    component, key = network.component(place, owner), f"{owner}-{what}" if what else owner
     size = {"storage": f"{place.overlay.storage}Gi"}
-    common = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeMode": "Filesystem"}
+    common = {"accessModes": [mode], "storageClassName": "", "volumeMode": "Filesystem"}
     body = {
         **common,
         "capacity": size,
         "claimRef": {
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": claim, "namespace": place.namespace,
         },
-        "local": {"path": volume.path},
-        "nodeAffinity": {"required": _one_of([volume.node])},
         "persistentVolumeReclaimPolicy": "Retain",
+        **source,
     }  # fmt: skip
-    yield Manifest(
-        "1-base", "PersistentVolume", name, volume.store, "store", {"spec": body}, key=volume.store
-    )
+    yield Manifest("1-base", "PersistentVolume", name, owner, component, {"spec": body}, key=key)
     body = {**common, "resources": {"requests": size}, "volumeName": name}
-    yield Manifest("1-base", "PersistentVolumeClaim", claim, volume.store, "store", {"spec": body})
+    yield Manifest("1-base", "PersistentVolumeClaim", claim, owner, component, {"spec": body})
+
+
+def _model(place: Place) -> Body:
+    """What the templates of those who watch see: each service as one, whichever of its pods answers."""
+    application = place.application
+    return {
+        "application": application,
+        "environment": place.environment,
+        "cluster": True,
+        "namespace": place.namespace,
+        "front": network.front(place),
+        "services": [
+            service_facts(each) | {"instances": [{"name": each.name, "address": each.name}]}
+            for each in application.services.values()
+        ],
+        "stores": [store_facts(application, name, place.images, CONNECTIONS) for name in application.stores],
+        "components": [_facts(place, each) for each in application.components.values()],
+        "gateway": {"status": STATUS},
+    }
+
+
+def _facts(place: Place, component: Component) -> Body:
+    return component_facts(place.application, place.environment, place.images, component)
+
+
+def _component(place: Place, component: Component, model: Body) -> Iterator[Manifest]:
+    """One for the application, or where it sees what is a node's one on each.
+
+    The profile `restricted` lets no pod name a folder of its node. A volume may be one, and volumes are made
+    by who runs the cluster: so it is given that folder, to read, and no other.
+    """
+    file, name, facts = component.file, component.name, _facts(place, component)
+    pod = _Pod(
+        place, name, facts["image"], uid(component), file.memory, grace=STORE_GRACE if file.data else GRACE,
+        group=None if file.uid else 0, scratch=file.data != "/tmp",  # noqa: S108  (of the container)
+    )  # fmt: skip
+    _tell(pod.container, facts)
+    if own := component_files(facts, model):
+        config = _config(place, name, {_key(path): text for path, text in own.items()})
+        yield config
+        pod.files(config.name, own)
+    if facts["secrets"]:
+        pod.secrets(place.secret(name))
+    if file.data:
+        claim = {"persistentVolumeClaim": {"claimName": f"{name}-data"}}
+        # What there is one of on each node keeps for as long as its pod is there: how far it has read.
+        pod.volume("data", file.data, {"emptyDir": {"sizeLimit": NOTES}} if component.seen else claim)
+    for number, (there, here) in enumerate(component.seen.items(), 1):
+        what = f"sees-{number}"
+        yield from _volume(place, name, what, "ReadOnlyMany", {"hostPath": {"path": there}})
+        seen: Body = {"claimName": f"{name}-{what}", "readOnly": True}
+        pod.volume(what, here, {"persistentVolumeClaim": seen}, read_only=True)
+    pod.probes(_http(file.health.live, file.port), _http(file.health.ready, file.port))
+    if component.seen:
+        pod.container.setdefault("env", []).append(NODE)
+        spec = {"selector": {"matchLabels": place.selector(name)}, "template": pod.template()}
+        yield pod.account()
+        yield Manifest("4-workloads", "DaemonSet", name, name, pod.component, {"spec": spec})
+    elif file.data:
+        yield pod.account()
+        yield _lasting(pod, "4-workloads")
+    else:
+        pod.nodes = network.public_nodes(place, name)
+        yield from _rolling(pod, *[max(1, len(pod.nodes))] * 2)
+
+
+NODE = {"name": "NODE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}
+
+
+def _key(path: str) -> str:
+    """A path below a component's folder as a ConfigMap can name it."""
+    return path.replace("/", "_")
+
+
+def _lasting(pod: _Pod, phase: str) -> Manifest:
+    """The only one, which keeps its data."""
+    spec = {
+        "replicas": 1,
+        "serviceName": pod.owner,
+        "selector": {"matchLabels": pod.place.selector(pod.owner)},
+        "template": pod.template(),
+    }
+    return Manifest(phase, "StatefulSet", pod.owner, pod.owner, pod.component, {"spec": spec})
+
+
+def _env(told: Mapping[str, str]) -> list[Body]:
+    return [{"name": each, "value": text} for each, text in sorted(told.items())]
 
 
 def _one_of(nodes: Sequence[str]) -> Body:
@@ -403,34 +529,43 @@ class _Pod:
     """One container, confined as the profile `restricted` asks and beyond: its root is read-only."""
 
     def __init__(
-        self, place: Place, owner: str, image: str, uid: int, memory: int, cores: int = 1, grace: int = GRACE
+        self,
+        place: Place,
+        owner: str,
+        image: str,
+        uid: int,
+        memory: int,
+        cores: int = 1,
+        grace: int = GRACE,
+        group: int | None = None,
+        scratch: bool = True,
     ) -> None:
         self.place, self.owner, self.uid, self.grace = place, owner, uid, grace
+        self.group = uid if group is None else group
         self.component = network.component(place, owner)
-        asked = max(16, memory * place.overlay.memory // 100)
-        self.container: dict[str, Any] = {
-            "name": owner,
-            "image": image,
-            "imagePullPolicy": "IfNotPresent",
-            "resources": {
-                "requests": {"cpu": f"{place.overlay.cpu * cores}m", "memory": f"{asked}Mi"},
-                "limits": {"memory": f"{memory}Mi"},
-            },
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-                "readOnlyRootFilesystem": True,
-            },
-            "volumeMounts": [],
-        }
+        self.container = _container(place, owner, image, memory, place.overlay.cpu * cores)
+        self._beside: list[Body] = []
         self.nodes: Sequence[str] = ()
         """Where one of them is to be on each, and none elsewhere."""
         self._volumes: list[Body] = []
-        self.temporary("/tmp")  # noqa: S108  (of the container)
+        if scratch:
+            self.temporary("/tmp")  # noqa: S108  (of the container)
+
+    def beside(self, facts: Body, component: Component) -> None:
+        """One more container, which watches the first.
+
+        Nobody asks whether it is ready: the pod would be left out for it. It asks for next to no CPU, as the
+        autoscaler goes by what a pod asks for.
+        """
+        container = _container(self.place, component.name, facts["image"], component.file.memory, 1)
+        container["securityContext"] |= {"runAsUser": uid(component), "runAsGroup": uid(component)}
+        _tell(container, facts)
+        container["livenessProbe"] = _alive(_http(component.file.health.live, component.file.port))
+        self._beside.append(container)
 
     def volume(self, name: str, path: str, source: Body, read_only: bool = False) -> None:
         mount: Body = {"name": name, "mountPath": path} | ({"readOnly": True} if read_only else {})
-        self.container["volumeMounts"].append(mount)
+        self.container.setdefault("volumeMounts", []).append(mount)
         self._volumes.append({"name": name, **source})
 
     def temporary(self, path: str) -> None:
@@ -438,8 +573,12 @@ class _Pod:
         source = {"emptyDir": {"medium": "Memory", "sizeLimit": TEMPORARY}}
         self.volume(path.strip("/").replace("/", "-"), path, source)
 
-    def files(self, config: str) -> None:
-        self.volume("files", "/etc/hostwright", {"configMap": {"name": config}}, read_only=True)
+    def files(self, config: str, paths: Iterable[str] = ()) -> None:
+        """`paths`: below the folder, where they are not the names in the ConfigMap."""
+        source: Body = {"name": config}
+        if any("/" in path for path in paths):
+            source["items"] = [{"key": _key(path), "path": path} for path in sorted(paths)]
+        self.volume("files", "/etc/hostwright", {"configMap": source}, read_only=True)
 
     def secrets(self, name: str) -> None:
         # Of root and the pod's own group, which alone may read.
@@ -453,11 +592,7 @@ class _Pod:
             "timeoutSeconds": 5,
             "failureThreshold": 150,
         }
-        self.container["livenessProbe"] = alive | {
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-        }
+        self.container["livenessProbe"] = _alive(alive)
         self.container["readinessProbe"] = ready | {
             "periodSeconds": 5,
             "timeoutSeconds": 5,
@@ -473,13 +608,13 @@ class _Pod:
         """`moves`: whether any node will do."""
         spec: Body = {
             "automountServiceAccountToken": False,
-            "containers": [self.container],
+            "containers": [self.container, *self._beside],
             "enableServiceLinks": False,  # variables like MAIL_PORT would be taken for settings
             "restartPolicy": restart,
             "securityContext": {
                 "fsGroup": self.uid,
                 "fsGroupChangePolicy": "OnRootMismatch",
-                "runAsGroup": self.uid,
+                "runAsGroup": self.group,
                 "runAsNonRoot": True,
                 "runAsUser": self.uid,
                 "seccompProfile": {"type": "RuntimeDefault"},
@@ -512,6 +647,37 @@ class _Pod:
             required = {"requiredDuringSchedulingIgnoredDuringExecution": _one_of(self.nodes)}
             spec["affinity"] = {"nodeAffinity": required}
         return {"metadata": {"labels": self.place.labels(self.owner, self.component)}, "spec": spec}
+
+
+def _container(place: Place, name: str, image: str, memory: int, cpu: int) -> Body:
+    """`memory`: MiB, its limit; `cpu`: thousandths of a core that it asks for."""
+    asked = max(16, memory * place.overlay.memory // 100)
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": {
+            "requests": {"cpu": f"{cpu}m", "memory": f"{asked}Mi"},
+            "limits": {"memory": f"{memory}Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+
+
+def _tell(container: Body, facts: Body) -> None:
+    """What a component is told on its command line and in its environment."""
+    if facts["command"]:
+        container["args"] = facts["command"]
+    if facts["environment"]:
+        container["env"] = _env(facts["environment"])
+
+
+def _alive(probe: Body) -> Body:
+    return probe | {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6}
 
 
 def _http(path: str, port: int) -> Body:

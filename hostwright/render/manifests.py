@@ -19,6 +19,7 @@ Body = dict[str, Any]
 PHASES = ("0-namespace", "1-base", "2-stores", "3-jobs", "4-workloads")
 
 APIS = {
+    "DaemonSet": "apps/v1",
     "Deployment": "apps/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "Ingress": "networking.k8s.io/v1",
@@ -48,6 +49,11 @@ class Place:
     @cached_property
     def images(self) -> Mapping[str, str]:
         return {**self.application.images(), **self.environment.images}
+
+    def home(self, owner: str) -> str:
+        """The owner whose pods it is in, which is another's for what stands beside that."""
+        component = self.application.components.get(owner)
+        return component.home if component else owner
 
     def labels(self, owner: str, component: str) -> dict[str, str]:
         """What an object of the owner is found by."""

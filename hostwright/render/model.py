@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hostwright.application import Application, Listener, Route, Service, Setting
+from hostwright import paths
+from hostwright.application import Application, Component, Listener, Route, Service, Setting
+from hostwright.application.file import PLACEHOLDER
 from hostwright.application.gateway import FEED, OWN, PROBE, STATUS
 from hostwright.render import policy
 from hostwright.render.environment import Environment
-from hostwright.render.templates import digest, fill_all, variable, worded
+from hostwright.render.templates import digest, fill, fill_all, names, variable, worded
 
+EACH = "{service}"  # in the name of a component's file: there is one for each
 # Answers of the gateway's own, in the form of the services' errors.
 ERRORS = {
     400: "Bad request",
@@ -180,3 +183,66 @@ def store_facts(
         "user": application.name,
         "metrics": store.traits.metrics if application.scraped else None,
     }
+
+
+def service_facts(service: Service) -> dict[str, Any]:
+    """A service as the templates of those who watch it see it, wherever it runs."""
+    return {
+        "name": service.name,
+        "title": service.file.title,
+        "port": service.file.port,
+        "health": service.file.health,
+        "metrics": service.file.metrics,
+        "publishes": service.file.publishes,
+        "consumes": service.file.consumes,
+    }
+
+
+def component_facts(
+    application: Application, environment: Environment, images: Mapping[str, str], component: Component
+) -> dict[str, Any]:
+    """A component as templates see it, with the environment's settings in its command and its variables."""
+    file = component.file
+    clustered = environment.topology == "cluster"
+    settings = {**component.settings, **environment.settings.get(component.kind, {})}
+    beside = clustered and component.home != component.name
+    watched = "127.0.0.1" if beside else component.watched or ""
+    words = {name: worded(value) for name, value in settings.items()} | {"watched": watched}
+
+    def filled(text: str) -> str:
+        return PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), text)
+
+    return {
+        "name": component.name,
+        "kind": component.kind,
+        "home": component.home,
+        "several": clustered and component.several,
+        "title": file.title,
+        "image": images[component.image],
+        "uid": file.uid,
+        "port": file.port,
+        "metrics": file.metrics,
+        "memory": file.memory,
+        "command": [filled(word) for word in file.command] if file.command else None,
+        "settings": settings,
+        "environment": {name: filled(text) for name, text in words.items() if name.isupper()},
+        "probe": ["CMD", *file.health.command] if file.health.command else None,
+        "data": file.data,
+        "sees": file.sees,
+        "watched": component.watched,
+        "secrets": reads_secrets(application, component.name),
+    }
+
+
+def component_files(component: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
+    """Path -> text of a component's files, of which one with {service} in its name is there for each."""
+    folder = f"monitoring/{component['kind']}"
+    if not (paths.toolkit() / "templates" / folder).is_dir():
+        return {}
+    found: dict[str, str] = {}
+    for name in names(folder):
+        for service in model["services"] if EACH in name else [None]:
+            path = name.replace(EACH, service["name"]) if service else name
+            text = fill(f"{folder}/{name}", **model, component=component, service=service)
+            found[path.removesuffix(".j2")] = text
+    return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
 from hostwright.application import ANYWHERE, Edge, Listener, Port
-from hostwright.application.gateway import INGRESS
+from hostwright.application.gateway import INGRESS, OWN, STATUS
 from hostwright.errors import BadInput
 from hostwright.render.manifests import Body, Manifest, Place
 
@@ -15,6 +16,7 @@ NODES = "hostwright/nodes"  # on a Service of type LoadBalancer: whose addresses
 # What a node answers at by itself: a Service at its address would take the port away from it.
 NODES_OWN = {22: "sshd", 10250: "the kubelet", 16443: "the API", 19001: "the database", 25000: "the agent"}
 MIGRATE = "-migrate"  # of a service: its job, which reaches the database and nobody else
+MONITORING = "monitoring"  # the label of all that watches
 DNS = 53
 
 
@@ -33,6 +35,17 @@ def behind_ingress(place: Place) -> Listener | None:
             fix="let 80 redirect to https on 443, or give one of them another port",
         )
     return https or next(iter(serving), None)
+
+
+def front(place: Place) -> str:
+    """Where one asks for the gateway's entrance inside of the cluster: plain, where the Ingress ends TLS."""
+    door = place.application.entrance
+    if door is None:
+        return ""
+    if door == behind_ingress(place):
+        return f"http://{OWN}:{INGRESS[0]}"
+    service = f"{OWN}-{door.port}" if door.scope == "public" else OWN
+    return f"{door.protocol}://{service}:{door.port}"
 
 
 def services(place: Place) -> Iterator[Manifest]:
@@ -61,11 +74,41 @@ def services(place: Place) -> Iterator[Manifest]:
     for owner, entries in owners.items():
         spec: Body = {
             "type": "ClusterIP",
-            "selector": place.selector(owner),
+            "selector": place.selector(place.home(owner)),
             "ports": [entries[name] for name in sorted(entries)],
             **_affinity(place, owner),
         }
         yield Manifest("1-base", "Service", owner, owner, component(place, owner), {"spec": spec})
+    yield from _discovery(place)
+
+
+def _discovery(place: Place) -> Iterator[Manifest]:
+    """For Prometheus, which asks each instance: names of all pods of who counts, ready or not."""
+    application = place.application
+    if not application.scraped:
+        return
+    found = {(each.name, each.file.port) for each in application.services.values() if each.file.metrics}
+    found |= {
+        (each.home, each.file.port)
+        for each in application.components.values()
+        if each.several and each.file.metrics
+    }
+    if application.gateway.kind == "haproxy":
+        found.add((OWN, STATUS))
+    for owner in sorted({owner for owner, _ in found}):
+        spec: Body = {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": place.selector(owner),
+            "ports": [
+                {"name": f"http-{port}", "port": port, "targetPort": port, "protocol": "TCP"}
+                for whose, port in sorted(found)
+                if whose == owner
+            ],
+        }
+        name = f"{owner}-pods"
+        yield Manifest("1-base", "Service", name, owner, component(place, owner), {"spec": spec})
 
 
 def of_ingress(port: Port) -> bool:
@@ -99,7 +142,7 @@ def _balancer(place: Place, port: Port, entry: Body) -> Manifest:
         )
     spec: Body = {
         "type": "LoadBalancer",
-        "selector": place.selector(port.owner),
+        "selector": place.selector(place.home(port.owner)),
         "ports": [entry],
         # Who asks stays known: sources are looked at, by the policy too. And no second port on each node.
         "externalTrafficPolicy": "Local",
@@ -152,14 +195,18 @@ def is_address(name: str) -> bool:
 
 
 def edges(place: Place) -> list[Edge]:
-    """The application's, and those of its jobs, which need their service's database."""
-    found = place.application.edges(place.environment.settings)
+    """The application's from pod to pod, and those of its jobs, which need their service's database."""
+    found = []
+    for each in place.application.edges(place.environment.settings):
+        source, target = place.home(each.source), each.target and place.home(each.target)
+        if source != target:
+            found.append(dataclasses.replace(each, source=source, target=target))
     for name, service in place.application.services.items():
         if service.file.migrate and service.database:
             store = service.database.store
             port = place.application.stores[store].traits.port
             found.append(Edge(f"{name}{MIGRATE}", store, port, "keeps"))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def policies(place: Place) -> Iterator[Manifest]:
@@ -170,7 +217,8 @@ def policies(place: Place) -> Iterator[Manifest]:
     every: Body = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     yield Manifest("1-base", "NetworkPolicy", "default-deny", "default-deny", "network", {"spec": every})
     known = edges(place)
-    owners = {"gateway", *place.application.services, *place.application.stores}
+    owners = {OWN, *place.application.services, *place.application.stores}
+    owners |= {each.home for each in place.application.components.values()}
     owners |= {edge.source for edge in known}
     for owner in sorted(owners):
         into = [_rule("from", _pods(place, edge.source), edge.port) for edge in known if edge.target == owner]
@@ -200,7 +248,7 @@ def _from_outside(place: Place, owner: str) -> Iterator[Body]:
         port = place.application.gateway.container_port(behind)
         yield _rule("from", [{"namespaceSelector": {"matchLabels": name}}], port)
     for port_ in place.application.ports():
-        if port_.owner == owner and port_.scope == "public" and not of_ingress(port_):
+        if place.home(port_.owner) == owner and port_.scope == "public" and not of_ingress(port_):
             sources = [{"ipBlock": {"cidr": source}} for source in port_.sources]
             yield _rule("from", sources, port_.container_port)
 
@@ -231,4 +279,6 @@ def component(place: Place, owner: str) -> str:
         return "store"
     if owner in place.application.services:
         return "service"
+    if owner in place.application.components:
+        return MONITORING
     return "gateway" if owner == "gateway" else "migration"

@@ -14,7 +14,7 @@ NAME = "app.kubernetes.io/name"
 NODES = "hostwright/nodes"  # on a Service of type LoadBalancer: whose addresses are to be its own
 # Of these there may be some that nobody wants any more. Volumes and claims are not among them.
 PRUNED = (
-    "deployments,statefulsets,jobs,services,ingresses,networkpolicies,horizontalpodautoscalers,"
+    "deployments,statefulsets,daemonsets,jobs,services,ingresses,networkpolicies,horizontalpodautoscalers,"
     "poddisruptionbudgets,configmaps,secrets,serviceaccounts"
 )
 PROMOTE = "hostwright/promote"  # on a namespace: a state and whose data it is
@@ -68,9 +68,14 @@ def changed(diff: str) -> list:
 
 
 def pins(volumes: list) -> dict:
-    """Store -> node that has its data, of an instance's PersistentVolumes."""
+    """Store or component -> node that has its data, of an instance's PersistentVolumes.
+
+    Some are a folder of every node.
+    """
     found = {}
     for each in volumes:
+        if "nodeAffinity" not in each["spec"]:
+            continue
         (term,) = each["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
         (wanted,) = term["matchExpressions"]
         found[each["metadata"]["labels"][NAME]] = wanted["values"][0]
@@ -99,7 +104,7 @@ def ready(node: dict) -> bool:
 
 
 def states(objects: list) -> dict:
-    """KIND/NAME -> what is not well yet, or cannot become so; of Deployments, StatefulSets and Jobs."""
+    """KIND/NAME -> what is not well yet, or cannot become so; of what STATES knows."""
     found = {}
     for item in objects:
         state = STATES[item["kind"]](item)
@@ -154,6 +159,15 @@ def _set(item: dict) -> State:
     return State("")
 
 
+def _daemons(item: dict) -> State:
+    status = item.get("status", {})
+    if status.get("observedGeneration", 0) < item["metadata"]["generation"]:
+        return State("has not been looked at yet")
+    wanted = status.get("desiredNumberScheduled", 0)
+    there = min(status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
+    return State(f"on {there} of {wanted} nodes" if there < wanted else "")
+
+
 def _job(item: dict) -> State:
     conditions = _conditions(item)
     if conditions.get("Failed", {}).get("status") == "True":
@@ -163,7 +177,7 @@ def _job(item: dict) -> State:
     return State("runs")
 
 
-STATES = {"Deployment": _deployment, "Job": _job, "StatefulSet": _set}
+STATES = {"DaemonSet": _daemons, "Deployment": _deployment, "Job": _job, "StatefulSet": _set}
 
 
 def wait(ask: Any, timeout: float, pause: float = 1.0) -> dict:

@@ -94,16 +94,16 @@ options:
         type: str
         required: true
       nodes:
-        description: Nodes that data may be kept on. Stores without a node are dealt out over them.
+        description: Nodes that data may be kept on. What has no node yet is dealt out over them.
         type: list
         elements: str
         required: true
       pins:
-        description: Store to the node that has its data.
+        description: Store or component to the node that has its data.
         type: dict
         default: {}
       folder:
-        description: The folder of the nodes that the stores' are in.
+        description: The folder of the nodes that has one for each.
         type: path
         required: true
       ingress_class:

@@ -38,8 +38,8 @@ options:
     default: [/snap/bin/microk8s, kubectl]
   restart:
     description:
-      - Names of services and stores whose pods are made anew, stores first. A name that there is not ends the
-        module before anything is touched.
+      - Names of services, stores and components whose pods are made anew, stores first. A name that there is
+        not ends the module before anything is touched.
     type: list
     elements: str
     default: []
@@ -97,10 +97,11 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
 
 # Each is applied when what the one before brought is well.
 STEPS = (("0-namespace",), ("secrets", "1-base", "2-stores"), ("3-jobs",), ("4-workloads",))
-RUNNING = "deployments,statefulsets,jobs"
-WAITED = ("Deployment", "Job", "StatefulSet")
+# What can be restarted; stores first, as others ask them.
+LASTING = ("StatefulSet", "Deployment", "DaemonSet")
+RUNNING = "deployments,statefulsets,daemonsets,jobs"
+WAITED = (*LASTING, "Job")
 OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
-LASTING = ("StatefulSet", "Deployment")  # what can be restarted; stores first, as others ask them
 ASKED = "asked for"
 TAIL = "20"
 
@@ -207,7 +208,7 @@ class Rollout:
 
     def asked(self, names: list) -> dict:
         """KIND/NAME -> what is to be restarted, as it is."""
-        there = self.mine("deployments,statefulsets")
+        there = self.mine("deployments,statefulsets,daemonsets")
         unknown = sorted({*names} - {each["metadata"]["name"] for each in there})
         if unknown:
             self.module.fail_json(msg="nothing of that name can be restarted: {}".format(", ".join(unknown)))

@@ -45,7 +45,7 @@ promote:
   returned: always
   type: str
 pins:
-  description: Store to the node that has its data.
+  description: Store or component to the node that has its data.
   returned: always
   type: dict
 """

@@ -1,9 +1,10 @@
-"""The collector on files as the engine writes them, with its rendered configuration: what reaches Loki."""
+"""The collector on files as an engine or containerd writes them, as it is rendered: what reaches Loki."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import threading
 import time
@@ -15,13 +16,14 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from testing import patient
 from testing.process import free_port
 
 from hostwright import application
-from hostwright.render import Environment, render
+from hostwright.render import Cluster, Environment, pinned, render
 from lab.programs import program
 
 pytestmark = pytest.mark.slow  # its program is built from Go modules
@@ -94,11 +96,9 @@ class Trial:
         self.engine.mkdir()
         data.mkdir()
         self.otlp, counts = free_port(), free_port()
-        text = render(application.load("warehouse", components="all"), Environment())[
-            "otel-collector/collector.yaml"
-        ]
+        text = self.rendered()
         for there, here in (
-            ("/var/lib/docker/containers", str(self.engine)),
+            (self.files, str(self.engine)),
             ("/var/lib/otelcol", str(data)),
             ("0.0.0.0:4318", f"127.0.0.1:{self.otlp}"),
             ("host: 0.0.0.0, port: 8888", f"host: 127.0.0.1, port: {counts}"),
@@ -109,6 +109,12 @@ class Trial:
             text = text.replace(there, here)
         self.config = folder / "collector.yaml"
         self.config.write_text(text)
+
+    files = "/var/lib/docker/containers"
+
+    def rendered(self) -> str:
+        files = render(application.load("warehouse", components="all"), Environment())
+        return files["otel-collector/collector.yaml"]
 
     def write(self, service: str, *texts: str, project: str = "warehouse", stamp: str = "") -> Path:
         """As the engine does: a line a record, each with its time and whose it is."""
@@ -134,6 +140,7 @@ class Trial:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
+                env=os.environ | {"NODE": "node-2"},
             )
         try:
             yield
@@ -146,6 +153,37 @@ class Trial:
         while not true():
             assert time.monotonic() < deadline, (self.backends.lines(), (self.folder / "log").read_text())
             time.sleep(0.1)
+
+
+class Pods(Trial):
+    """A collector and a node's folder of pods' files."""
+
+    files = "/var/log/pods"
+
+    def rendered(self) -> str:
+        app = application.load("warehouse", components="all")
+        place = Environment(topology="cluster", cluster=Cluster(pins=pinned(app, ["node-1"])))
+        text = render(app, place)["1-base/configmap-otel-collector.yaml"]
+        return str(yaml.safe_load(text)["data"]["collector.yaml"])
+
+    def log(
+        self, pod: str, container: str, *texts: str, namespace: str = "warehouse-prod", name: str = "0.log"
+    ) -> Path:
+        """As containerd does: in the node's own time, and what is cut is marked."""
+        path = self.engine / f"{namespace}_{pod}_0b5c0f6e-1111-2222-3333-444455556666" / container / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            for text in texts:
+                tag = "F" if text.endswith("\n") else "P"
+                file.write(f"2026-01-02T04:04:05.000000006+01:00 stdout {tag} {text.rstrip()}\n")
+        return path
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Iterator[Pods]:
+    backends = Backends()
+    yield Pods(tmp_path, backends)
+    backends.stop()
 
 
 @pytest.fixture
@@ -214,6 +252,60 @@ def test_nothing_is_lost_and_nothing_told_twice(trial: Trial) -> None:
         trial.until(lambda: len(trial.backends.records) >= 5)
         time.sleep(1)
     assert sorted(trial.backends.lines()) == ["five", "four", "one", "three", "two"]
+
+
+def test_what_a_line_of_a_pod_tells_of_itself(pods: Pods) -> None:
+    fields = {"level": "warning", "service": "orders", "request_id": "request-12345", "trace_id": TRACE}
+    ours = json.dumps({"logger": "orders.api", "message": "refused"} | fields)
+    long = json.dumps({"level": "error", "service": "orders", "message": "x" * 40_000})
+    pods.log("orders-7c9f8-abcde", "orders", f"{ours}\n")
+    pods.log("orders-7c9f8-abcde", "orders", long[:16384], long[16384:32768], long[32768:] + "\n")
+    pods.log("orders-db-0", "orders-db", "2026-01-02 03:04:05.000 UTC [1] LOG:  ready\n", "\n", "and more\n")
+    pods.log("orders-7c9f8-abcde", "orders", "compressed already\n", name="0.log.20260102-030405.gz")
+    pods.log("gateway-5d-x", "nginx-exporter", "beside\n")
+    pods.log("web-1", "web", "secret of another\n", namespace="warehouse-production")
+    pods.log("otel-collector-x", "otel-collector", "about itself\n")
+    with pods.running():
+        pods.until(lambda: len(pods.backends.records) >= 5)
+        time.sleep(1)
+    found = {each["line"]: each for each in pods.backends.records if each["line"]}
+    assert {*found} == {ours, long, "2026-01-02 03:04:05.000 UTC [1] LOG:  ready", "and more", "beside"}
+    line = found[ours]
+    assert line["labels"] == {
+        "service.name": "orders",
+        "service.namespace": "warehouse",
+        "deployment.environment.name": "development",
+        "k8s.pod.name": "orders-7c9f8-abcde",
+    }
+    assert line["beside"] == {
+        "request_id": "request-12345",
+        "logger": "orders.api",
+        "k8s.node.name": "node-2",
+    }
+    assert (line["severity"], line["trace"], line["time"]) == (13, TRACE, 1767323045000000006)
+    assert found[long]["severity"] == 17
+    assert found["and more"]["labels"]["service.name"] == "orders-db"
+    assert found["beside"]["labels"]["service.name"] == "nginx-exporter"
+
+
+def test_nothing_of_pods_is_lost_and_nothing_told_twice(pods: Pods) -> None:
+    """While the collector is away, while Loki is, and while the kubelet puts a full file aside."""
+    pods.log("mail-1", "mail", "one\n")
+    with pods.running():
+        pods.until(lambda: pods.backends.lines() == ["one"])
+    path = pods.log("mail-1", "mail", "two\n")
+    path.rename(path.with_name("0.log.20260102-030405"))
+    pods.log("mail-1", "mail", "three\n")
+    pods.backends.away = True
+    with pods.running():
+        pods.log("mail-1", "mail", "four\n")
+        time.sleep(2)
+    pods.log("mail-1", "mail", "five\n", name="1.log")  # of the container that was started again
+    pods.backends.away = False
+    with pods.running():
+        pods.until(lambda: len(pods.backends.records) >= 5)
+        time.sleep(1)
+    assert sorted(pods.backends.lines()) == ["five", "four", "one", "three", "two"]
 
 
 def test_traces_are_handed_on(trial: Trial) -> None:

@@ -142,6 +142,7 @@ def test_the_proof_asks_about_it(shop: Path, tmp_path: Path) -> None:
     assert edges == [
         Edge("gateway", "miniflux", 8080, "serves"),
         Edge("miniflux", "postgres", 5432, "keeps"),
+        Edge("prometheus", "miniflux", 8080, "watches"),
     ]
 
 

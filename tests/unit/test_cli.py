@@ -124,7 +124,6 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path, ver
         (["render", "--format", "helm"], "unknown format 'helm'", "compose, kubernetes"),
         (["render", "--format", "kubernetes", "--overlay", "qa"], "unknown overlay 'qa'", "dev, staging"),
         (["render", "--format", "kubernetes", "--name", "A_b"], "no Ingress can have", "lower-case"),
-        (["render", "--format", "kubernetes", "--components", "all"], "not rendered for a cluster", "take"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -69,6 +69,25 @@ def item(kind: str, status: Item, **spec: Any) -> Item:
             "is being made anew",
             False,
         ),
+        (
+            item("DaemonSet", {"observedGeneration": 2, "desiredNumberScheduled": 3, "numberAvailable": 3}),
+            "on 0 of 3 nodes",
+            False,
+        ),
+        (
+            item(
+                "DaemonSet",
+                {
+                    "observedGeneration": 2,
+                    "desiredNumberScheduled": 3,
+                    "numberAvailable": 3,
+                    "updatedNumberScheduled": 3,
+                },
+            ),
+            "",
+            False,
+        ),
+        (item("DaemonSet", {"observedGeneration": 1}), "has not been looked at yet", False),
         (item("Job", {}), "runs", False),
         (item("Job", {"conditions": [{"type": "Complete", "status": "True"}]}), "", False),
         (
@@ -90,6 +109,16 @@ def test_data_is_where_its_volume_says() -> None:
     files = render(app, Environment(topology="cluster", cluster=Cluster(pins=wanted)))
     volumes = [yaml.safe_load(text) for path, text in files.items() if "/persistentvolume-" in path]
     assert pins(volumes) == wanted == {"orders-db": "a", "auth-db": "b", "rabbitmq": "a"}
+
+
+def test_what_is_a_folder_of_every_node_is_pinned_to_none() -> None:
+    app = application.load("warehouse", components=["otel-collector", "loki", "jaeger"])
+    wanted = pinned(app, ["a", "b"])
+    files = render(app, Environment(topology="cluster", cluster=Cluster(pins=wanted)))
+    volumes = [yaml.safe_load(text) for path, text in files.items() if "/persistentvolume-" in path]
+    assert len(volumes) > len(wanted)
+    assert pins(volumes) == wanted
+    assert {"loki", "jaeger"} <= set(wanted)
 
 
 CORDONED = {"unschedulable": True}

@@ -65,6 +65,9 @@ def test_lines_of_loki() -> None:
     (found,) = loglines.of_loki(answer, "host1")
     assert (found.time, found.service) == ("2026-01-02T03:04:05.000000002Z", "orders")
     assert found.fields["message"] == "order created"
+    assert found.host == "host1"
+    answer["data"]["result"][0]["stream"]["k8s_node_name"] = "node-2"
+    assert [each.host for each in loglines.of_loki(answer)] == ["node-2"]
     assert loglines.query("shop", ID) == (
         f'{{service_namespace="shop"}} | request_id="{ID}" or trace_id="{ID}"'
     )

@@ -64,10 +64,12 @@ def test_only_what_fires_is_told_and_the_worst_first() -> None:
             alert("NotReady", "firing", "critical", "2026-01-01T02:00:00"),
             alert("ServiceDown", "firing", "critical", "2026-01-01T01:00:00"),
             alert("Slow", "pending", "warning", "2026-01-01T00:00:00"),
-        ]
+        ],
+        "prod-1",
     )
     assert [each["alert"] for each in found] == ["ServiceDown", "NotReady", "DeadLetters"]
     assert found[0] == {
+        "host": "prod-1",
         "alert": "ServiceDown",
         "severity": "critical",
         "since": "2026-01-01T01:00:00Z",
@@ -78,9 +80,11 @@ def test_only_what_fires_is_told_and_the_worst_first() -> None:
 
 def test_prometheus_is_asked_where_it_was_deployed() -> None:
     observed, plain = (application.load("warehouse", components=chosen) for chosen in ("all", ()))
-    assert status.alerts_url(observed, [row("prometheus")]) == "http://127.0.0.1:9090/api/v1/alerts"
-    assert status.alerts_url(observed, [row("orders")]) == ""  # its image was not to be had
-    assert status.alerts_url(plain, [row("prometheus")]) == ""
+    found = status.deployed(observed, "prometheus", [row("prometheus")])
+    assert found
+    assert found.port == 9090
+    assert status.deployed(observed, "prometheus", [row("orders")]) is None  # its image was not to be had
+    assert status.deployed(plain, "prometheus", [row("prometheus")]) is None
 
 
 def test_tables_are_those_that_have_rows() -> None:
@@ -144,6 +148,7 @@ ENDED = {
 ITEMS = [
     of("Deployment", "orders", {"readyReplicas": 1}, replicas=2),
     of("StatefulSet", "orders-db", {"readyReplicas": 1}, replicas=1),
+    of("DaemonSet", "otel-collector", {"numberReady": 3, "desiredNumberScheduled": 3}),
     of("Job", "orders-migrate", {"succeeded": 1}),
     serving("orders", 2, "k2"),
     serving("orders", 1, "k1", ready="False"),
@@ -181,6 +186,7 @@ def test_what_pods_belong_to() -> None:
         ("orders", "1 of 2", "3", "k1, k2", "orders:1"),
         ("orders-db", "1 of 1", "0", "k1", "orders-db:1"),
         ("orders-migrate", "1 of 1", "0", "k1", "orders-migrate:1"),
+        ("otel-collector", "3 of 3", "0", "", "otel-collector:1"),
     ]
 
 
