@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hostwright import deploy, environments, playbook, reached
+import yaml
+
+from hostwright import deploy, environments, paths, playbook, reached
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts import engine, stack, typed
@@ -92,8 +94,23 @@ def upgrade(environment: Environment, channel: str = "") -> None:
         raise BadInput(
             f"{channel!r} is no channel", where="--channel", fix="--channel 1.36/stable, for instance"
         )
-    require_hosts(engine.outputs(environment))
-    _play_and_prove(environment, "upgrade", {"microk8s_upgrade_to": channel})
+    hosts = engine.outputs(environment)
+    require_hosts(hosts)
+    if channel:
+        require_channel(environment, reached.cluster(environment, hosts).variables, channel)
+    _play_and_prove(environment, "upgrade")
+
+
+def require_channel(environment: Environment, variables: Mapping[str, Any], channel: str) -> None:
+    """Raise BadInput unless these variables of a host, or else the role's own, ask for that channel."""
+    defaults = yaml.safe_load((paths.toolkit() / "roles/microk8s/defaults/main.yml").read_text())
+    asked = {**defaults, **variables}["microk8s_channel"]
+    if channel != asked:
+        raise BadInput(
+            f"the inventory asks for {asked}, and the next `hostwright up` would again",
+            where=f"inventories/{environment.name}/group_vars/all/main.yml",
+            fix=f"write microk8s_channel: {channel} there, and run again",
+        )
 
 
 def patch(environment: Environment) -> None:
@@ -102,7 +119,7 @@ def patch(environment: Environment) -> None:
     Killed, the same command goes on. Raises BadInput before the first `up`, else Failure.
     """
     require_hosts(engine.outputs(environment))
-    _play_and_prove(environment, "patch", {})
+    _play_and_prove(environment, "patch")
 
 
 def require_hosts(known: Sequence[HostRecord]) -> None:
@@ -111,11 +128,11 @@ def require_hosts(known: Sequence[HostRecord]) -> None:
         raise BadInput("the environment has no hosts yet", fix="hostwright up makes as many as it says")
 
 
-def _play_and_prove(environment: Environment, name: str, variables: dict[str, Any]) -> None:
+def _play_and_prove(environment: Environment, name: str) -> None:
     """The play of a verb as its phase, and the proof after it."""
     phases = Phases()
     with phases.phase(name, name.capitalize()) as note:
-        recap = playbook.play(environment, name, variables, note)
+        recap = playbook.play(environment, name, {}, note)
         note.result = f"{recap.changed} changes"
     deploy.prove(environment, phases)
 

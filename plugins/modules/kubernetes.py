@@ -12,7 +12,7 @@ description:
   - Applies on the server's side, phase after phase, C(0-namespace) first. Stores are ready before migrations
     run, and these are complete before anything is rolled out that may need them.
   - A rollout that does not end well, of a store too, is undone where there was one before, and the message
-    has the events and the last lines of what is not well.
+    has the events and the last lines of what is not well. Mended, it goes on where nothing was before.
   - A Service of type LoadBalancer that names nodes has the addresses of these, as where nothing else would
     give it one; the cluster's own proxy answers there.
   - With O(restart) that alone is made anew, and nothing else is looked at.
@@ -103,6 +103,7 @@ RUNNING = "deployments,statefulsets,daemonsets,jobs"
 WAITED = (*LASTING, "Job")
 OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
 ASKED = "asked for"
+REVISION = "controller-revision-hash"  # of a store's pod
 TAIL = "20"
 
 
@@ -226,7 +227,17 @@ class Rollout:
 
     def settled(self, names: list) -> dict:
         """What of these is not well when all are, or the time is over."""
-        return wait(lambda: states(self.there(names)), self.timeout)
+        return wait(lambda: self.look(names), self.timeout)
+
+    def look(self, names: list) -> dict:
+        """What of these is not well. Of a store, pods of before that are not well either are let go of."""
+        there = self.there(names)
+        found = states(there)
+        for each in there:
+            wanted = each.get("status", {}).get("updateRevision")  # of stores alone
+            if wanted and reference(each) in found:
+                self.let_go(reference(each), wanted)
+        return found
 
     def begin_again(self) -> None:
         """What has given up does not try again by itself, whatever has been mended meanwhile."""
@@ -255,9 +266,16 @@ class Rollout:
         """Return to what there was before."""
         self.kubectl("rollout", "undo", name, "--namespace", self.namespace)
         if name.startswith("statefulset/"):
-            # Its controller would wait until the pod of the new revision is ready, which it does not become.
-            stuck = [f"pod/{pod['metadata']['name']}" for pod, _ in self.unwell_pods(name)]
-            self.remove(stuck)
+            self.let_go(name)
+
+    def let_go(self, name: str, kept: str = "") -> None:
+        """Remove a store's pods that are not well, but for those of the revision that is kept.
+
+        Its controller would wait until one of another revision is ready, which it does not become.
+        """
+        stuck = [pod["metadata"] for pod, _ in self.unwell_pods(name)]
+        others = [each for each in stuck if each.get("labels", {}).get(REVISION) != kept]
+        self.remove([f"pod/{each['name']}" for each in others if "deletionTimestamp" not in each])
 
     def unwell_pods(self, name: str) -> list:
         """Those of an object that are not well, and what each waits for."""

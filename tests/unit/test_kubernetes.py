@@ -304,6 +304,33 @@ def test_a_store_that_does_not_become_well_is_undone_too(tmp_path: Path) -> None
     assert did == ["logs orders-db-0", "rollout undo statefulset/orders-db", "delete pod/orders-db-0"]
 
 
+def test_a_store_that_never_became_well_goes_on_once_it_is_mended(tmp_path: Path) -> None:
+    """Without the pod of before; one that is being made of what is right now stays, and one that leaves."""
+    (tmp_path / "2-stores").mkdir()
+    revisions = {"currentRevision": "orders-db-1", "updateRevision": "orders-db-2"}
+    pods = [
+        {
+            "kind": "Pod",
+            "metadata": {
+                "name": f"orders-db-{number}",
+                "generation": 1,
+                "labels": {"controller-revision-hash": revision},
+                **more,
+            },
+            "spec": {},
+            "status": {"observedGeneration": 1},
+        }
+        for number, (revision, more) in enumerate(
+            [("orders-db-1", {}), ("orders-db-2", {}), ("orders-db-1", {"deletionTimestamp": "now"})]
+        )
+    ]
+    objects = json.dumps([part("StatefulSet", "orders-db", **revisions), *pods])
+    (tmp_path / "objects").write_text("[]")
+    (tmp_path / "objects.applied").write_text(objects)
+    _, did = run(tmp_path, timeout=1)
+    assert {each for each in did if each.startswith("delete")} == {"delete pod/orders-db-0"}
+
+
 def node(name: str, *addresses: str) -> Item:
     told = [{"type": "Hostname", "address": name}]
     told += [{"type": "InternalIP", "address": each} for each in addresses]

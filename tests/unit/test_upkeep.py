@@ -77,6 +77,15 @@ def test_a_channel_is_pinned(made: Any, channel: str) -> None:
     assert refused.value.where == "--channel"
 
 
+def test_the_channel_that_is_meant_is_the_inventorys_or_else_the_roles(made: Any) -> None:
+    environment = made("container", "cluster")
+    upkeep.require_channel(environment, {"microk8s_channel": "1.36/stable"}, "1.36/stable")
+    upkeep.require_channel(environment, {}, "1.35/stable")
+    with pytest.raises(BadInput, match=r"asks for 1\.35/stable") as refused:
+        upkeep.require_channel(environment, {}, "1.36/stable")
+    assert "microk8s_channel: 1.36/stable" in refused.value.fix
+
+
 def test_settings_with_another_number_of_workers_keep_all_else(made: Any) -> None:
     environment = made("container", "cluster", servers=1, workers=1)
     names = [host.name for host in typed.hosts(upkeep._with(environment, 3))]
