@@ -57,7 +57,7 @@ def run(
     trouble: list[str] = []
     task = ""
     with (
-        log.open("w") as record,
+        log.open("w", buffering=1) as record,  # whole also where this run is killed
         subprocess.Popen(
             command,
             cwd=project,

@@ -12,6 +12,7 @@ from tests.live import Live, made_by
 
 # What a run says when the phase has begun, and how far into it (seconds) it is killed.
 PHASES = {"hosts": 2.0, "system": 6.0, "runtime": 5.0, "deploy": 4.0, "proof": 3.0}
+INTO = 4.0  # seconds into a task
 TODAY = list(PHASES)[datetime.date.today().timetuple().tm_yday % len(PHASES)]
 
 
@@ -25,6 +26,28 @@ def kill_in(live: Live, phase: str, alone: bool = False) -> None:
         (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
         process.wait(30)
     assert alone or len(locks(live)) == (phase == "hosts"), "the dead one's lock"
+
+
+def kill_at(live: Live, task: str, patience: float = 1800) -> None:
+    """Start `up` and SIGKILL it, with its children, as it is at a task; what the task does there goes on."""
+    begun = time.time()
+    with live.begun("runtime", "up") as (process, said):
+        deadline = time.monotonic() + patience
+        while f"{task}] **" not in _log(live, begun):
+            assert process.poll() is None, f"it is over before {task}: {''.join(said)}"
+            assert time.monotonic() < deadline, f"it does not come to {task}: {_log(live, begun)[-3000:]}"
+            time.sleep(0.5)
+        time.sleep(INTO)
+        assert process.poll() is None, f"it is over before it is killed at {task}"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def _log(live: Live, since: float) -> str:
+    """What Ansible has said since then (seconds)."""
+    folder = Path(live.env["XDG_STATE_HOME"]) / "hostwright" / live.name / "log"
+    new = [each for each in folder.glob("site-*.log") if each.stat().st_mtime >= since]
+    return "".join(each.read_text() for each in sorted(new))
 
 
 def lock_folder(live: Live) -> Path:

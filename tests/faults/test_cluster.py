@@ -9,17 +9,34 @@ import pytest
 
 from tests.faults import cluster, rounds
 from tests.faults.load import Shop
-from tests.live import temporary
+from tests.killed import kill_at
+from tests.live import Live, temporary
 
 NETWORK = {"mode": "nat", "cidr": "10.86.0.0/24", "cidr6": "fd00:86::/64"}
+TASKS = ("Install MicroK8s, and see what is there", "Join servers")
 pytestmark = pytest.mark.slow  # a cluster of its own
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with temporary(cluster.make(tmp_path_factory.mktemp("cluster"), "test-faults", NETWORK)) as live:
-        live.hostwright("up", timeout=cluster.AN_HOUR)
-        yield Shop.of(live)
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A cluster that did not come up at once: its playbook was killed, and run again, and killed."""
+    with temporary(cluster.make(tmp_path_factory.mktemp("cluster"), "test-faults", NETWORK)) as made:
+        for task in TASKS:
+            kill_at(made, task)
+        made.hostwright("up", timeout=cluster.AN_HOUR)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shop(live: Live) -> Shop:
+    return Shop.of(live)
+
+
+def test_up_killed_while_nodes_join_converges(live: Live) -> None:
+    """To what it would have come to at once, as another run finds nothing to do."""
+    again = live.run("ansible-playbook", "-i", f"inventories/{live.name}", "playbooks/site.yml")
+    recap = again.stdout.rpartition("PLAY RECAP")[2]
+    assert recap.count(" changed=0 ") == len(live.hosts()) == 3, again.stdout[-3000:]
 
 
 @pytest.mark.parametrize("way", [cluster.Redeploy, cluster.FirstServerOff])
