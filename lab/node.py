@@ -70,13 +70,16 @@ def container() -> Path:
     def make(target: Path) -> None:
         with unpacked(rootfs.node()) as tree:
             dress(tree)
+            shutil.copytree(OVERLAY / "container", tree, symlinks=True, dirs_exist_ok=True)
             with inside(tree) as command:
+                command("systemctl", "--quiet", "enable", "hosts.service")
                 command("systemctl", "mask", "--quiet", *_NOT_IN_A_CONTAINER)
             (tree / "etc/fstab").write_text("")
+            discard(tree / "etc/hosts")
             discard(tree / "etc/resolv.conf")
             pack(tree, target)
 
-    return part("container.tar", make, rootfs.node().name, *_definition())
+    return part("container.tar", make, rootfs.node().name, OVERLAY / "container", *_definition())
 
 
 def disk() -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,12 @@ class Mocks(pulumi.runtime.Mocks):
 
 
 @pytest.fixture
-def mocks() -> Mocks:
+def mocks() -> Iterator[Mocks]:
+    # Pulumi takes the thread's loop, and whoever ran one before in this process may have left none.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     made = Mocks()
     pulumi.runtime.set_mocks(made, project="hostwright", stack="shop", preview=False)
-    return made
+    yield made
+    asyncio.set_event_loop(None)
+    loop.close()

@@ -140,10 +140,15 @@ def test_inventory(environment: Environment) -> None:
 
 
 def test_a_stopped_host_is_started(environment: Environment) -> None:
+    """With all that was written on it, as a machine has."""
+    on_host(environment, "sudo", "-n", "sh", "-c", "'echo 192.0.2.1 kept >> /etc/hosts'")
     before = node().id
     node().stop(timeout=30)
     assert engine.up(environment).changes > 0
     assert (node().id, node().status) == (before, "running")
+    names = on_host(environment, "cat", "/etc/hosts").split()
+    assert "kept" in names
+    assert NODE in names
 
 
 def test_a_removed_host_is_made_again_with_its_data(environment: Environment) -> None:
