@@ -47,7 +47,7 @@ def test_requirements_are_packages_of_the_table_or_provided_by_one() -> None:
 
 def test_every_overlay_belongs_to_a_package_and_brings_what_the_table_says() -> None:
     names = {each.name for each in opensuse.offered()}
-    assert {each.name for each in OVERLAY.iterdir()} - names == {"node", "machine"}
+    assert {each.name for each in OVERLAY.iterdir()} - names == {"node", "container", "machine"}
     for package in opensuse.offered():
         brought = [path for path, was in package.paths.items() if was == "overlay"]
         brought += [f"/{UNITS}/{unit}" for unit, was in package.units.items() if was == "overlay"]
