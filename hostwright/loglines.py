@@ -83,7 +83,7 @@ def find(environment: Environment, hosts: Sequence[HostRecord], request: str) ->
             fix="give what an answer's X-Request-ID says, or a trace's id",
         )
     if environment.clustered and hosts:
-        found = _in(environment, reached.cluster(environment, hosts), request)
+        found = _in(reached.cluster(environment, hosts), request)
     else:
         found = [line for host in hosts for line in _on(environment, host, request)]
     return iter(sorted(found, key=lambda line: line.time))
@@ -108,11 +108,10 @@ def _on(environment: Environment, host: HostRecord, request: str) -> list[Line]:
     return of_containers(output, host.name, request)
 
 
-def _in(environment: Environment, cluster: Cluster, request: str) -> list[Line]:
-    app = application.load(environment.application, environment.project, environment.components)
-    loki = app.components.get("loki")
+def _in(cluster: Cluster, request: str) -> list[Line]:
+    loki = cluster.application.components.get("loki")
     if loki:
-        wanted = urlencode(asked(query(app.name, request)))
+        wanted = urlencode(asked(query(cluster.application.name, request)))
         with contextlib.suppress(Failure):  # where it does not run, for whatever reason, nodes are asked
             return of_loki(forwarded.ask(cluster, loki.name, loki.file.port, f"{RANGES}?{wanted}"))
     nodes = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in cluster.items("pods")}

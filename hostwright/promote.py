@@ -23,9 +23,9 @@ from hostwright.progress import Note, Phases
 from hostwright.proof.namespace import owner, ready
 from hostwright.reached import Cluster, Reached, answer
 from hostwright.render.kubernetes import HOMES
+from hostwright.render.manifests import COMPONENT
 from hostwright.render.network import MONITORING
 
-COMPONENT = "app.kubernetes.io/component"
 MARK = "hostwright/promote"  # of the namespace: a state and whose data it is, `copying prod`
 COPYING, SERVING, ABORTED = "copying", "serving", "aborted"
 PATIENCE = 300  # seconds: to empty queues in, and for containers to become healthy or pods to go

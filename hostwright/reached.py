@@ -180,7 +180,8 @@ class Cluster(Reached):
 
 def cluster(environment: Environment, hosts: Sequence[HostRecord]) -> Cluster:
     """The environment's, of which these are hosts."""
-    return Cluster(environment, application.load(environment.application, environment.project), hosts)
+    app = application.load(environment.application, environment.project, environment.components)
+    return Cluster(environment, app, hosts)
 
 
 def answer(text: str, where: str) -> Any:

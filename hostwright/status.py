@@ -155,7 +155,7 @@ def _look_at_cluster(environment: Environment, hosts: Sequence[HostRecord]) -> S
     except Failure as error:
         status.wrong.append(f"{error.where}: {error.what}")
     else:
-        _hear(environment, cluster, status, nodes)
+        _hear(cluster, status, nodes)
     status.wrong.extend(critical(status.alerts))
     status.wrong.extend(ending(status.certificates, datetime.now(UTC)))
     return status
@@ -178,10 +178,9 @@ def _ask(cluster: Cluster, status: Status) -> dict[str, str]:
     return {each["status"]["podIP"]: each["spec"]["nodeName"] for each in pods}
 
 
-def _hear(environment: Environment, cluster: Cluster, status: Status, nodes: Mapping[str, str]) -> None:
+def _hear(cluster: Cluster, status: Status, nodes: Mapping[str, str]) -> None:
     """Add the alerts that are firing, if Prometheus is among what was deployed."""
-    app = application.load(environment.application, environment.project, environment.components)
-    prometheus = deployed(app, "prometheus", status.services)
+    prometheus = deployed(cluster.application, "prometheus", status.services)
     if prometheus is None:
         return
     try:

@@ -185,8 +185,7 @@ def _inside(kubectl: Kubectl, request: dict[str, Any]) -> list[dict[str, Any]]:
             _guarded(lambda: _ask(kubectl, name, part, others, names if part in python else None))
         )
 
-    pods = [pod for pod in kubectl.items("pods") if ready(pod) and owner(pod)]
-    pods = [pod for pod in pods if owner(pod) not in request["silent"]]
+    pods = [pod for pod in kubectl.items("pods") if ready(pod) and owner(pod) not in ("", *request["silent"])]
     others = [[target for target in targets if target["owner"] != owner(pod)] for pod in pods]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(ask, pods, others))

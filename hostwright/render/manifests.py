@@ -14,6 +14,7 @@ from hostwright.application import Application
 from hostwright.render.environment import OVERLAYS, Environment, Overlay
 
 Body = dict[str, Any]
+COMPONENT = "app.kubernetes.io/component"
 
 # In this order: each is applied when the one before is there, jobs when stores answer.
 PHASES = ("0-namespace", "1-base", "2-stores", "3-jobs", "4-workloads")
@@ -59,7 +60,7 @@ class Place:
         """What an object of the owner is found by."""
         return {
             **self.selector(owner),
-            "app.kubernetes.io/component": component,
+            COMPONENT: component,
             "app.kubernetes.io/managed-by": "hostwright",
             "app.kubernetes.io/part-of": self.application.name,
         }

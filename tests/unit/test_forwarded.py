@@ -134,7 +134,7 @@ def row(service: str) -> dict[str, str]:
 
 def test_alerts_of_a_cluster_name_the_node(here: Here, answering: list[str]) -> None:
     found = Status([], [row("prometheus")], [], [])
-    status._hear(OBSERVED, here, found, {"10.1.2.3": "k2"})
+    status._hear(here, found, {"10.1.2.3": "k2"})
     assert [(each["host"], each["alert"]) for each in found.alerts] == [("k2", "DiskFull")]
     assert status.critical(found.alerts) == ["alert DiskFull"]
     assert found.wrong == []
@@ -142,19 +142,19 @@ def test_alerts_of_a_cluster_name_the_node(here: Here, answering: list[str]) -> 
 
 def test_a_prometheus_that_is_deployed_and_does_not_answer_is_not_well(here: Here) -> None:
     found = Status([], [row("prometheus")], [], [])
-    status._hear(OBSERVED, here, found, {})
+    status._hear(here, found, {})
     assert found.wrong == ["Prometheus does not answer: error: no pod is there"]
     without = Status([], [row("orders")], [], [])
-    status._hear(OBSERVED, here, without, {})
+    status._hear(here, without, {})
     assert without.wrong == []
 
 
 def test_lines_are_lokis_where_it_answers_and_the_nodes_where_not(
     here: Here, answering: list[str], tmp_path: Path
 ) -> None:
-    (found,) = loglines._in(OBSERVED, here, "request-1")
+    (found,) = loglines._in(here, "request-1")
     assert (found.host, found.service, found.time[-4:]) == ("k2", "orders", "002Z")
     assert "since=720h" in answering[0]
     (tmp_path / "port").unlink()
-    (found,) = loglines._in(OBSERVED, here, "request-1")
+    (found,) = loglines._in(here, "request-1")
     assert (found.host, found.service, found.time[-4:]) == ("k1", "orders", "001Z")
