@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from hostwright.errors import BadInput, Failure
@@ -107,6 +108,27 @@ def is_ours(settings: Settings, uri: str, kind: str, name: str) -> bool:
     return document.findtext("target/path") == pool_path(settings)
 
 
+def open_pool(settings: Settings, uri: str) -> None:
+    """Have the environment's pool run, if its folder is there, so that what the folder holds is seen.
+
+    Pulumi would make a pool that is gone anew, and the provider takes a volume that is there for a new one
+    (terraform-provider-libvirt 0.8.3, resource_libvirt_volume.go): an earlier host's disk for a new host's.
+    """
+    name = f"hostwright-{settings.environment}"
+    if name in virsh.run(uri, "pool-list", "--name").split():
+        return
+    gone = name not in virsh.names(uri, "pool")
+    if gone:
+        virsh.run(uri, "pool-define-as", name, "dir", "--target", pool_path(settings))
+    elif not is_ours(settings, uri, "pool", name):
+        return
+    try:
+        virsh.run(uri, "pool-start", name)
+    except Failure:  # as there is no folder
+        if gone:
+            virsh.run(uri, "pool-undefine", name)
+
+
 def check_data(settings: Settings, uri: str, known: set[tuple[str, str]]) -> None:
     """Raise BadInput when a data volume that is there and not `known` to Pulumi's state (kind, name) has the
     name of one to be made: an earlier host's, that was kept."""
@@ -158,6 +180,8 @@ def sweep(
                 removed.append(f"volume {name}")
         if ("pool", common) not in known:
             _stop(uri, "pool-destroy", common)
+            with suppress(Failure):  # the folder goes unless it holds data
+                virsh.run(uri, "pool-delete", common)
             virsh.run(uri, "pool-undefine", common)
             removed.append(f"pool {common}")
     return removed

@@ -137,9 +137,10 @@ def _sweep(environment: Environment, state: Mapping[str, Any], drop: Drop) -> li
                 _check_moves(settings, state)
             for uri in settings.libvirt.uris:
                 known, begun = _things(state, uri)
-                if not drop:
-                    hypervisor.check_data(settings, uri, known | begun)
                 with suppress(*tolerable):
+                    hypervisor.open_pool(settings, uri)
+                    if not drop:
+                        hypervisor.check_data(settings, uri, known | begun)
                     removed += hypervisor.sweep(settings, uri, known, begun, "data" in drop)
     return removed
 

@@ -314,7 +314,7 @@ def test_an_image_that_does_not_fit_a_group(
 
 
 def test_kept_data_is_in_the_way(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """libvirt's provider takes no volume that is there; better to know before anything is made."""
+    """libvirt's provider would take it for the new host's, with all that it holds."""
     made = settings("libvirt", topology="cluster", cluster={"workers": 1})
     kept = "shop-worker-1-data.qcow2"
     monkeypatch.setattr(virsh, "volumes", lambda *_: [kept, "shop-server-1-data.qcow2"])

@@ -5,6 +5,7 @@ The one comes to an application and its proof, the other to the runtime of a clu
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from hostwright import environments, paths, proof, toolchain
 from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
-from hostwright.hosts import engine, ssh, virsh
+from hostwright.hosts import engine, ssh, typed, virsh
 from infra import hypervisor
 from lab import libvirtd
 from tests.live import SHOP, Live, project
@@ -105,10 +106,29 @@ def test_a_strangers_name_stops_it_before_anything_is_made(
         virsh.run(uri, undefine, name)
 
 
+def test_disks_of_a_pool_that_is_gone_are_no_new_hosts(uri: str, make: Make, tmp_path: Path) -> None:
+    image = tmp_path / "image.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
+    live = make(image, hashlib.sha256(image.read_bytes()).hexdigest())
+    made = environments.load(NAME, live.project)
+    folder = left_behind(made, f"{HOST}.qcow2", f"{HOST}{hypervisor.DATA}")
+    with pytest.raises(BadInput, match=f"the data of an earlier {HOST} is still there") as caught:
+        engine.up(made)
+    engine.destroy(made)
+    assert [path.name for path in folder.iterdir()] == [f"{HOST}{hypervisor.DATA}"], "data stays until told"
+    with pytest.raises(BadInput, match="is still there"):
+        engine.up(made)
+    virsh.run(uri, *caught.value.fix.partition(f"virsh -c {uri} ")[2].split())
+    engine.destroy(made)
+    assert exists(uri) == set()
+    assert not folder.exists()
+
+
 @pytest.mark.slow
 def test_the_life_of_a_guest(uri: str, mirror: lab.Mirror, make: Make) -> None:
     live = make(mirror.qcow2, mirror.qcow2_sha256)
     made = environments.load(NAME, live.project)
+    left_behind(made, f"{HOST}.qcow2")
     killed_when(lambda: "domain" in exists(uri), live)
 
     first = live.hostwright("up", timeout=PATIENCE)
@@ -174,6 +194,15 @@ def test_a_snap_comes_up_on_a_guest(mirror: lab.Mirror, make: Make) -> None:
     assert ready(made) == {SERVER: "True"}
     assert "changed=0" in live.run(*run, timeout=PATIENCE).stdout
     proof.run(made, "microk8s", quiet=True).check()
+
+
+def left_behind(environment: Environment, *names: str) -> Path:
+    """Files of these names in the folder of the environment's pool, which is not there."""
+    folder = Path(hypervisor.pool_path(typed.settings(environment)))
+    folder.mkdir(mode=0o711, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(bytes(512))
+    return folder
 
 
 def ready(environment: Environment) -> dict[str, str]:
