@@ -28,6 +28,9 @@ HOST = "10.87.0.1"
 PORT = 8443
 URL = f"https://{HOST}:{PORT}"
 
+# Guests and nodes reach the mirror and each other through this machine; systemd of each node watches much.
+KERNEL = {"net/ipv4/ip_forward": 1, "fs/inotify/max_user_instances": 1024}
+
 _NAMES = [HOST, "127.0.0.1", "localhost"]
 
 
@@ -38,7 +41,7 @@ def serve() -> None:
     """
     with _alone():
         _place_address()
-        _forward()
+        _set_kernel()
         _forget_dead_engines()
         changed = certificates.ensure(tls(), _NAMES)
         _trust()
@@ -202,11 +205,12 @@ def _place_address() -> None:
         run("ip", "address", "add", f"{HOST}/32", "dev", "lo")
 
 
-def _forward() -> None:
-    """Guests and node containers reach the mirror and each other through this machine."""
-    switch = Path("/proc/sys/net/ipv4/ip_forward")
-    if switch.read_text().strip() != "1":
-        switch.write_text("1")
+def _set_kernel() -> None:
+    """At least what nodes need of this machine's kernel, which is theirs too."""
+    for name, least in KERNEL.items():
+        setting = Path("/proc/sys", name)
+        if int(setting.read_text()) < least:
+            setting.write_text(str(least))
 
 
 def _forget_dead_engines() -> None:

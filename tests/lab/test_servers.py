@@ -52,6 +52,8 @@ def test_serving_again_changes_nothing_and_answers_over_tls() -> None:
     assert _pids() == before
     assert set(servers.status().values()) <= {"running", "answering"}
     assert _get("/v2/") == b"{}"
+    for name, least in servers.KERNEL.items():
+        assert int(Path("/proc/sys", name).read_text()) >= least, name
 
 
 def test_what_is_published_is_replaced_in_one_step(tmp_path: Path) -> None:
