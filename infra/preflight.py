@@ -214,7 +214,7 @@ def capacity(settings: Settings) -> str:
             fix="ask for less, or use a larger machine",
         )
     if settings.libvirt and hosts:
-        running = virsh.running(_local(settings.libvirt))
+        running = virsh.running(_local(settings.libvirt), "domain")
         starting = sum(host.memory for host in hosts if host.name not in running)
         if starting > available:
             raise BadInput(

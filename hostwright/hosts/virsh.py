@@ -39,18 +39,22 @@ def run(uri: str, *arguments: str, timeout: float = 60) -> str:
 
 def names(uri: str, kind: str) -> set[str]:
     """Names of all domains, networks or pools (`kind`: domain, net or pool), running or not."""
-    listing = {"domain": ["list"], "net": ["net-list"], "pool": ["pool-list"]}[kind]
-    return {line.strip() for line in run(uri, *listing, "--all", "--name").splitlines() if line.strip()}
+    return _listed(uri, kind, "--all")
 
 
-def running(uri: str) -> set[str]:
-    """Names of the domains that run."""
-    return set(run(uri, "list", "--name").split())
+def running(uri: str, kind: str) -> set[str]:
+    """Names of those that run."""
+    return _listed(uri, kind)
+
+
+def _listed(uri: str, kind: str, *options: str) -> set[str]:
+    listing = {"domain": "list", "net": "net-list", "pool": "pool-list"}[kind]
+    return {line.strip() for line in run(uri, listing, *options, "--name").splitlines() if line.strip()}
 
 
 def volumes(uri: str, pool: str) -> list[str]:
     """Names of the volumes in the pool; none when it does not run."""
-    if pool not in run(uri, "pool-list", "--name").split():
+    if pool not in running(uri, "pool"):
         return []
     run(uri, "pool-refresh", pool)
     return [line.split()[0] for line in run(uri, "vol-list", pool).splitlines() if line.strip()]

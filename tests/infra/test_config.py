@@ -292,7 +292,7 @@ def test_only_hosts_of_this_machine_need_its_memory(
         libvirt=libvirt(values, uri=uris),
         cluster={"workers": 2},
     )
-    monkeypatch.setattr(virsh, "running", lambda uri: set() if uri == uris[0] else {"shop-server-1"})
+    monkeypatch.setattr(virsh, "running", lambda uri, _: set() if uri == uris[0] else {"shop-server-1"})
     monkeypatch.setattr(preflight, "memory", lambda: (3 * 2048, 3 * 2048))  # servers 1 and 3, worker 2
     preflight.capacity(made)
     monkeypatch.setattr(preflight, "memory", lambda: (3 * 2048 - 1, 3 * 2048 - 1))
@@ -364,9 +364,9 @@ def test_too_little_memory(settings: Make, monkeypatch: pytest.MonkeyPatch) -> N
 def test_guests_that_run_have_their_memory(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = settings("libvirt", topology="cluster")
     monkeypatch.setattr(preflight, "memory", lambda: (16384, 4096))
-    monkeypatch.setattr(virsh, "running", lambda _: {"shop-server-2", "somebody-elses"})
+    monkeypatch.setattr(virsh, "running", lambda *_: {"shop-server-2", "somebody-elses"})
     preflight.capacity(made)
-    monkeypatch.setattr(virsh, "running", lambda _: set())
+    monkeypatch.setattr(virsh, "running", lambda *_: set())
     with pytest.raises(BadInput, match=r"do not run yet ask for 6144 MiB of memory, .* 16384 there are 4096"):
         preflight.capacity(made)
 
