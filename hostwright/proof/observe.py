@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ from typing import Any
 from hostwright.proof import knock
 
 COMMAND_TIMEOUT = 90  # seconds; an emulated guest needs many of them
+SOCKETS = ("ss", "-Hlntup")
+SETTLED = 1.0  # seconds after which a socket is gone, or somebody's
+RESOLVER = "127.0.0.11"  # where Docker's own waits, in every network namespace that it makes
 
 
 def look(request: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
         "selinux": _selinux,
         "repositories": _repositories,
         "files": lambda: _files(request.get("files", [])),
-        "listeners": lambda: _listeners(_run("ss", "-Hlntup")),
+        "listeners": _listeners,
         "containers": lambda: _containers(request.get("inside", [])) if request.get("engine") else None,
         "cluster": lambda: _cluster() if request.get("cluster") else None,
         "host": lambda: knock.knock_all(request.get("knock", [])),
@@ -250,8 +254,35 @@ def _optional(*command: str) -> str:
         return ""
 
 
-def _listeners(text: str) -> list[dict[str, Any]]:
-    """Sockets that wait for strangers: TCP that listens, UDP that is not connected."""
+def _listeners(*enter: str) -> list[dict[str, Any]]:
+    """Sockets that wait for strangers: TCP that listens, UDP that is not connected.
+
+    `enter`: the command that leads to another network namespace.
+    """
+
+    def known(socket: dict[str, Any]) -> bool:
+        return bool(socket["pid"]) or socket["address"] == RESOLVER
+
+    found = _sockets(_run(*enter, *SOCKETS))
+    if all(known(socket) for socket in found):
+        return found
+    # ss reads first who has which socket, and then the sockets: of one made in between it names nobody.
+    time.sleep(SETTLED)
+    later = {_place(socket): socket for socket in _sockets(_run(*enter, *SOCKETS))}
+    return [
+        socket if known(socket) else later[_place(socket)]
+        for socket in found
+        if known(socket) or _place(socket) in later
+    ]
+
+
+def _place(socket: dict[str, Any]) -> tuple[str, str, int]:
+    """Where it waits."""
+    return socket["protocol"], socket["address"], socket["port"]
+
+
+def _sockets(text: str) -> list[dict[str, Any]]:
+    """What SOCKETS printed."""
     found = []
     for line in text.splitlines():
         columns = line.split(maxsplit=6)
@@ -398,9 +429,8 @@ def _listeners_in(container: dict[str, Any]) -> list[dict[str, Any]]:
     pid = str(container["State"]["Pid"])
     if container["HostConfig"]["NetworkMode"] == "host":
         return []
-    # Docker's own resolver waits on 127.0.0.11 in every network namespace it makes.
-    found = _listeners(_run("nsenter", "-t", pid, "-n", "ss", "-Hlntup"))
-    return [listener for listener in found if listener["address"] != "127.0.0.11"]
+    found = _listeners("nsenter", "-t", pid, "-n")
+    return [listener for listener in found if listener["address"] != RESOLVER]
 
 
 def _knock_from(
