@@ -15,15 +15,10 @@ POOLS = "/var/lib/libvirt/images"  # labelled for guests by SELinux and AppArmor
 DATA = "-data.qcow2"  # how the names of data volumes end
 
 
-def common_name(settings: Settings) -> str:
-    """The name of the environment's pool, and of its network."""
-    return f"hostwright-{settings.environment}"
-
-
 def pool_path(settings: Settings) -> str:
     """The folder of the environment's volumes, which also is the mark of its pool."""
     folder = (settings.libvirt.pool if settings.libvirt else "") or POOLS
-    return f"{folder.rstrip('/')}/{common_name(settings)}"
+    return f"{folder.rstrip('/')}/{topology.common_name(settings.environment)}"
 
 
 def network_domain(settings: Settings) -> str:
@@ -83,7 +78,7 @@ def domain_type(libvirt: Libvirt, uri: str) -> tuple[str, str]:
 def claim(settings: Settings) -> None:
     """Raise BadInput when a name that the environment needs is taken by what is not its own."""
     assert settings.libvirt  # noqa: S101
-    common = common_name(settings)
+    common = topology.common_name(settings.environment)
     hosts = topology.hosts(settings)
     for uri in settings.libvirt.uris:
         wanted = {
@@ -119,7 +114,7 @@ def open_pool(settings: Settings, uri: str) -> None:
     Pulumi would make a pool that is gone anew, and the provider takes a volume that is there for a new one
     (terraform-provider-libvirt 0.8.3, resource_libvirt_volume.go): an earlier host's disk for a new host's.
     """
-    name = common_name(settings)
+    name = topology.common_name(settings.environment)
     if name in virsh.running(uri, "pool"):
         return
     gone = name not in virsh.names(uri, "pool")
@@ -138,7 +133,7 @@ def check_data(settings: Settings, uri: str, known: set[tuple[str, str]]) -> Non
     """Raise BadInput when a data volume that is there and not `known` to Pulumi's state (kind, name) has the
     name of one to be made: an earlier host's, that was kept."""
     assert settings.libvirt  # noqa: S101
-    pool = common_name(settings)
+    pool = topology.common_name(settings.environment)
     hosts = [host for host in topology.hosts(settings) if place(settings.libvirt, host) == uri]
     new = {volume_name(host): host for host in hosts if ("volume", volume_name(host)) not in known}
     for name in sorted(new.keys() & set(virsh.volumes(uri, pool))) if new else []:
@@ -157,7 +152,7 @@ def sweep(
     Of data volumes only those go whose making was `begun` and not ended, unless `data` says that all may.
     Returns what was removed.
     """
-    common = common_name(settings)
+    common = topology.common_name(settings.environment)
     removed = []
 
     def orphans(kind: str, beginning: str) -> list[str]:

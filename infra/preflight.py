@@ -47,12 +47,11 @@ def check(settings: Settings) -> None:
 
 def _names(settings: Settings) -> None:
     hosts = topology.hosts(settings)
-    common = f"hostwright-{settings.environment}"
     containers.claim(
         settings.environment,
         containers=[host.name for host in hosts],
         volumes=[container.volume_name(host) for host in hosts],
-        networks=[common],
+        networks=[topology.common_name(settings.environment)],
     )
 
 

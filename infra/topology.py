@@ -77,6 +77,11 @@ def mac(name: str) -> str:
     return f"52:54:00:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}"
 
 
+def common_name(environment: str) -> str:
+    """The name of what its hosts share: the network, and on a hypervisor the pool."""
+    return f"hostwright-{environment}"
+
+
 def bridge(environment: str, driver: str) -> str:
     """The name of the environment's own bridge: at most 15 characters, always the same.
 

@@ -23,7 +23,6 @@ from typing import Any
 from hostwright.proof import knock
 
 COMMAND_TIMEOUT = 90  # seconds; an emulated guest needs many of them
-SOCKETS = ("ss", "-Hlntup")
 SETTLED = 1.0  # seconds after which a socket is gone, or somebody's
 RESOLVER = "127.0.0.11"  # where Docker's own waits, in every network namespace that it makes
 
@@ -260,19 +259,14 @@ def _listeners(*enter: str) -> list[dict[str, Any]]:
     `enter`: the command that leads to another network namespace.
     """
 
-    def known(socket: dict[str, Any]) -> bool:
-        return bool(socket["pid"]) or socket["address"] == RESOLVER
-
-    found = _sockets(_run(*enter, *SOCKETS))
-    if all(known(socket) for socket in found):
+    found = _sockets(*enter)
+    nobodys = {_place(each) for each in found if not each["pid"] and each["address"] != RESOLVER}
+    if not nobodys:
         return found
     # ss reads first who has which socket, and then the sockets: of one made in between it names nobody.
     time.sleep(SETTLED)
-    later = {_place(socket): socket for socket in _sockets(_run(*enter, *SOCKETS))}
-    return [
-        socket if known(socket) else later[_place(socket)]
-        for socket in found
-        if known(socket) or _place(socket) in later
+    return [each for each in found if _place(each) not in nobodys] + [
+        each for each in _sockets(*enter) if _place(each) in nobodys
     ]
 
 
@@ -281,10 +275,10 @@ def _place(socket: dict[str, Any]) -> tuple[str, str, int]:
     return socket["protocol"], socket["address"], socket["port"]
 
 
-def _sockets(text: str) -> list[dict[str, Any]]:
-    """What SOCKETS printed."""
+def _sockets(*enter: str) -> list[dict[str, Any]]:
+    """As `ss` sees them now."""
     found = []
-    for line in text.splitlines():
+    for line in _run(*enter, "ss", "-Hlntup").splitlines():
         columns = line.split(maxsplit=6)
         address, _, port = columns[4].rpartition(":")
         process = re.search(r'\("([^"]+)",pid=(\d+)', columns[6] if len(columns) > 6 else "")

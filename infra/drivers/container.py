@@ -32,7 +32,7 @@ def build(settings: Settings) -> list[pulumi.Output[dict[str, Any]]]:
     """The environment's network, and a volume and a node a host. Raises BadInput, see topology.hosts."""
     assert settings.container  # noqa: S101  (config.parse saw to it)
     environment = settings.environment
-    network_name = f"hostwright-{environment}"
+    network_name = topology.common_name(environment)
     network = Network(
         NetworkProvider(),
         network_name,

@@ -63,8 +63,8 @@ class _Hypervisor:
             pulumi.log.warn(remark)
         self.provider = lv.Provider(f"libvirt{suffix}", uri=uri)
         self.pool = lv.Pool(
-            f"{hypervisor.common_name(settings)}{suffix}",
-            name=hypervisor.common_name(settings),
+            f"{topology.common_name(settings.environment)}{suffix}",
+            name=topology.common_name(settings.environment),
             type="dir",
             target=lv.PoolTargetArgs(path=hypervisor.pool_path(settings)),
             opts=self._opts(),
@@ -88,8 +88,8 @@ class _Hypervisor:
         settings = self.settings
         cidrs = [cidr for cidr in (settings.network.cidr, settings.network.cidr6) if cidr]
         return lv.Network(
-            hypervisor.common_name(settings),
-            name=hypervisor.common_name(settings),
+            topology.common_name(settings.environment),
+            name=topology.common_name(settings.environment),
             mode="nat",
             bridge=topology.bridge(settings.environment, "libvirt"),
             domain=hypervisor.network_domain(settings),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hostwright.application import Port
+from hostwright.proof.observe import RESOLVER
 from hostwright.proof.wanted import Look, Machine
 
 pytestmark = pytest.mark.app_compose
@@ -128,7 +129,7 @@ def loopback(address: str) -> bool:
 
 def foreign(each: dict[str, Any]) -> bool:
     """A node that is itself a container has its engine's resolver there; no process of the node owns it."""
-    return each["address"] == "127.0.0.11" and each["pid"] == 0
+    return each["address"] == RESOLVER and each["pid"] == 0
 
 
 def described(listeners: Iterable[dict[str, Any]], where: str) -> list[str]:
