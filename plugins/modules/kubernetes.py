@@ -38,8 +38,8 @@ options:
     default: [/snap/bin/microk8s, kubectl]
   restart:
     description:
-      - Names of services, stores and components whose pods are made anew, stores first. A name that there is
-        not ends the module before anything is touched.
+      - Names of services, stores and components whose pods are made anew, one after the other, stores first.
+        A name that there is not ends the module before anything is touched.
     type: list
     elements: str
     default: []
@@ -216,14 +216,16 @@ class Rollout:
         return {reference(each): each for each in there if each["metadata"]["name"] in names}
 
     def restart(self, before: dict) -> None:
-        """Make their pods anew, as kubectl does, waiting until all are well."""
-        for kind in LASTING:
-            names = sorted(name for name, each in before.items() if each["kind"] == kind)
-            if names:
-                self.kubectl("rollout", "restart", *names, "--namespace", self.namespace)
-                unwell = self.settled(names)
-                if unwell:
-                    self.fail(unwell, before)
+        """Make their pods anew, as kubectl does, one object after the other.
+
+        All that start at once would take the CPU from those that serve meanwhile, and after one that does not
+        become well the others stay as they are.
+        """
+        for name in sorted(before, key=lambda each: (LASTING.index(before[each]["kind"]), each)):
+            self.kubectl("rollout", "restart", name, "--namespace", self.namespace)
+            unwell = self.settled([name])
+            if unwell:
+                self.fail(unwell, before)
 
     def settled(self, names: list) -> dict:
         """What of these is not well when all are, or the time is over."""
