@@ -22,6 +22,8 @@ from hostwright.proof.observe import SELF, _capabilities, _done, _fields, _guard
 
 PATIENCE = 300  # seconds for a command; a comparison asks of each manifest
 PAUSES = (1, 3, 9)  # seconds before another try
+FIGURES = 120  # seconds until there are figures of pods that were made just now, on a busy node
+LOOK_AGAIN = 3  # seconds
 ANSWERED = re.compile(r"Error from server \(|command terminated with exit code")
 KINDS = "deployments,statefulsets,daemonsets,jobs,services,persistentvolumeclaims,horizontalpodautoscalers"
 PARTS = (
@@ -59,7 +61,7 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
     kubectl = Kubectl(request["kubectl"], request["namespace"])
     lookers: dict[str, Callable[[], Any]] = {
         "namespace": lambda: kubectl.json("get", "namespace", request["namespace"]),
-        "objects": lambda: kubectl.items(KINDS),
+        "objects": lambda: _objects(kubectl),
         "pods": lambda: kubectl.items("pods"),
         "differences": lambda: _differences(kubectl, request["directory"]),
         "inside": lambda: _inside(kubectl, request),
@@ -127,6 +129,23 @@ def ready(pod: dict[str, Any]) -> bool:
 def owner(item: dict[str, Any]) -> str:
     """The part of the application that an object belongs to."""
     return str(item["metadata"].get("labels", {}).get(OWNER, ""))
+
+
+def _objects(kubectl: Kubectl) -> list[dict[str, Any]]:
+    """Those of KINDS. Of pods made a moment ago nobody has measured anything: autoscalers are waited for."""
+    deadline = time.monotonic() + FIGURES
+    while True:
+        found = kubectl.items(KINDS)
+        if not any(map(_blind, found)) or time.monotonic() > deadline:
+            return found
+        time.sleep(LOOK_AGAIN)
+
+
+def _blind(item: dict[str, Any]) -> bool:
+    """Whether it is an autoscaler that cannot see how busy it is."""
+    conditions = item.get("status", {}).get("conditions", [])
+    sees = any((each["type"], each["status"]) == ("ScalingActive", "True") for each in conditions)
+    return item["kind"] == "HorizontalPodAutoscaler" and not sees
 
 
 def _differences(kubectl: Kubectl, directory: str) -> list[str]:

@@ -126,6 +126,9 @@ elif words[0] == "create":
 elif words[0] == "diff":
     sys.stdout.write(answers["diff"])
     sys.exit(1 if answers["diff"] else 0)
+elif words[1] == KINDS and answers.get("blind") and not os.path.exists(ANSWERS + ".blind"):
+    open(ANSWERS + ".blind", "w")
+    print(json.dumps({"kind": "List", "items": answers["blind"]}))
 elif words[1] == "namespace":
     print(json.dumps({"kind": "Namespace"}))
 else:
@@ -145,6 +148,7 @@ def look(tmp_path: Path) -> Any:
         (tmp_path / "answers").write_text(json.dumps({"diff": ""} | answers))
         command = tmp_path / "kubectl"
         text = KUBECTL.replace("#!PYTHON", f"#!{sys.executable}")
+        text = text.replace("KINDS", repr(namespace.KINDS))
         command.write_text(text.replace("ANSWERS", repr(str(tmp_path / "answers"))))
         command.chmod(0o755)
         door = {"owner": "web", "port": answers.get("open", 1), "protocol": "tcp", "callers": ["store"]}
@@ -232,6 +236,17 @@ def test_an_answer_is_taken_as_it_is(said: str) -> None:
     calls: list[str] = []
     namespace.patiently(lambda: calls.append(said), lambda _: (1, said))
     assert calls == [said]
+
+
+def test_an_autoscaler_is_waited_for_until_it_sees(look: Any) -> None:
+    """As after a rollout, when nobody has measured the new pods yet."""
+
+    def scaler(status: str) -> Item:
+        conditions = [{"type": "AbleToScale", "status": "True"}, {"type": "ScalingActive", "status": status}]
+        return {"kind": "HorizontalPodAutoscaler", "status": {"conditions": conditions}}
+
+    found = look(blind=[scaler("False")], **{namespace.KINDS: [scaler("True")]})
+    assert found["objects"] == [scaler("True")]
 
 
 def test_differences_are_titles_and_no_content(look: Any) -> None:
