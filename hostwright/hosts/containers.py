@@ -343,13 +343,27 @@ def _limits(props: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _prepare(container: Container, props: Mapping[str, Any]) -> None:
-    status, output = container.exec_run(
-        ["sh", "-c", PREPARE], environment={"LOGIN": props["user"], "KEY": props["publicKey"]}
-    )
-    if status != 0:
-        said = output.decode(errors="replace").strip() if isinstance(output, bytes) else ""
-        raise Failure(
-            f"preparing the node {props['name']} failed: {said[-500:]}",
-            where=f"docker logs {props['name']}",
-            fix="the image needs systemd, sudo, useradd and an SSH server",
+    name = props["name"]
+    container.reload()
+    begun = container.attrs["RestartCount"]
+    try:
+        status, output = container.exec_run(
+            ["sh", "-c", PREPARE], environment={"LOGIN": props["user"], "KEY": props["publicKey"]}
         )
+    except APIError:
+        ended = True
+    else:
+        if status == 0:
+            return
+        container.reload()
+        # The engine starts it again and again.
+        ended = container.status != "running" or container.attrs["RestartCount"] != begun
+    if ended:
+        said = container.logs(tail=5).decode(errors="replace").strip()
+        what = f"the node {name} ended as it started: {said or 'it said nothing'}"
+        fix = "the image needs to run systemd, and that inotify instances: fs.inotify.max_user_instances"
+    else:
+        said = output.decode(errors="replace").strip() if isinstance(output, bytes) else ""
+        what = f"preparing the node {name} failed: {said[-500:]}"
+        fix = "the image needs systemd, sudo, useradd and an SSH server"
+    raise Failure(what, where=f"docker logs {name}", fix=fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ import lab
 from hostwright import environments, scaffold, toolchain
 from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
-from hostwright.errors import BadInput
+from hostwright.errors import BadInput, Failure
 from hostwright.hosts import engine, recovery, ssh
 from tests.live import made_by, program, purge
 
@@ -212,6 +213,24 @@ def test_a_strangers_container_stops_it_before_anything_is_made(environment: Env
         theirs.reload()
     finally:
         theirs.remove(force=True)
+
+
+def test_a_node_that_ends_as_it_starts_says_so(environment: Environment) -> None:
+    """And goes once there is an image that can be one."""
+    image = environment.settings["container"]["image"]
+    ends = f"FROM {image}\nENTRYPOINT echo no systemd here; exit 3\n"
+    settings = environment.project / f"infra/Pulumi.{NAME}.yaml"
+    held = settings.read_text()
+    wrong, _ = docker.from_env().images.build(fileobj=io.BytesIO(ends.encode()), tag=f"{NAME}:wrong")
+    settings.write_text(held.replace(image, f"{NAME}:wrong"))
+    try:
+        with pytest.raises(Failure, match=f"{NODE} ended as it started: no systemd here"):
+            engine.up(environments.load(NAME, environment.project))
+    finally:
+        settings.write_text(held)
+    engine.up(environment)
+    assert node().attrs["Config"]["Image"] == image
+    docker.from_env().images.remove(wrong.id, force=True)
 
 
 @pytest.mark.slow
