@@ -121,9 +121,13 @@ def patiently(call: Callable[[], Done], outcome: Callable[[Done], tuple[int, str
 
 def ready(pod: dict[str, Any]) -> bool:
     """Whether a pod serves, and is not about to go."""
-    conditions = pod.get("status", {}).get("conditions", [])
-    serves = any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
-    return serves and "deletionTimestamp" not in pod["metadata"]
+    return _true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]
+
+
+def _true(item: dict[str, Any], condition: str) -> bool:
+    """Whether a condition in an object's status is true."""
+    conditions = item.get("status", {}).get("conditions", [])
+    return any((each["type"], each["status"]) == (condition, "True") for each in conditions)
 
 
 def owner(item: dict[str, Any]) -> str:
@@ -143,9 +147,7 @@ def _objects(kubectl: Kubectl) -> list[dict[str, Any]]:
 
 def _blind(item: dict[str, Any]) -> bool:
     """Whether it is an autoscaler that cannot see how busy it is."""
-    conditions = item.get("status", {}).get("conditions", [])
-    sees = any((each["type"], each["status"]) == ("ScalingActive", "True") for each in conditions)
-    return item["kind"] == "HorizontalPodAutoscaler" and not sees
+    return item["kind"] == "HorizontalPodAutoscaler" and not _true(item, "ScalingActive")
 
 
 def _differences(kubectl: Kubectl, directory: str) -> list[str]:
