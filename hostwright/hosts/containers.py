@@ -342,23 +342,29 @@ def _limits(props: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
+def _ended(container: Container, begun: int) -> bool:
+    """Whether it does not run, or not the way it did: the engine starts it again and again."""
+    return container.status != "running" or bool(container.attrs["RestartCount"] != begun)
+
+
 def _prepare(container: Container, props: Mapping[str, Any]) -> None:
     name = props["name"]
     container.reload()
     begun = container.attrs["RestartCount"]
+    output: Any = b""
     try:
         status, output = container.exec_run(
             ["sh", "-c", PREPARE], environment={"LOGIN": props["user"], "KEY": props["publicKey"]}
         )
     except APIError:
-        ended = True
-    else:
-        if status == 0:
-            return
         container.reload()
-        # The engine starts it again and again.
-        ended = container.status != "running" or container.attrs["RestartCount"] != begun
-    if ended:
+        if not _ended(container, begun):
+            raise
+        status = 1
+    if status == 0:
+        return
+    container.reload()
+    if _ended(container, begun):
         said = container.logs(tail=5).decode(errors="replace").strip()
         what = f"the node {name} ended as it started: {said or 'it said nothing'}"
         fix = "the image needs to run systemd, and that inotify instances: fs.inotify.max_user_instances"
