@@ -9,7 +9,8 @@ short_description: Bring a Compose project to what its folder says
 description:
   - Decides from what is seen, so that a run that was killed is taken up by the next. A project whose
     containers all have the configuration of the folder, run and are healthy, and whose jobs ended well,
-    is left alone.
+    is left alone. What starts, or does not answer its health check for a moment, has the time to become
+    well by itself. What still does not answer then is restarted.
   - Pulls the images that are missing, all at once, then starts and waits. When that fails, the message
     has the last lines of each container that is not well.
   - Instances of a service with the label C(hostwright.balanced) that serve are made anew one after another,
@@ -95,6 +96,7 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.project impo
 
 RELOAD, CHECK, BALANCED = "hostwright.reload", "hostwright.check", "hostwright.balanced"
 GONE, OTHER, ASIDE, ASKED = "no longer wanted", "of another configuration", "set aside", "to be restarted"
+STARTING, UNHEALTHY = "starting", "unhealthy"  # the engine's words
 DONE, HEALTHY = "service_completed_successfully", "service_healthy"  # Compose's words
 TAIL = "40"  # lines of the log of a container that is not well
 SIDE_BY_SIDE = 3  # services that are rolled at once: each may have one more instance meanwhile
@@ -118,7 +120,10 @@ def main() -> None:
         reasons = {"compose.yaml": "not there yet"}
         module.exit_json(changed=True, reasons=reasons, reloaded=[], release=None)
     project = Deployment(module, folder)
-    reasons = project.asked(module.params["restart"]) if module.params["restart"] else project.reasons()
+    if module.params["restart"]:
+        reasons = project.asked(module.params["restart"])
+    else:
+        reasons = project.reasons() if module.check_mode else project.settled()
     stale = [] if module.params["restart"] else project.stale()
     if module.params["restart"] and not reasons:
         module.fail_json(msg="nothing of that name can be restarted: {}".format(*module.params["restart"]))
@@ -162,6 +167,23 @@ class Deployment(Project):
                 found[name] = reason or ASIDE
         return found
 
+    def settled(self) -> dict:
+        """The reasons that are left when what may become well by itself had the time to.
+
+        Not where anything else is wrong, as it may wait for that.
+        """
+        begun = time.monotonic()
+        while True:
+            reasons, seen = self.reasons(), self.containers()
+            patience = [
+                self.timeout if reason == STARTING else _asked_twice(seen.get(name))
+                for name, reason in reasons.items()
+                if reason in (STARTING, UNHEALTHY)
+            ]
+            if len(patience) < len(reasons) or time.monotonic() - begun > max(patience, default=0):
+                return reasons
+            time.sleep(1)
+
     def asked(self, names: list) -> dict:
         """Service -> why; the instances of the services asked for, and nothing else."""
         return {
@@ -184,6 +206,10 @@ class Deployment(Project):
             self.put_back(self._serving())
             self.roll(rolls, again=True)
             return
+        if hung := [name for name in now if reasons[name] == UNHEALTHY]:
+            # Compose starts what does not run; of what runs and does not answer it only says so.
+            seen = self.containers()
+            self.run(self.docker, "restart", *(seen[name]["Id"] for name in hung))
         if now or rolls:
             self.pull()
             self.up(now, rolls)
@@ -247,7 +273,7 @@ class Deployment(Project):
             states = {_state(seen.get(name), name in self.jobs) for name in names} - {""}
             if not states:
                 return
-            if "unhealthy" in states or time.monotonic() > deadline:
+            if UNHEALTHY in states or time.monotonic() > deadline:
                 self.fail("not well: {}".format(", ".join(names)), names)
             time.sleep(0.5)
 
@@ -423,6 +449,12 @@ def _state(container: dict | None, job: bool) -> str:
         return str(state["Status"])
     health = (state.get("Health") or {}).get("Status", "healthy")
     return "" if health == "healthy" else health
+
+
+def _asked_twice(container: dict | None) -> float:
+    """Seconds in which the engine asks twice more whether it is well."""
+    check = container["Config"]["Healthcheck"] if container else {"Interval": 0, "Timeout": 0}
+    return float(2 * (check["Interval"] + check["Timeout"]) / 1e9)
 
 
 if __name__ == "__main__":
