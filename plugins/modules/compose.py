@@ -100,6 +100,7 @@ STARTING, UNHEALTHY = "starting", "unhealthy"  # the engine's words
 DONE, HEALTHY = "service_completed_successfully", "service_healthy"  # Compose's words
 TAIL = "40"  # lines of the log of a container that is not well
 SIDE_BY_SIDE = 3  # services that are rolled at once: each may have one more instance meanwhile
+USUAL = 30.0  # seconds between health checks, and for each, where nothing is said of them
 DRAIN = 1.0  # seconds in which a request that was given to an instance has reached it
 
 
@@ -453,8 +454,9 @@ def _state(container: dict | None, job: bool) -> str:
 
 def _asked_twice(container: dict | None) -> float:
     """Seconds in which the engine asks twice more whether it is well."""
-    check = container["Config"]["Healthcheck"] if container else {"Interval": 0, "Timeout": 0}
-    return float(2 * (check["Interval"] + check["Timeout"]) / 1e9)
+    check = container["Config"].get("Healthcheck") or {} if container else {}
+    # Nanoseconds, and left out where an image's own check says nothing of them.
+    return 2 * sum(float(check.get(name, USUAL * 1e9)) / 1e9 for name in ("Interval", "Timeout"))
 
 
 if __name__ == "__main__":
