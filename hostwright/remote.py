@@ -150,20 +150,26 @@ class Plain:
 
 
 def containers(environment: Environment, host: HostRecord) -> list[dict[str, Any]]:
-    """One row a container of the application: service, state, health, image, ports."""
-    rows = []
-    for line in compose(environment, host, ["ps", "--all", "--format", "json"]).splitlines():
-        document = json.loads(line)
-        for item in document if isinstance(document, list) else [document]:
-            rows.append(
-                {
-                    "host": host.name,
-                    "service": item["Service"],
-                    "container": item["Name"],
-                    "state": item["State"],
-                    "health": item.get("Health") or "",
-                    "exit": item.get("ExitCode", 0),
-                    "image": item["Image"],
-                }
-            )
-    return rows
+    """One row a container of the application: service, state, health, exit status, restarts, image.
+
+    `restarts`: how often the engine has started it again by itself since it was made.
+    """
+    name = application.load(environment.application, environment.project).name
+    ours = [f"label=com.docker.compose.{label}" for label in (f"project={name}", "oneoff=False")]
+    found = shlex.join(["docker", "ps", "--all", "--quiet", *(f"--filter={each}" for each in ours)])
+    told = f"{found} | xargs --no-run-if-empty docker container inspect"
+    command = shlex.join(["sudo", "bash", "-o", "pipefail", "-c", told])
+    rows = [
+        {
+            "host": host.name,
+            "service": item["Config"]["Labels"]["com.docker.compose.service"],
+            "container": item["Name"].removeprefix("/"),
+            "state": item["State"]["Status"],
+            "health": (item["State"].get("Health") or {}).get("Status", ""),
+            "exit": item["State"]["ExitCode"],
+            "restarts": item["RestartCount"],
+            "image": item["Config"]["Image"],
+        }
+        for item in json.loads(run(environment, host, command) or "[]")
+    ]
+    return sorted(rows, key=lambda row: str(row["container"]))

@@ -84,7 +84,7 @@ class Status:
             return columns, [tuple(str(row[column]) for column in columns) for row in rows]
 
         nodes = ("node", "version") if any("node" in row for row in self.hosts) else ()
-        services = table(self.services, "host", "service", "state", "health", "image")
+        services = table(self.services, "host", "service", "state", "health", "restarts", "image")
         found = [
             ((*HOST_COLUMNS, *nodes), [_host(row) for row in self.hosts]),
             (WORKLOAD_COLUMNS, [_workload(row) for row in self.workloads]) if self.workloads else services,
@@ -202,7 +202,7 @@ def node(item: Mapping[str, Any]) -> dict[str, str]:
 
 
 def pod(item: dict[str, Any]) -> dict[str, Any]:
-    """As remote.containers has a container, and how often its containers were started again."""
+    """As remote.containers has a container."""
     phase = item["status"].get("phase", "Unknown")
     states = item["status"].get("containerStatuses", [])
     running = phase == "Running"

@@ -370,7 +370,6 @@ def _essence(container: dict[str, Any]) -> dict[str, Any]:
         "state": state["Status"],
         "health": (state.get("Health") or {}).get("Status", ""),
         "exit": state["ExitCode"],
-        "restarts": container["RestartCount"],
         "restart": host["RestartPolicy"]["Name"],
         "user": config.get("User", ""),
         "uid": _uid(status) if status else None,
