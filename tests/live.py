@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,16 +136,26 @@ def existing(name: str) -> Live:
     return Live(name, Path.cwd(), dict(os.environ))
 
 
+# The first word is a file.
+KEEP = '"$@" > "$0" 2>&1; status=$?; cat "$0"; printf %s END-OF-IT; exit $status'
+AGAIN = 'cat "$0"; printf %s END-OF-IT'
+
+
 def inside(container: Container, *command: str) -> tuple[int, str]:
-    """Exit status and output of a command in a container of this machine."""
-    status, output = container.exec_run(lingering(*command))
-    assert isinstance(output, bytes)
-    return status, output.decode(errors="replace")
+    """Exit status and output of a command in a container of this machine.
 
-
-def lingering(*command: str) -> list[str]:
-    """The command, not ended at once: the engine may lose what it says, before anybody listens."""
-    return ["sh", "-c", '"$@"; status=$?; sleep 0.2; exit $status', "sh", *command]
+    Under load the engine may lose what one that ends at once has said, and says nothing of that. So the
+    output has an end, and is kept there to be read again.
+    """
+    kept = f"/tmp/said-{secrets.token_hex(8)}"  # noqa: S108  (in the container)
+    status, output = container.exec_run(["sh", "-c", KEEP, kept, *command])
+    for _ in range(20):
+        said, end, _ = output.decode(errors="replace").rpartition("END-OF-IT")
+        if end:
+            return status, said
+        time.sleep(0.5)
+        _, output = container.exec_run(["sh", "-c", AGAIN, kept])
+    raise LookupError(f"the engine lost what {command} said: {output!r}")
 
 
 def made_by(environment: str) -> dict[str, list[str]]:

@@ -21,7 +21,6 @@ from docker.models.containers import Container
 from hostwright import application
 from lab import images, registry, servers
 from lab.publish import publish
-from tests.live import lingering
 
 LOCKED_DOWN = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
 CORRECT = "correct horse"
@@ -458,8 +457,10 @@ def test_an_image_of_ours_holds_what_runs_and_no_more(
 
 def _exec(container: Container, command: list[str], **environment: str) -> tuple[int, str]:
     """Exit status and standard output of a command in a container; status 255 while it is not running."""
+    # Not ended at once: the engine may lose what it says, before anybody listens.
+    lingering = ["sh", "-c", '"$@"; status=$?; sleep 0.2; exit $status', "sh", *command]
     try:
-        status, (out, _) = container.exec_run(lingering(*command), environment=environment, demux=True)
+        status, (out, _) = container.exec_run(lingering, environment=environment, demux=True)
     except docker.errors.APIError:
         container.reload()
         assert container.status != "exited", container.logs().decode()
