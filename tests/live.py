@@ -136,9 +136,9 @@ def existing(name: str) -> Live:
     return Live(name, Path.cwd(), dict(os.environ))
 
 
-# The first word is a file.
-KEEP = '"$@" > "$0" 2>&1; status=$?; cat "$0"; printf %s END-OF-IT; exit $status'
-AGAIN = 'cat "$0"; printf %s END-OF-IT'
+# What a file has, and that this is all of it; before that a command whose output it is to have.
+TELL = 'cat "$0"; printf %s END-OF-IT'
+KEEP = f'"$@" > "$0" 2>&1; status=$?; {TELL}; exit $status'
 
 
 def inside(container: Container, *command: str) -> tuple[int, str]:
@@ -154,7 +154,7 @@ def inside(container: Container, *command: str) -> tuple[int, str]:
         if end:
             return status, said
         time.sleep(0.5)
-        _, output = container.exec_run(["sh", "-c", AGAIN, kept])
+        _, output = container.exec_run(["sh", "-c", TELL, kept])
     raise LookupError(f"the engine lost what {command} said: {output!r}")
 
 

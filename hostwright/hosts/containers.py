@@ -344,6 +344,7 @@ def _limits(props: Mapping[str, Any]) -> dict[str, int]:
 
 def _ended(container: Container, begun: int) -> bool:
     """Whether it does not run, or not the way it did: the engine starts it again and again."""
+    container.reload()
     return container.status != "running" or bool(container.attrs["RestartCount"] != begun)
 
 
@@ -351,19 +352,16 @@ def _prepare(container: Container, props: Mapping[str, Any]) -> None:
     name = props["name"]
     container.reload()
     begun = container.attrs["RestartCount"]
-    output: Any = b""
     try:
         status, output = container.exec_run(
             ["sh", "-c", PREPARE], environment={"LOGIN": props["user"], "KEY": props["publicKey"]}
         )
     except APIError:
-        container.reload()
         if not _ended(container, begun):
             raise
-        status = 1
+        status, output = 1, b""
     if status == 0:
         return
-    container.reload()
     if _ended(container, begun):
         said = container.logs(tail=5).decode(errors="replace").strip()
         what = f"the node {name} ended as it started: {said or 'it said nothing'}"

@@ -158,9 +158,10 @@ class Deployment(Project):
         if not module.params["jobs"]:
             self.hashes = {name: each for name, each in self.hashes.items() if name not in self.jobs}
 
-    def reasons(self) -> dict:
-        """Service -> why it is not as the folder says; empty when all is well."""
-        seen, aside = self.containers(), self._aside()
+    def reasons(self, seen: dict | None = None) -> dict:
+        """Service -> why it is not as the folder says; empty when all is well. `seen`: see containers()."""
+        seen = self.containers() if seen is None else seen
+        aside = self._aside()
         found = {name: GONE for name in seen if name not in self.hashes and name not in self.jobs}
         for name, digest in self.hashes.items():
             reason = _reason(seen.get(name), digest, name in self.jobs)
@@ -175,9 +176,10 @@ class Deployment(Project):
         """
         begun = time.monotonic()
         while True:
-            reasons, seen = self.reasons(), self.containers()
+            seen = self.containers()
+            reasons = self.reasons(seen)
             patience = [
-                self.timeout if reason == STARTING else _asked_twice(seen.get(name))
+                self.timeout if reason == STARTING else _asked_twice(seen[name])
                 for name, reason in reasons.items()
                 if reason in (STARTING, UNHEALTHY)
             ]
@@ -452,9 +454,9 @@ def _state(container: dict | None, job: bool) -> str:
     return "" if health == "healthy" else health
 
 
-def _asked_twice(container: dict | None) -> float:
+def _asked_twice(container: dict) -> float:
     """Seconds in which the engine asks twice more whether it is well."""
-    check = container["Config"].get("Healthcheck") or {} if container else {}
+    check = container["Config"].get("Healthcheck") or {}
     # Nanoseconds, and left out where an image's own check says nothing of them.
     return 2 * sum(float(check.get(name, USUAL * 1e9)) / 1e9 for name in ("Interval", "Timeout"))
 
