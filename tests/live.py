@@ -145,13 +145,14 @@ def inside(container: Container, *command: str) -> tuple[int, str]:
     """Exit status and output of a command in a container of this machine.
 
     Under load the engine may lose what one that ends at once has said, and says nothing of that. So the
-    output has an end, and is kept there to be read again.
+    output has an end, and is kept in the container's memory, which a read-only one has too, until it is here.
     """
-    kept = f"/tmp/said-{secrets.token_hex(8)}"  # noqa: S108  (in the container)
+    kept = f"/dev/shm/said-{secrets.token_hex(8)}"  # noqa: S108  (in the container)
     status, output = container.exec_run(["sh", "-c", KEEP, kept, *command])
     for _ in range(20):
         said, end, _ = output.decode(errors="replace").rpartition("END-OF-IT")
         if end:
+            container.exec_run(["rm", kept])
             return status, said
         time.sleep(0.5)
         _, output = container.exec_run(["sh", "-c", TELL, kept])

@@ -221,7 +221,7 @@ def test_a_node_that_ends_as_it_starts_says_so(environment: Environment) -> None
     ends = f"FROM {image}\nENTRYPOINT echo no systemd here; exit 3\n"
     settings = environment.project / f"infra/Pulumi.{NAME}.yaml"
     held = settings.read_text()
-    wrong, _ = docker.from_env().images.build(fileobj=io.BytesIO(ends.encode()), tag=f"{NAME}:wrong")
+    wrong, _ = docker.from_env().images.build(fileobj=io.BytesIO(ends.encode()), tag=f"{NAME}:wrong", rm=True)
     settings.write_text(held.replace(image, f"{NAME}:wrong"))
     try:
         with pytest.raises(Failure, match=f"{NODE} ended as it started: no systemd here"):

@@ -21,6 +21,7 @@ from docker.models.containers import Container
 from hostwright import application
 from lab import images, registry, servers
 from lab.publish import publish
+from tests.live import inside
 
 LOCKED_DOWN = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
 CORRECT = "correct horse"
@@ -457,15 +458,14 @@ def test_an_image_of_ours_holds_what_runs_and_no_more(
 
 def _exec(container: Container, command: list[str], **environment: str) -> tuple[int, str]:
     """Exit status and standard output of a command in a container; status 255 while it is not running."""
-    # Not ended at once: the engine may lose what it says, before anybody listens.
-    lingering = ["sh", "-c", '"$@"; status=$?; sleep 0.2; exit $status', "sh", *command]
+    assigned = [f"{name}={value}" for name, value in environment.items()]
     try:
-        status, (out, _) = container.exec_run(lingering, environment=environment, demux=True)
+        status, said = inside(container, "sh", "-c", '"$@" 2> /dev/null', "sh", "env", *assigned, *command)
     except docker.errors.APIError:
         container.reload()
         assert container.status != "exited", container.logs().decode()
         return 255, ""
-    return status, (out or b"").decode().strip()
+    return status, said.strip()
 
 
 def _fetch(container: Container, port: int, request: bytes) -> str:
