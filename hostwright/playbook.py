@@ -23,6 +23,8 @@ RECAP = re.compile(
     r"^(?P<host>\S+)\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)\s+unreachable=\d+\s+failed=\d+"
 )
 TROUBLE = re.compile(r"^(fatal|failed|\[ERROR\]|ERROR!?)")
+# Ansible that nobody reads any more would wait for a task's result for ever: it ends with who runs it.
+TIED = ("setpriv", "--pdeathsig", "TERM")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def run(
     name = Path(playbook).name.removesuffix(".yml").rpartition(".")[2]  # of a file, or of a collection
     log = paths.state(environment) / "log" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(program), "-i", f"inventories/{environment}", playbook, *options]
+    command = [*TIED, str(program), "-i", f"inventories/{environment}", playbook, *options]
     env = pulumi_env() | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"}
     ok = changed = 0
     trouble: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import signal
@@ -58,6 +59,15 @@ def lock_folder(live: Live) -> Path:
 def locks(live: Live) -> list[Path]:
     """Pulumi's locks of the environment."""
     return sorted(lock_folder(live).glob("*.json"))
+
+
+def running(*words: str) -> list[str]:
+    """The command lines of this machine's processes in which all of the words are."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(each.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip())
+    return [each for each in found if all(word in each for word in words)]
 
 
 def assert_whole(live: Live) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.killed import PHASES, assert_whole, kill_in, lock_folder, locks
+from tests.killed import PHASES, assert_whole, kill_in, lock_folder, locks, running
 from tests.live import SHOP, Live, made_by, make, temporary
 
 NAME = "test-kill"
@@ -71,8 +71,12 @@ def test_a_lock_of_the_making_of_the_stack_is_taken_up(environment: Live) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["hosts", "system"])
 def test_up_killed_alone_converges(environment: Live, phase: str) -> None:
-    """Its children go on for a while, and the next run meets what they do."""
+    """Pulumi goes on for a while, and the next run meets what it does; Ansible ends with it."""
     kill_in(environment, phase, alone=True)
+    deadline = time.monotonic() + 30
+    while (left := running("ansible-playbook", f"inventories/{NAME}")) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert left == []
     assert_converges(environment, patience=120)
 
 
