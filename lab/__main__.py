@@ -18,13 +18,16 @@ def main() -> int:
     parser.add_argument(
         "--only", choices=PARTS, action="append", default=[], help="only this part (repeatable)"
     )
-    parser.add_argument("--qcow2", action="store_true", help="build the virtual machine's disk too")
+    parser.add_argument("--qcow2", action="store_true", help="the virtual machine's disk too")
+    parser.add_argument("--kubernetes", action="store_true", help="a real Kubernetes too, and what it runs")
+    parser.add_argument("--components", action="store_true", help="images of what watches applications too")
     arguments = parser.parse_args()
     try:
         match arguments.command:
             case "build":
                 lab.ensure_requirements()
-                print(lab.build(only=arguments.only, qcow2=arguments.qcow2).lock)
+                more = {name: getattr(arguments, name) for name in ("qcow2", "kubernetes", "components")}
+                print(lab.build(only=arguments.only, **more).lock)
             case "serve":
                 print(lab.serve().url)
             case "stop":

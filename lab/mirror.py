@@ -70,17 +70,16 @@ def build(
     only: Collection[str] = (),
     qcow2: bool = False,
     kubernetes: bool = False,
-    upgrade: bool = False,
     components: bool = False,
 ) -> Mirror:
     """Have the mirror's parts built and served; those whose inputs have not changed take no time.
 
     `only` names the parts wanted, of PARTS. By default all but the disk, which `qcow2` adds, a MicroK8s of a
-    real Kubernetes, which `kubernetes` adds, and one of the next minor, which `upgrade` adds. `components`
-    adds the images of what watches an application; `note` is told the name of each part as it is ready.
+    real Kubernetes, which `kubernetes` adds, and one of the next minor. `components` adds the images of what
+    watches an application; `note` is told the name of each part as it is ready.
     """
     start_servers()
-    asked = {"qcow2": qcow2, "kubernetes": kubernetes, "kubernetes-upgrade": upgrade}
+    asked = {"qcow2": qcow2, "kubernetes": kubernetes, "kubernetes-upgrade": False}
     wanted = set(only) or {part for part in PARTS if asked.get(part, True)}
     makers: dict[str, Callable[[], Any]] = {
         "node": _node, "packages": _packages, "snaps": _snaps, "wheels": _wheels, "qcow2": _qcow2,

@@ -44,11 +44,22 @@ def main() -> None:
 
 
 def knock_all(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The answers to several knocks at once, in their order."""
+    """The answers to several knocks at once, in their order.
+
+    Who accepts and then does not speak is asked once more: a machine that is short of time may answer few.
+    """
     if not targets:
         return []
     with ThreadPoolExecutor(min(16, len(targets))) as pool:
-        return list(pool.map(lambda target: knock(**target), targets))
+
+        def ask(which: Sequence[int]) -> list[dict[str, Any]]:
+            return list(pool.map(lambda at: knock(**targets[at]), which))
+
+        answers = ask(range(len(targets)))
+        deaf = [at for at, each in enumerate(answers) if each["state"] == "open" and not each["speaks"]]
+        for at, answer in zip(deaf, ask(deaf), strict=True):
+            answers[at] = answer
+    return answers
 
 
 def resolve(names: Sequence[str]) -> dict[str, list[str]]:

@@ -99,6 +99,32 @@ def test_what_does_not_speak_is_open_and_no_more(protocol: str) -> None:
         assert protocol in answer["detail"]
 
 
+@pytest.mark.parametrize("deaf", [1, 2])
+def test_who_accepts_and_does_not_speak_is_asked_once_more(deaf: int) -> None:
+    """A machine that is short of time answers few at once; who speaks to nobody is found all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as server, web() as port:
+        accepted = []
+
+        def serve() -> None:
+            for count in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1024)
+                    accepted.append(count)
+                    if count >= deaf:
+                        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        targets = [
+            {"address": "127.0.0.1", "port": each, "protocol": "http"}
+            for each in (port, server.getsockname()[1], free_port())
+        ]
+        answers = knock.knock_all(targets)
+    assert [each["state"] for each in answers] == ["open", "open", "refused"]
+    assert [each["speaks"] for each in answers] == [True, deaf == 1, False]
+    assert accepted == [0, 1]
+
+
 def test_a_closed_port_is_refused() -> None:
     answer = knock.knock("127.0.0.1", free_port(), "http")
     assert (answer["state"], answer["speaks"]) == ("refused", False)
