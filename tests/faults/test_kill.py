@@ -17,6 +17,7 @@ from typing import Any
 import docker
 import pytest
 
+from tests.faults.conftest import until
 from tests.killed import PHASES, assert_whole, kill_in, lock_folder, locks, running
 from tests.live import SHOP, Live, made_by, make, temporary
 
@@ -73,10 +74,7 @@ def test_a_lock_of_the_making_of_the_stack_is_taken_up(environment: Live) -> Non
 def test_up_killed_alone_converges(environment: Live, phase: str) -> None:
     """Pulumi goes on for a while, and the next run meets what it does; Ansible ends with it."""
     kill_in(environment, phase, alone=True)
-    deadline = time.monotonic() + 30
-    while (left := running("ansible-playbook", f"inventories/{NAME}")) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert left == []
+    until(lambda: running("ansible-playbook", f"inventories/{NAME}") == [], 30, "Ansible has ended")
     assert_converges(environment, patience=120)
 
 
