@@ -190,7 +190,8 @@ def _asked(
                 f"--proof-rows={rows}", f"--junitxml={junit}", *arguments,
             ],
             cwd=environment.project,
-            env=pulumi_env() | {"PYTHONDONTWRITEBYTECODE": "1"},
+            # An operator's own options of pytest could leave out what is to be proved.
+            env=pulumi_env() | {"PYTEST_ADDOPTS": "", "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

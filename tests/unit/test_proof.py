@@ -354,6 +354,16 @@ def test_a_host_that_lets_nobody_in_is_one_failure(project: Path, capsys: pytest
     assert "Not proven" in (out / "index.html").read_text()
 
 
+def test_options_that_an_operator_has_for_pytest_leave_nothing_out(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing")
+    result = proof.run(
+        Environment("gone", project, {"driver": "static"}), output=project / "proof", quiet=True
+    )
+    assert (result.total, result.failed) == (1, 1)
+
+
 def test_no_inventory_is_no_proof(project: Path) -> None:
     with pytest.raises(Failure, match="could not run"):
         proof.run(Environment("nowhere", project, {}), output=project / "proof", quiet=True)
