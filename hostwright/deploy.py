@@ -156,7 +156,7 @@ def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observa
         mirror = workshop.build(
             note,
             qcow2=driver == "libvirt",
-            kubernetes=topology == "cluster" and not only_mirror,
+            kubernetes=topology == "cluster",
             components=observability,
         )
         workshop.serve()
