@@ -11,8 +11,9 @@ description:
     containers all have the configuration of the folder, run and are healthy, and whose jobs ended well,
     is left alone. What starts, or does not answer its health check for a moment, has the time to become
     well by itself. What still does not answer then is restarted.
-  - Pulls the images that are missing, all at once, then starts and waits. When that fails, the message
-    has the last lines of each container that is not well.
+  - Pulls the images that are missing, all at once, then starts and waits, also for what does not answer
+    its health check for a moment. When that fails, the message has the last lines of each container that
+    is not well.
   - Instances of a service with the label C(hostwright.balanced) that serve are made anew one after another,
     those of different services together. Each is first set aside, by a file of its name in the folder
     C(aside) of the gateway's, which the gateway looks for at each request, and is put back when it is
@@ -84,6 +85,7 @@ release:
 import itertools  # noqa: E402  (Ansible wants the documentation first)
 import shlex  # noqa: E402
 import time  # noqa: E402
+from collections.abc import Iterable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import NamedTuple  # noqa: E402
 
@@ -169,15 +171,15 @@ class Deployment(Project):
                 found[name] = reason or ASIDE
         return found
 
-    def settled(self) -> dict:
+    def settled(self, names: Iterable = ()) -> dict:
         """The reasons that are left when what may become well by itself had the time to.
 
-        Not where anything else is wrong, as it may wait for that.
+        Not where anything else is wrong, as it may wait for that. `names`: how these run, and no others.
         """
         begun = time.monotonic()
         while True:
             seen = self.containers()
-            reasons = self.reasons(seen)
+            reasons = self._states(names, seen) if names else self.reasons(seen)
             patience = [
                 self.timeout if reason == STARTING else _asked_twice(seen[name])
                 for name, reason in reasons.items()
@@ -272,8 +274,7 @@ class Deployment(Project):
             self.run(self.docker, "start", *(seen[name]["Id"] for name in names))
         deadline = time.monotonic() + self.timeout
         while True:
-            seen = self.containers()
-            states = {_state(seen.get(name), name in self.jobs) for name in names} - {""}
+            states = {*self._states(names, self.containers()).values()}
             if not states:
                 return
             if UNHEALTHY in states or time.monotonic() > deadline:
@@ -287,16 +288,20 @@ class Deployment(Project):
                 "up", "--detach", "--wait", "--wait-timeout", str(self.timeout), "--quiet-pull", *names,
             ]
         )  # fmt: skip
-        if code != 0:
+        # Compose gives up where one is unhealthy for a moment.
+        if code != 0 and self.settled(names or self.hashes):
             self.fail("".join((err or out).strip().splitlines()[-1:]), names)
+
+    def _states(self, names: Iterable, seen: dict) -> dict:
+        """Service -> what is wrong with how it runs, of those with which something is."""
+        found = {name: _state(seen.get(name), name in self.jobs) for name in names}
+        return {name: state for name, state in found.items() if state}
 
     def fail(self, said: str, names: list) -> None:
         """End with what is wrong with these, or with anybody, and the last each of them wrote."""
         bad = {name: reason for name, reason in self.reasons().items() if reason not in (GONE, ASIDE)}
         if names:
-            seen = self.containers()
-            bad = {name: _state(seen.get(name), name in self.jobs) for name in names}
-            bad = {name: reason for name, reason in bad.items() if reason} or dict.fromkeys(names, "not well")
+            bad = self._states(names, self.containers()) or dict.fromkeys(names, "not well")
         logs = [f"--- {name}: {reason}\n{self._log(name)}" for name, reason in bad.items()]
         self.remove([name for name in names if self.services[name].get("profiles")], drain=0)
         if self.kept and self.kept.current:
