@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import configparser
+import ctypes
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from hostwright.proof import knock
 
 COMMAND_TIMEOUT = 90  # seconds; an emulated guest needs many of them
 SETTLED = 1.0  # seconds after which a socket is gone, or somebody's
+CLONE_NEWNET = 0x40000000  # sched.h
 RESOLVER = "127.0.0.11"  # where Docker's own waits, in every network namespace that it makes
 
 
@@ -313,8 +314,9 @@ def _containers(inside: list[dict[str, Any]]) -> dict[str, Any]:
     containers = json.loads(_run("docker", "inspect", *names)) if names else []
     running = [container for container in containers if container["State"]["Running"]]
     with ThreadPoolExecutor(8) as pool:
-        listeners = list(pool.map(_listeners_in, running))
-        knocks = list(pool.map(lambda container: _knock_from(container, running, inside), running))
+        listeners = list(pool.map(lambda container: _guarded(lambda: _listeners_in(container)), running))
+    with ThreadPoolExecutor(8) as abroad:  # threads of their own: none comes back from another's network
+        knocks = list(abroad.map(lambda container: _knock_from(container, running, inside), running))
     for container, found, answers in zip(running, listeners, knocks, strict=True):
         container["listeners"] = found
         container["knocks"] = answers
@@ -358,7 +360,10 @@ def _cluster() -> dict[str, Any]:
 def _essence(container: dict[str, Any]) -> dict[str, Any]:
     """What the proof asks of a container: never its environment or command line, where secrets could be."""
     config, host, state = container["Config"], container["HostConfig"], container["State"]
-    status = _fields(Path("/proc", str(state["Pid"]), "status").read_text()) if state["Running"] else None
+    try:
+        status = _fields(Path("/proc", str(state["Pid"]), "status").read_text()) if state["Running"] else None
+    except OSError:  # it has ended since it was asked for
+        status = None
     labels = config.get("Labels") or {}
     return {
         "name": container["Name"].lstrip("/"),
@@ -429,7 +434,10 @@ def _listeners_in(container: dict[str, Any]) -> list[dict[str, Any]]:
 def _knock_from(
     container: dict[str, Any], running: list[dict[str, Any]], inside: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """From one container's network, knock at every other's asked ports, on each address of each network."""
+    """From one container's network, knock at every other's asked ports, on each address of each network.
+
+    The calling thread stays in that network. Of one that cannot be entered all answers are `unseen`.
+    """
     here = _networks(container)
     targets = []
     for other in running:
@@ -450,19 +458,27 @@ def _knock_from(
                         }
                         for address in addresses
                     ]
-    if not targets:
-        return []
     keys = ("address", "port", "protocol")
-    request = {"knock": [{key: t[key] for key in keys} | {"timeout": 2.0} for t in targets]}
-    done = subprocess.run(
-        ["nsenter", "-t", str(container["State"]["Pid"]), "-n", sys.executable, "-c", SELF["knock"]],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT,
-        check=True,
-    )
-    return [t | answer for t, answer in zip(targets, json.loads(done.stdout), strict=True)]
+    asked = [{key: target[key] for key in keys} | {"timeout": 2.0} for target in targets]
+    try:
+        _enter(container["State"]["Pid"])
+        answers = knock.knock_all(asked)
+    except OSError as error:
+        detail = f"the network of {container['Name'].lstrip('/')} cannot be entered: {error}"
+        answers = [{"state": "unseen", "speaks": False, "detail": detail}] * len(asked)
+    return [target | answer for target, answer in zip(targets, answers, strict=True)]
+
+
+def _enter(pid: int) -> None:
+    """Move this thread, and those that it starts, into a process's network. Raises OSError.
+
+    A look asks from every container there is: a Python for each would be most of its time on a slow host.
+    """
+    with Path("/proc", str(pid), "ns/net").open("rb") as network:
+        # os.setns is of Python 3.12.
+        if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
 
 # Source of the modules, for running them elsewhere: filled by payload() where there are no files.

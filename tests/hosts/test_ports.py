@@ -119,6 +119,8 @@ def test_silent_beyond_network(machine: Machine, seen: dict[str, Any], case: Por
     """{case.number}/{case.protocol} of {case.owner} is closed to those that share no network with it"""
     found = knocks(machine, case, shared=False)
     detail(f"asked from {', '.join(sorted({name for name, _ in found}))}")
+    unseen = {knock["detail"] for _, knock in found if knock["state"] == "unseen"}
+    assert unseen == set(), "; ".join(sorted(unseen))
     reached = [f"{name} reaches {knock['address']}" for name, knock in found if knock["state"] == "open"]
     assert reached == [], "; ".join(reached)
 
@@ -215,13 +217,10 @@ def test_nothing_else_listens_in_network(
         port for port in [*machine.published, *machine.internal] if port.owner == machine.instances[case]
     ]
     ports = {port.container_port for port in declared}
-    found = [
-        each
-        for container in seen["containers"]["containers"]
-        if container["service"] == case
-        for each in container["listeners"]
-        if not loopback(each["address"])
-    ]
+    looks = [each["listeners"] for each in seen["containers"]["containers"] if each["service"] == case]
+    unseen = [look["error"] for look in looks if isinstance(look, dict)]
+    assert unseen == [], f"cannot be seen: {'; '.join(unseen)}"
+    found = [each for look in looks for each in look if not loopback(each["address"])]
     detail(f"ports {', '.join(str(port) for port in sorted({each['port'] for each in found}))}")
     others = [each for each in found if each["protocol"] != "tcp" or each["port"] not in ports]
     assert others == [], "\n".join(described(others, case))

@@ -10,9 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,28 +18,16 @@ from typing import Any
 import pytest
 import yaml
 
-from hostwright import application, paths, secrets
+from hostwright import application, secrets
 from hostwright.proof import knock, namespace, observe, report
 from hostwright.proof.wanted import FORBIDDEN, OPERATOR, Machine, accounts
 from hostwright.render import Cluster, Environment, pinned, render
+from tests.rows import proof_of
 from tests.unit.test_proof import listening, proved, row
 
 Item = dict[str, Any]
 NAMESPACE = "warehouse-prod"
-HOSTS = paths.toolkit() / "tests" / "hosts"
 NODES = {"zeus": "192.0.2.1", "apollo": "192.0.2.2"}
-
-
-def proof_of(name: str) -> Any:
-    """A module of tests/hosts, whose marks are known where they run."""
-    spec = spec_from_file_location(name, HOSTS / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = module_from_spec(spec)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
-        spec.loader.exec_module(module)
-    return module
 
 
 kubernetes = proof_of("test_kubernetes")
