@@ -32,17 +32,18 @@ PARTS = (
 OWNER = "app.kubernetes.io/name"
 # Pods of the network plug-ins that are known to enforce policies.
 ENFORCERS = ("calico-node", "cilium", "kube-router")
+STATES = {"0": "open", "1": "closed", "124": "filtered"}  # by the exit status of bash, or of timeout
 LOOPBACK = "127.0.0.1"
 Done = TypeVar("Done")
 
 # In a pod: what its first process may do, how its root is mounted, and then a program.
 SHELL = "cat /proc/1/status; echo ---; grep ' / ' /proc/self/mounts; echo ---; exec \"$@\""
 PYTHON = ("python", "-c", "import json, sys; exec(json.loads(sys.stdin.readline()))")
-# Where there is no Python: of the ADDRESS PORT lines that it reads, those where somebody accepts. Four at a
-# time, as a pod of 32 MiB has to have room for it.
+# Where there is no Python: to each ADDRESS PORT line that it reads the exit status of a connection there. Four
+# at a time, as a pod of 32 MiB has to have room for it.
 BASH = """
 while read -r address port; do
-    (timeout 3 bash -c "</dev/tcp/$address/$port" </dev/null 2>/dev/null && echo "$address $port") &
+    (timeout 3 bash -c "</dev/tcp/$address/$port" </dev/null 2>/dev/null; echo "$address $port $?") &
     ((++asked % 4)) || wait
 done
 wait
@@ -210,7 +211,8 @@ def _inside(kubectl: Kubectl, request: dict[str, Any]) -> list[dict[str, Any]]:
     others = [[target for target in targets if target["owner"] != owner(pod)] for pod in pods]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(ask, pods, others))
-    # Where all ask at once some wait too long: who must be answered and was not asks again, when it is quiet.
+    # Where all ask at once some wait too long: who must be answered and was not, and what was not seen at all,
+    # is asked again, when it is quiet.
     for pod, heard in zip(pods, found, strict=True):
         if silent := [knock for knock in heard.get("knocks", []) if _missed(knock, heard["owner"])]:
             for knock, again in zip(silent, ask(pod, silent).get("knocks", []), strict=False):
@@ -219,8 +221,9 @@ def _inside(kubectl: Kubectl, request: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _missed(knock: dict[str, Any], part: str) -> bool:
-    """Whether the part was not answered where it has to be."""
-    return part in knock["callers"] and (knock["state"] != "open" or not knock.get("speaks", True))
+    """Whether the part was not answered where it has to be, or did not ask."""
+    answered = knock["state"] == "open" and knock.get("speaks", True)
+    return knock["state"] == "unseen" or (part in knock["callers"] and not answered)
 
 
 def _ask(
@@ -256,9 +259,10 @@ def _ask(
 
 
 def accepting(targets: list[dict[str, Any]], said: str) -> list[dict[str, str]]:
-    """The answers that BASH heard: `open`, or `closed` for whatever reason."""
-    accepts = {tuple(line.split()) for line in said.splitlines()}
-    states = ("open" if (each["address"], str(each["port"])) in accepts else "closed" for each in targets)
+    """The answers that BASH heard: `open`, `closed`, `filtered`, or `unseen` where it could not ask."""
+    lines = (line.rpartition(" ") for line in said.splitlines())
+    heard = {asked: STATES.get(status, "unseen") for asked, _, status in lines}
+    states = (heard.get(f"{each['address']} {each['port']}", "unseen") for each in targets)
     return [{"state": state, "detail": "accepts" if state == "open" else state} for state in states]
 
 

@@ -371,6 +371,8 @@ def test_silent_in_namespace(machine: Machine, deployed: Found, case: Port, deta
     others = {*askable(machine)} - {machine.home(case.owner)} - callers
     found = knocks(deployed, case, others)
     assert found, f"{case.owner} has no Service with this port"
+    unseen = sorted({f"{pod['pod']} on {pod['node']}" for pod, knock in found if knock["state"] == "unseen"})
+    assert unseen == [], f"nobody could ask there from {', '.join(unseen)}"
     heard = [knock["state"] for _, knock in knocks(deployed, case, callers)]
     heard += [machine.heard(case)["state"]] if case in machine.overheard else []
     if callers or case in machine.overheard:

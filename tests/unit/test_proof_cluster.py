@@ -98,7 +98,7 @@ if words[0] == "exec":
     if answers.get("cut") and not os.path.exists(ANSWERS + ".cut"):
         open(ANSWERS + ".cut", "w")
         sys.exit("error reading from error stream: unexpected EOF")
-    if answers.get("mute") and not os.path.exists(ANSWERS + ".mute"):
+    if answers.get("mute") == "always" or answers.get("mute") and not os.path.exists(ANSWERS + ".mute"):
         os.dup2(os.open(ANSWERS + ".mute", os.O_CREAT), 0)
     os.environ["PATH"] = os.path.dirname(sys.executable) + ":" + os.environ["PATH"]
     os.execvp(words[words.index("--") + 1], words[words.index("--") + 1:])
@@ -204,14 +204,16 @@ def test_a_call_that_was_cut_off_is_made_again(look: Any) -> None:
 
 
 def test_who_must_be_answered_asks_again_when_it_is_quiet(look: Any, tmp_path: Path) -> None:
-    """The first pod that asks gets nowhere; another, which must not be answered, is not asked again."""
+    """The first time a pod gets nowhere: whoever it is asks again, and what stays unseen is not closed."""
     with listening() as port:
         services = [service("web", "127.0.0.1")]
         heard = look(open=port, mute=True, pods=pods("store"), services=services)["inside"]
         assert [knock["state"] for knock in heard[0]["knocks"]] == ["open"]
         (tmp_path / "answers.mute").unlink()
         heard = look(open=port, mute=True, pods=pods("shop"), services=services)["inside"]
-    assert [knock["state"] for knock in heard[0]["knocks"]] == ["closed"]
+        assert [knock["state"] for knock in heard[0]["knocks"]] == ["open"]
+        heard = look(open=port, mute="always", pods=pods("shop"), services=services)["inside"]
+    assert [knock["state"] for knock in heard[0]["knocks"]] == ["unseen"]
 
 
 @pytest.mark.parametrize(
@@ -743,6 +745,10 @@ def spoil_silence(d: Item) -> None:
     heard(d, "storefront", "rabbitmq")["state"] = "open"
 
 
+def spoil_sight(d: Item) -> None:
+    heard(d, "storefront", "rabbitmq")["state"] = "unseen"
+
+
 @pytest.mark.parametrize(
     ("spoil", "failing"),
     [
@@ -775,6 +781,7 @@ def spoil_silence(d: Item) -> None:
         (spoil_name, {"name-auth": "orders-0: []"}),
         (spoil_edge, {"answers_in_namespace-rabbitmq:5672": "does not answer auth-0 on zeus"}),
         (spoil_silence, {"silent_in_namespace-rabbitmq:5434": "it is reached by storefront on zeus"}),
+        (spoil_sight, {"silent_in_namespace-rabbitmq:5434": "nobody could ask there from storefront-0 on zeus"}),
     ],
 )  # fmt: skip
 def test_what_is_not_so_is_seen(
