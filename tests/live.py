@@ -196,7 +196,8 @@ def temporary(live: Live) -> Iterator[Live]:
         shutil.rmtree(live.project.parent, ignore_errors=True)
 
 
-def _claim(name: str) -> None:
+def claim(name: str) -> None:
+    """Wait until no other run on this machine has what goes by the name; it is ours until we end."""
     if name not in CLAIMS:
         path = paths.cache() / "tests" / f"{name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +232,7 @@ def make(
 
 def cluster(beside: Live, name: str, network: dict[str, str]) -> Live:
     """A cluster of one server in the project of another environment; not up. It goes with the folder."""
-    _claim(name)
+    claim(name)
     purge(name)
     mirror = lab.build(kubernetes=True)
     given = beside.project.parent / "cluster.yml"
@@ -257,7 +258,7 @@ def project(
 
     The name is the process's until it ends: another that wants it, of any checkout, waits.
     """
-    _claim(name)
+    claim(name)
     purge(name)
     given = folder / "mirror.yml"
     given.write_text(yaml.safe_dump(inventory.variables(mirror or lab.build(), topology) | OWN))

@@ -39,8 +39,8 @@ Done = TypeVar("Done")
 # In a pod: what its first process may do, how its root is mounted, and then a program.
 SHELL = "cat /proc/1/status; echo ---; grep ' / ' /proc/self/mounts; echo ---; exec \"$@\""
 PYTHON = ("python", "-c", "import json, sys; exec(json.loads(sys.stdin.readline()))")
-# Where there is no Python: to each ADDRESS PORT line that it reads the exit status of a connection there. Four
-# at a time, as a pod of 32 MiB has to have room for it.
+# Where there is no Python: to each ADDRESS PORT line that it reads, the exit status of a connection there.
+# Four at a time, as a pod of 32 MiB has to have room for it.
 BASH = """
 while read -r address port; do
     (timeout 3 bash -c "</dev/tcp/$address/$port" </dev/null 2>/dev/null; echo "$address $port $?") &
@@ -211,8 +211,8 @@ def _inside(kubectl: Kubectl, request: dict[str, Any]) -> list[dict[str, Any]]:
     others = [[target for target in targets if target["owner"] != owner(pod)] for pod in pods]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(ask, pods, others))
-    # Where all ask at once some wait too long: who must be answered and was not, and what was not seen at all,
-    # is asked again, when it is quiet.
+    # Where all ask at once some wait too long: who must be answered and was not, or could not ask, asks again
+    # when it is quiet.
     for pod, heard in zip(pods, found, strict=True):
         if silent := [knock for knock in heard.get("knocks", []) if _missed(knock, heard["owner"])]:
             for knock, again in zip(silent, ask(pod, silent).get("knocks", []), strict=False):

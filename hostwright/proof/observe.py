@@ -137,7 +137,7 @@ def _user(name: str) -> dict[str, Any] | None:
         "groups": groups,
         "keys": keys.read_text().splitlines() if keys.is_file() else [],
         "sudo": _run("sudo", "-l", "-U", name, status=(0, 1)),
-        "locked": _run("passwd", "--status", name).split()[1] in ("L", "LK", "NP"),
+        "locked": _run("passwd", "--status", name).split()[1] in ("L", "LK"),
     }
 
 

@@ -16,7 +16,7 @@ import yaml
 import lab
 from hostwright import application, render
 from lab import inventory
-from tests.live import OWN, program, purge
+from tests.live import OWN, claim, program, purge
 
 FLAT = Path(__file__).with_name("flat")
 NAME = "bench-hand"
@@ -36,6 +36,7 @@ class Hand:
 @contextmanager
 def ready(folder: Path) -> Iterator[Hand]:
     """With a key and all files there. No host is left afterwards, nor what a killed run left before."""
+    claim(NAME)
     purge(NAME)
     mirror = lab.build()
     key = folder / "id_ed25519"

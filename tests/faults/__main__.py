@@ -47,6 +47,8 @@ def main() -> int:
             ways = cluster.ways(shop, given.fault)
         else:
             ways = faults.ways(shop, given.only or known, given.fault)
+        if not ways:
+            parser.error("--fault: nothing here can be disturbed in these ways")
         rows = []
         for way in ways:
             row = asyncio.run(rounds.run(way, given.rate))

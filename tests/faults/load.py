@@ -19,6 +19,7 @@ import httpx2
 from hostwright import application, environments
 from hostwright.application import Application
 from hostwright.proof.named import AsyncNamed
+from hostwright.proof.wanted import GATEWAYS
 from tests import environment
 from tests.environment import Account, Gateway
 from tests.faults.conftest import Node
@@ -48,7 +49,10 @@ class Attempt:
 
 @dataclass
 class Order:
-    """What a customer wanted, under one key; `id` is known from the moment the shop accepted it."""
+    """What a customer wanted, under one key; `id` is known from the moment the shop accepted it.
+
+    `refused`: what it, or staff who confirmed it, was told in its place, and not only for now.
+    """
 
     email: str  # of this order alone: it leads from the order to its mails
     amount: int
@@ -56,6 +60,7 @@ class Order:
     id: int | None = None
     accepted_at: float = 0.0  # monotonic seconds
     confirmed: bool = False
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,10 @@ class Load:
     def accepted(self) -> list[Order]:
         return [each for each in self.orders if each.id is not None]
 
+    @property
+    def refused(self) -> list[str]:
+        return [f"{each.email} was refused: {each.refused}" for each in self.orders if each.refused]
+
     async def _customers(self) -> None:
         begun = time.monotonic()
         while not self._stop.is_set():
@@ -143,6 +152,7 @@ class Load:
         key = {"Idempotency-Key": order.key}
         answer = await self._insist(customer, "POST", "/api/orders", json=body, headers=key)
         if answer is None or answer.status_code != 201:
+            order.refused = "" if answer is None else _told(answer)
             return
         order.id, order.accepted_at = int(answer.json()["id"]), time.monotonic()
         path = f"/api/orders/{order.id}/status"
@@ -152,13 +162,14 @@ class Load:
             answer.status_code == 200
             or (answer.status_code == 409 and answer.json().get("status") == "confirmed")
         )
+        order.refused = "" if answer is None or order.confirmed else _told(answer)
 
     async def _insist(self, who: Account, method: str, path: str, **more: Any) -> httpx2.Response | None:
         """The first answer that is final; None if there is none in time."""
         deadline = time.monotonic() + PATIENCE
         for attempt in range(1000):
             answer = await self._ask(who, method, path, **more)
-            later = answer is None or answer.status_code in LATER or _under_way(answer)
+            later = answer is None or answer.status_code in LATER or _foreign(answer) or _under_way(answer)
             if not later or time.monotonic() > deadline:
                 return None if later else answer
             await asyncio.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
@@ -172,8 +183,8 @@ class Load:
         try:
             async with asyncio.timeout(ATTEMPT):
                 answer = await self._http.request(method, path, headers=headers, **more)
-            if answer.status_code >= 500 or answer.status_code in (401, 429):
-                problem = f"{answer.status_code} {answer.text[:200]}"
+            if answer.status_code >= 500 or answer.status_code in (401, 429) or _foreign(answer):
+                problem = _told(answer)
         except (httpx2.TransportError, TimeoutError) as error:
             problem = f"{type(error).__name__} {error}"
         said = problem and f"{method} {path}: {problem}"
@@ -193,6 +204,15 @@ def client(gateway: Gateway) -> httpx2.AsyncClient:
     limits = httpx2.Limits(max_connections=200, max_keepalive_connections=20)
     way = AsyncNamed(gateway.address, gateway.tls, limits)
     return httpx2.AsyncClient(base_url=gateway.url, transport=way, timeout=ATTEMPT)
+
+
+def _told(answer: httpx2.Response) -> str:
+    return f"{answer.status_code} {answer.text[:200]}"
+
+
+def _foreign(answer: httpx2.Response) -> bool:
+    """Whether somebody before our gateways answers, as a controller that knows of no way yet."""
+    return GATEWAYS not in answer.headers
 
 
 def _under_way(answer: httpx2.Response) -> bool:

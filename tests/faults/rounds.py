@@ -153,8 +153,8 @@ def _row(
         errors=len(wrong),
         retried=len(late),
         patience=way.patience,
-        complaints=tuple(complaints),
-        details=(*complaints, *lost, *twice, *refused, *(str(each.problem) for each in wrong)),
+        complaints=(*complaints, *load.refused),
+        details=(*complaints, *load.refused, *lost, *twice, *refused, *(str(each.problem) for each in wrong)),
     )
 
 

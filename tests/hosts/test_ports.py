@@ -10,7 +10,7 @@ import pytest
 
 from hostwright.application import Port
 from hostwright.proof.observe import RESOLVER
-from hostwright.proof.wanted import Look, Machine
+from hostwright.proof.wanted import Look, Machine, among
 
 pytestmark = pytest.mark.app_compose
 
@@ -27,6 +27,7 @@ SYSTEM = {
     ("tcp", 53): ("systemd-resolve",),
 }
 DHCP = (68, 546)
+EVERYONE = ("0.0.0.0/0", "::/0")
 # What a node of a cluster listens on at all addresses though nobody is let in: controller manager, scheduler,
 # and at ports of this range whether it has pods that a load balancer may send to.
 NODES_OWN = (10257, 10259, *range(30000, 32768))
@@ -151,6 +152,16 @@ def declared(machine: Machine, protocol: str = "tcp", forwarded: bool | None = N
     }
 
 
+def let_in(machine: Machine, address: str) -> set[int]:
+    """The TCP ports that the firewall is told to open to us, by the way we come to the address."""
+    return {int(machine.wanted["firewall_ssh_port"])} | {
+        int(each["port"])
+        for each in machine.wanted["firewall_ports"]
+        if each.get("protocol", "tcp") == "tcp"
+        and among(each.get("sources", EVERYONE), address, int(each["port"]))
+    }
+
+
 def of_node(each: dict[str, Any]) -> bool:
     """MicroK8s' own beside what is let in, and Calico's health, which a pod in the node's network tells."""
     own = bool(each["unit"].startswith("snap.microk8s.daemon-"))
@@ -236,7 +247,7 @@ def test_nothing_else_answers_outside(
     """from outside, no undeclared TCP port of {case} answers"""
     found = machine.open_ports(case)
     detail(f"open of 65535: {', '.join(map(str, found)) or 'none'}")
-    others = sorted(set(found) - declared(machine) - {int(machine.wanted["firewall_ssh_port"])})
+    others = sorted(set(found) - let_in(machine, case))
     assert others == [], "\n".join(
         f"port {port}/tcp answers at {case}: {machine.who_listens(port)}" for port in others
     )

@@ -25,7 +25,7 @@ from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import engine, recovery, ssh
-from tests.live import made_by, program, purge
+from tests.live import claim, made_by, program, purge
 
 NAME = "test-infra"
 NODE = f"{NAME}-1"
@@ -40,6 +40,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     """An environment in a project and with state of its own; its hosts are not made yet."""
     folder = tmp_path_factory.mktemp("infra")
     image = lab.build().node_image
+    claim(NAME)
     purge(NAME)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))

@@ -36,8 +36,12 @@ COMMON = f"hostwright-{NAME}"
 SIZE = {"memory": 3072, "cpus": 2, "disk": 12, "data": 6}
 CIDRS = {"mode": "nat", "cidr": "10.104.0.0/24", "cidr6": "fd00:104::/64"}
 PATIENCE = 4 * 3600  # seconds: emulated, beside other tests
-DOMAIN = "<domain type='qemu'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
-NETWORK = "<network><name>{name}</name></network>"
+STRANGER = "6d1f4a52-8c5e-4b7e-9f0d-2a7c51e0b3d4"
+DOMAIN = """
+<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory>1024</memory>
+<os><type>hvm</type></os></domain>
+"""
+NETWORK = "<network><name>{name}</name><uuid>{uuid}</uuid></network>"
 
 Make = Callable[..., Live]
 
@@ -91,10 +95,10 @@ def test_a_strangers_name_stops_it_before_anything_is_made(
     live = make(image, "076a27c79e5ace2a3d47f9dd2e83e4ff6ea8872b3c2218f66c92b89b55f36560")
     made = environments.load(NAME, live.project)
     document = tmp_path / "theirs.xml"
-    document.write_text(text.format(name=name))
+    document.write_text(text.format(name=name, uuid=STRANGER))
     define, undefine = {"domain": ("define", "undefine"), "net": ("net-define", "net-undefine")}[kind]
     with suppress(Failure):  # of a killed run of the tests
-        virsh.run(uri, undefine, name)
+        virsh.run(uri, undefine, STRANGER)
     virsh.run(uri, define, str(document))
     try:
         with pytest.raises(BadInput, match=f"the libvirt {kind} {name} exists already") as caught:
@@ -103,7 +107,7 @@ def test_a_strangers_name_stops_it_before_anything_is_made(
         engine.destroy(made, keep_data=False)
         assert exists(uri) == {kind}, "theirs is still there, and nothing of ours came"
     finally:
-        virsh.run(uri, undefine, name)
+        virsh.run(uri, undefine, STRANGER)
 
 
 def test_disks_of_a_pool_that_is_gone_are_no_new_hosts(uri: str, make: Make, tmp_path: Path) -> None:

@@ -361,7 +361,8 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
     engine = docker.from_env()
     for image in engine.images.list():
-        if any("/trial_" in name for name in [*image.tags, *image.attrs["RepoDigests"]]):
+        names = [*image.tags, *image.attrs["RepoDigests"]]
+        if any(f"/{images.PROJECT}/trial_{which}" in name for which in ("one", "two") for name in names):
             engine.images.remove(image.id, force=True)
     for name in ("trial_one", "trial_two"):
         for tag in registry.tags(f"{images.PROJECT}/{name}"):

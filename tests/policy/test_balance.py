@@ -146,6 +146,7 @@ def test_a_configuration_that_is_none_changes_nothing(gateway: Gateway) -> None:
     config.write_text(good + "\nnonsense\n")
     assert gateway.process
     gateway.signal()
+    until(lambda: "unknown keyword 'nonsense'" in gateway.process.log.read_text(), PATIENCE)
     assert {gateway.ask("/open").status for _ in range(4)} == {200}
     config.write_text(good)
     gateway.reload()

@@ -162,6 +162,13 @@ def test_a_wrong_passphrase() -> None:
     assert "not the one the secrets were encrypted with" in error.what
 
 
+def test_a_lock_of_another_run() -> None:
+    """As Pulumi tells of it."""
+    error = stack.explain(SHOP, "error: the stack is currently locked by 1 lock(s). Either wait for")
+    assert isinstance(error, Failure)
+    assert (error.what, error.fix) == ("another run holds the lock", "wait for it, or: hostwright up again")
+
+
 def test_a_host_that_has_gone_silent_is_waited_for(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens

@@ -26,6 +26,7 @@ from pathlib import Path
 from ansible_collections.hostwright.hostwright.plugins.modules import microk8s
 there = Path(os.environ["THERE"])
 microk8s.MICROK8S = str(there / "microk8s")
+microk8s.COMMON = there / "common"
 microk8s.LOCKS, microk8s.OURS, microk8s.CERTS = there / "locks", there / "ours", there / "certs"
 microk8s.JOINING, microk8s.UPGRADING = there / "ours/joining", there / "ours/upgrading"
 microk8s.main()
@@ -42,6 +43,7 @@ esac
 """
 SNAP = """#!/bin/sh
 case "$1" in
+  remove) touch "$THERE/removed" ;;
   list) echo Name Version Rev Tracking Notes; echo microk8s v1.35.0 12 1.35/stable classic,held ;;
   *) echo "error: no way" >&2; exit 1 ;;
 esac
@@ -125,6 +127,21 @@ def test_a_plan_that_cannot_be_made_names_the_reports(there: Path) -> None:
     answer = run(there, "planned", hosts=[seen])
     assert "no server has an API that answers" in answer["msg"]
     assert answer["msg"].endswith(f"Reports of `microk8s inspect`: /var/report.tar.gz on {seen['name']}")
+
+
+JOIN = HOST | {"again": True, "token": "0" * 32, "peer": "0" * 12, "leader": "k0", "worker": False}
+
+
+def test_what_pods_left_is_not_removed_with_a_snap(there: Path) -> None:
+    volume = there / "common" / "default-storage" / "claim"
+    volume.mkdir(parents=True)
+    answer = run(there, "joined", **JOIN)
+    assert "has to be installed anew, and" in answer["msg"]
+    assert f"{volume.parent} has data of pods" in answer["msg"]
+    assert not (there / "removed").exists()
+    volume.rmdir()
+    run(there, "joined", **JOIN)
+    assert (there / "removed").exists(), "nothing keeps it then"
 
 
 def test_a_refresh_that_fails_is_inspected(there: Path) -> None:

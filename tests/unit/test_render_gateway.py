@@ -29,7 +29,7 @@ from testing.process import until
 from hostwright import application, secrets
 from hostwright.render import Environment, GatewayOptions, render
 from lab import images
-from tests.live import inside
+from tests.live import claim, inside
 
 NETWORK = IPv4Network("10.97.252.0/24")
 NUMBERS = {"auth": 16, "orders": 17, "orders-2": 39, "storefront": 21, "auth-spare": 170}  # in it
@@ -249,6 +249,7 @@ def purge() -> None:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    claim("gateway")
     purge()
     found = Gateway(tmp_path_factory.mktemp("gateway"))
     try:
@@ -579,7 +580,7 @@ def test_a_configuration_that_is_wrong_is_not_taken(gateway: Gateway) -> None:
     text = file.read_text()
     file.write_text(text.replace("worker_processes", "worker_processez"))
     gateway.containers["gateway"].kill("HUP")
-    time.sleep(1)
+    until(lambda: 'unknown directive "worker_processez"' in gateway.log())
     assert gateway.ask("/auth/x").status == 200
     file.write_text(text)
 
