@@ -15,21 +15,11 @@ class Named(httpx2.HTTPTransport):
         self._address = address
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        return super().handle_request(_asked(request, self._address))
+        return super().handle_request(asked(request, self._address))
 
 
-class AsyncNamed(httpx2.AsyncHTTPTransport):
-    """The same, for many requests at once, over at most so many connections."""
-
-    def __init__(self, address: str, tls: ssl.SSLContext, limits: httpx2.Limits) -> None:
-        super().__init__(verify=tls, limits=limits)
-        self._address = address
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        return await super().handle_async_request(_asked(request, self._address))
-
-
-def _asked(request: httpx2.Request, address: str) -> httpx2.Request:
+def asked(request: httpx2.Request, address: str) -> httpx2.Request:
+    """The request, to be sent to the address; its name stays in Host and in the handshake of TLS."""
     return httpx2.Request(
         request.method,
         request.url.copy_with(host=address),

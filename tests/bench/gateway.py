@@ -33,7 +33,7 @@ from hostwright.application import Application
 from tests import environment
 from tests.bench.load import NEW_ORDER, Case, Load, wrk
 from tests.environment import Account, Gateway
-from tests.faults.conftest import Node, until
+from tests.host import Node, until
 from tests.live import Live, existing
 
 IDLE_MIB, OBSERVED_MIB = 1638, 2662  # at most: 1.6 GiB, and 2.6 with components

@@ -16,7 +16,7 @@ from hostwright import application, paths, secrets
 from hostwright.application import Setting
 from tests import environment
 from tests.contracts.plain import Trial
-from tests.faults.conftest import Node, until
+from tests.host import Node, until
 from tests.live import make, temporary
 from tests.policy.gateway import PLACES, Gateway
 

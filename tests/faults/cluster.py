@@ -23,10 +23,10 @@ from lab import inventory
 from lab.programs import program
 from tests import environment
 from tests import live as environments
-from tests.faults.conftest import NO_ANSWER, Node, until
 from tests.faults.faults import Fault
 from tests.faults.load import ATTEMPT, Attempt, Shop
 from tests.faults.needs import needs
+from tests.host import NO_ANSWER, Node, until
 from tests.live import Live
 
 NETWORK = {"mode": "nat", "cidr": "10.84.0.0/24", "cidr6": "fd00:84::/64"}

@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from testing.clock import PRELOADED, faked, library
 
 from hostwright.application import Application
-from tests.faults.conftest import until
 from tests.faults.load import Attempt, Shop
 from tests.faults.needs import containers, needs
+from tests.host import until
 
 
 class Fault:

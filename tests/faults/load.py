@@ -18,12 +18,12 @@ import httpx2
 
 from hostwright import application, environments
 from hostwright.application import Application
-from hostwright.proof.named import AsyncNamed
 from hostwright.proof.wanted import GATEWAYS
 from tests import environment
 from tests.environment import Account, Gateway
-from tests.faults.conftest import Node
+from tests.faults.named import AsyncNamed
 from tests.faults.needs import READS
+from tests.host import Node
 from tests.live import Live
 
 PATIENCE = 60.0  # seconds that a client tries for

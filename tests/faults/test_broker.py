@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 
 from tests.environment import Account
-from tests.faults.conftest import Node, until
+from tests.host import Node, until
 
 
 def notified(boss: Account, orders: list[int]) -> Counter[int]:

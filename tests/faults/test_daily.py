@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import Node
+from tests.host import Node
 
 
 def test_logs_are_what_the_services_wrote(live: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import Node, until
+from tests.host import Node, until
 
 ANY = "0.0.0.0"  # noqa: S104  (to be found there)
 LISTEN = "import socket,time\ns=socket.create_server(('{}',{}),family=socket.{})\ntime.sleep(600)"

@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.faults.conftest import until
+from tests.host import until
 from tests.killed import PHASES, assert_whole, kill_in, lock_folder, locks, running
 from tests.live import SHOP, Live, made_by, make, temporary
 

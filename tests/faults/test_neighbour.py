@@ -9,7 +9,7 @@ from typing import Any
 import docker
 
 from hostwright.proof import knock
-from tests.faults.conftest import Node
+from tests.host import Node
 from tests.live import inside
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests import environment
 from tests.environment import Account, Gateway
-from tests.faults.conftest import Node, until
+from tests.host import Node, until
 from tests.killed import assert_whole
 
 ORDER = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.environment import Account
-from tests.faults.conftest import until
+from tests.host import until
 
 ORDER = {"customer_name": "Jan Kowalski", "source": "website", "total_amount": 12.5}
 

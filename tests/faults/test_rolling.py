@@ -14,7 +14,7 @@ import pytest
 
 from tests import environment
 from tests.environment import Account, Gateway
-from tests.faults.conftest import Node
+from tests.host import Node
 
 pytestmark = pytest.mark.slow  # deployments under load; what is decided is tested without hosts too
 

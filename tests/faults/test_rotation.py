@@ -10,7 +10,7 @@ import pytest
 
 from tests import environment
 from tests.environment import Account
-from tests.faults.conftest import Node
+from tests.host import Node
 
 pytestmark = pytest.mark.slow  # an `up` with its proof; that secrets are rotated is tested without a host too
 

@@ -16,7 +16,7 @@ import pytest
 
 from hostwright import paths
 from tests import environment
-from tests.faults.conftest import Node
+from tests.host import Node
 
 # Not secret: certificates, the key that tokens are checked with, the name of the admin.
 PUBLIC = {"ca_certificate", "gateway_certificate", "mailsink_certificate", "token_public_key", "admin_email"}

@@ -19,7 +19,7 @@ from tests.brought import IMAGE, bring
 from tests.contracts import plain
 from tests.contracts.plain import User
 from tests.environment import Gateway
-from tests.faults.conftest import until
+from tests.host import until
 from tests.live import Live, make, temporary
 from tests.monitoring.conftest import Observed
 

@@ -12,7 +12,7 @@ import yaml
 
 from hostwright import application
 from tests.environment import fresh_email
-from tests.faults.conftest import Node
+from tests.host import Node
 from tests.live import SHOP, Live
 
 pytestmark = pytest.mark.slow  # another application, from nothing

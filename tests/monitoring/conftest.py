@@ -13,7 +13,7 @@ import pytest
 
 from tests import environment
 from tests.conftest import OBSERVED, UP
-from tests.faults.conftest import Node
+from tests.host import Node
 from tests.live import Live, make, temporary
 
 NAME = "test-observed"

@@ -13,7 +13,7 @@ import pytest
 from hostwright.forwarded import ASK
 from tests import environment
 from tests.faults.cluster import AN_HOUR
-from tests.faults.conftest import Node, until
+from tests.host import Node, until
 from tests.live import Live, make, temporary
 from tests.monitoring.conftest import SETTINGS, place_order
 

@@ -9,7 +9,7 @@ import pytest
 
 from hostwright import application
 from hostwright.render import Environment, render
-from tests.faults.conftest import until
+from tests.host import until
 from tests.monitoring.conftest import INTERVAL, NAME, PROMETHEUS, Observed
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from hostwright import application
 from hostwright.render import Environment, render
 from tests import environment
 from tests.environment import Gateway
-from tests.faults.conftest import until
+from tests.host import until
 from tests.monitoring.conftest import Observed
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hostwright.proof.named import AsyncNamed, Named
+from hostwright.proof.named import Named
 from lab.snaps.microk8s.standin import tls
+from tests.faults.named import AsyncNamed
 
 HERE = "127.0.0.1"
 
