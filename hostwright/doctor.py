@@ -16,10 +16,10 @@ import docker
 from docker.errors import DockerException
 
 from hostwright import paths, toolchain
-from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import HostwrightError
 from hostwright.hosts import containers, kvm, typed
+from hostwright.pulumi_process import pulumi_env, toolchain_bin
 from hostwright.toolchain import golang
 
 if TYPE_CHECKING:

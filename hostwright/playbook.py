@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hostwright import paths
-from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
 from hostwright.errors import Failure
+from hostwright.pulumi_process import pulumi_env
 
 PLAY = re.compile(r"^PLAY \[(?P<name>[^\]]*)\]")
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?P<name>[^\]]*)\]")

@@ -15,10 +15,10 @@ from typing import Any
 
 from hostwright import application, remote
 from hostwright.application import Application
-from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
 from hostwright.errors import Failure
 from hostwright.hosts.record import HostRecord
+from hostwright.pulumi_process import pulumi_env
 
 INSTANCE, NAME = "app.kubernetes.io/instance", "app.kubernetes.io/name"
 MOST = 1000  # containers that are followed at once

@@ -11,8 +11,7 @@ from typing import Any
 from pulumi import automation
 from pulumi.automation.events import EngineEvent
 
-from hostwright import environment as process
-from hostwright import toolchain
+from hostwright import pulumi_process, toolchain
 from hostwright.environments import Environment
 from hostwright.hosts import recovery, typed
 from hostwright.hosts import stack as stacks
@@ -88,7 +87,7 @@ def _stack(environment: Environment, unlocked: Say | None = None) -> automation.
     killed one's is in the way here already. Raises Failure when a living run holds it.
     """
     stacks.check_passphrase()
-    env = process.pulumi_env()
+    env = pulumi_process.pulumi_env()
     if backend := stacks.backend():
         backend.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = automation.PulumiCommand(str(toolchain.ensure().parent), skip_version_check=True)

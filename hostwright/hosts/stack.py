@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hostwright import toolchain
-from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure, HostwrightError
+from hostwright.pulumi_process import pulumi_env, toolchain_bin
 
 # An error of ours in Pulumi's output: the program's or a provider's.
 OURS = re.compile(r"error: (?P<what>(?!update failed|preview failed)[^\n]+)\n\s+where: (?P<where>[^\n]+)"

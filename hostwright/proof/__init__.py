@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.text import Text
 
 from hostwright import application, paths
-from hostwright.environment import pulumi_env
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.proof import lines, report
+from hostwright.pulumi_process import pulumi_env
 
 MARKS = {
     "holds": ("✓", "green"),

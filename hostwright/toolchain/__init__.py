@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hostwright import environment, paths
+from hostwright import paths, pulumi_process
 from hostwright.errors import BadInput, Failure
 from hostwright.toolchain import golang
 
@@ -46,9 +46,9 @@ class Tool:
     def folder(self) -> Path:
         """Where Pulumi looks for the programs: its own and language hosts on PATH, a plug-in in its home."""
         if self.plugin:
-            home = Path(environment.pulumi_env()["PULUMI_HOME"])
+            home = Path(pulumi_process.pulumi_env()["PULUMI_HOME"])
             return home / "plugins" / f"{self.plugin}-v{self.version}"
-        return environment.toolchain_bin()
+        return pulumi_process.toolchain_bin()
 
     @property
     def key(self) -> str:
@@ -66,7 +66,7 @@ def ensure(say: Say | None = None) -> Path:
     its publisher made, or a build does not end well.
     """
     say = say or (lambda _: None)
-    folder = environment.toolchain_bin()
+    folder = pulumi_process.toolchain_bin()
     if not missing():
         return folder
     with _locked():
@@ -95,7 +95,7 @@ def missing() -> list[str]:
 
 def exports() -> str:
     """Shell lines after which plain `pulumi` works in infra/ as the commands of this toolkit run it."""
-    env = environment.pulumi_env()
+    env = pulumi_process.pulumi_env()
     names = sorted(name for name in env if name == "PATH" or name.startswith("PULUMI_"))
     return "\n".join(f"export {name}={shlex.quote(env[name])}" for name in names)
 
@@ -138,7 +138,7 @@ def _obtain(tool: Tool, new: Path, say: Say) -> str:
 
 def _on_path(tool: Tool) -> Path | None:
     """The folder of a complete set on PATH that fits: same major, the pinned version or newer."""
-    ours = environment.toolchain_bin()
+    ours = pulumi_process.toolchain_bin()
     for entry in os.get_exec_path():
         folder = Path(entry)
         if folder.resolve() == ours.resolve() or not all(
@@ -253,13 +253,13 @@ def _from_modules(tool: Tool, new: Path) -> None:
 
 def _stamps() -> dict[str, str]:
     try:
-        return dict(json.loads((environment.toolchain_bin().parent / "stamps.json").read_text()))
+        return dict(json.loads((pulumi_process.toolchain_bin().parent / "stamps.json").read_text()))
     except (OSError, ValueError):
         return {}
 
 
 def _stamp(name: str, key: str) -> None:
-    path = environment.toolchain_bin().parent / "stamps.json"
+    path = pulumi_process.toolchain_bin().parent / "stamps.json"
     new = path.with_suffix(".new")
     new.write_text(json.dumps(_stamps() | {name: key}, indent=2))
     new.replace(path)

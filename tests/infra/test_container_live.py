@@ -21,10 +21,10 @@ from docker.models.containers import Container
 
 import lab
 from hostwright import environments, scaffold, toolchain
-from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import engine, recovery, ssh
+from hostwright.pulumi_process import pulumi_env, toolchain_bin
 from tests.live import claim, made_by, program, purge
 
 NAME = "test-infra"

@@ -21,10 +21,10 @@ import yaml
 
 import lab
 from hostwright import environments, paths, proof, toolchain
-from hostwright.environment import pulumi_env, toolchain_bin
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts import engine, ssh, typed, virsh
+from hostwright.pulumi_process import pulumi_env, toolchain_bin
 from infra import hypervisor
 from lab import libvirtd
 from tests.live import SHOP, Live, project

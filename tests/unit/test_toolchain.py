@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from hostwright import environment, toolchain
+from hostwright import pulumi_process, toolchain
 from hostwright.errors import BadInput, Failure
 from hostwright.toolchain import golang
 
@@ -136,7 +136,7 @@ def test_a_killed_run_is_taken_up(empty: Path, monkeypatch: pytest.MonkeyPatch) 
         "#!/bin/sh\nexec /bin/sleep 600\n"
     )  # asked for its version, it is silent
     (empty / "bin/pulumi").chmod(0o755)
-    folder = environment.toolchain_bin().parent
+    folder = pulumi_process.toolchain_bin().parent
     script = "from hostwright import toolchain; toolchain.ensure()"
     with subprocess.Popen([sys.executable, "-c", script], start_new_session=True) as killed:
         deadline = time.monotonic() + 60
@@ -196,7 +196,7 @@ def test_a_release_of_another_digest_is_refused(
     assert caught.value.where == f"{address}/pulumi.tar.gz"
     assert "that you trust on PATH" in caught.value.fix
     assert not (empty / "bin/built").exists()
-    assert not (environment.toolchain_bin() / "pulumi").exists()
+    assert not (pulumi_process.toolchain_bin() / "pulumi").exists()
     assert toolchain.missing() == ["pulumi"]
 
 
@@ -277,7 +277,7 @@ def test_a_plug_in_goes_where_pulumi_looks(empty: Path, monkeypatch: pytest.Monk
     tool = toolchain.pins()["libvirt"]
     only(monkeypatch, tool)
     toolchain.ensure()
-    home = Path(environment.pulumi_env()["PULUMI_HOME"])
+    home = Path(pulumi_process.pulumi_env()["PULUMI_HOME"])
     assert (home / "plugins/resource-libvirt-v0.5.4/pulumi-resource-libvirt").exists()
 
 
@@ -285,4 +285,4 @@ def test_exports_are_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///a folder")
     lines = toolchain.exports().splitlines()
     assert "export PULUMI_BACKEND_URL='file:///a folder'" in lines
-    assert any(line.startswith(f"export PATH={environment.toolchain_bin()}") for line in lines)
+    assert any(line.startswith(f"export PATH={pulumi_process.toolchain_bin()}") for line in lines)
