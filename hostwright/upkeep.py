@@ -17,7 +17,7 @@ from hostwright.hosts.record import HostRecord
 from hostwright.progress import Phases
 
 WORKERS = "cluster.workers"
-CHANNEL = re.compile(r"1\.(2[89]|[3-9]\d)/(stable|candidate|beta|edge)")  # as the role microk8s takes it
+CHANNEL = re.compile(r"1\.(2[89]|[3-9][0-9])/(stable|candidate|beta|edge)")  # as in roles/microk8s
 
 
 def require_cluster(environment: Environment, fix: str) -> None:

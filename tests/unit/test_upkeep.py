@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from hostwright import scaffold, upkeep
+from hostwright import paths, scaffold, upkeep
 from hostwright.environments import Environment, load
 from hostwright.errors import BadInput
 from hostwright.hosts import typed
@@ -75,6 +76,13 @@ def test_a_channel_is_pinned(made: Any, channel: str) -> None:
     with pytest.raises(BadInput, match="is no channel") as refused:
         upkeep.upgrade(made("container", "cluster"), channel)
     assert refused.value.where == "--channel"
+
+
+def test_the_role_takes_the_same_channels() -> None:
+    tasks = yaml.safe_load((paths.toolkit() / "roles/microk8s/tasks/main.yml").read_text())
+    [checked] = [task for task in tasks if task["name"] == "Check that the channel is pinned"]
+    asserted = checked["ansible.builtin.assert"]["that"]
+    assert asserted == f"microk8s_channel is match('^{upkeep.CHANNEL.pattern}$')"
 
 
 def test_the_channel_that_is_meant_is_the_inventorys_or_else_the_roles(made: Any) -> None:
