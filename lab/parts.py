@@ -145,6 +145,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
+    """One process at a time: others that take the same file wait, and a killed one's turn ends by itself."""
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield

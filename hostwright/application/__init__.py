@@ -151,6 +151,11 @@ class Reader:
 
 @dataclass(frozen=True)
 class Secret:
+    """A secret that the application needs: how its value is made, and who finds it as a file.
+
+    `name` is that of the environment's store, where an operator's own value is `secret-NAME`.
+    """
+
     name: str
     kind: SecretKind
     readers: tuple[Reader, ...]

@@ -239,7 +239,7 @@ SCHEMAS: dict[type[File], str] = {ApplicationFile: "application", ServiceFile: "
 
 
 def schemas() -> dict[str, str]:
-    """File name -> JSON Schema (text); committed in hostwright/schema."""
+    """File name -> JSON Schema (text); committed in hostwright/application/schema."""
     return {
         f"{name}.json": json.dumps(model.model_json_schema(by_alias=True), indent=2) + "\n"
         for model, name in SCHEMAS.items()

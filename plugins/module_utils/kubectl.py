@@ -121,6 +121,7 @@ class State(str):
 
 
 def hopeless(text: str) -> State:
+    """What is wrong and stays so: whoever waits for it may give up."""
     state = State(text)
     state.final = True
     return state

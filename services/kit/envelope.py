@@ -1,4 +1,12 @@
-"""The envelope of some contracts: `{"success": true, "data": ...}`, or false with a code and a text."""
+"""The envelope of some contracts, as their documents publish it:
+
+    {"success": true, "data": ...}                              `Success`; `dump` and `answer` write the same
+    {"success": true, "data": [...], "pagination": {"page": 1, "per_page": 20, "total": 41, "pages": 3}}
+    {"success": false, "error": {"code": "...", "message": "..."}}       and, of some errors,
+        "fields": {NAME: what is wrong with it}, "retry_after": seconds to wait
+
+The models have no docstrings: those would be part of the published documents.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +66,7 @@ def dump(data: object, **more: object) -> bytes:
 
 
 def answer(data: object, status: int = 200, **more: object) -> Response:
+    """The same as a response; `more` stands beside `data`, as `pagination` does."""
     return Response(dump(data, **more), status, media_type="application/json")
 
 

@@ -29,6 +29,9 @@ log = logging.get("kit.migrate")
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0: the schema is the newest, or its SQL is printed; 1: no database in time, or a migration
+    failed, and standard error says which; 2: wrong arguments, or settings that are missing or wrong.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m kit.migrate",
         description=__doc__,
