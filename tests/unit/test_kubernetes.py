@@ -121,9 +121,6 @@ def test_what_is_a_folder_of_every_node_is_pinned_to_none() -> None:
     assert {"loki", "jaeger"} <= set(wanted)
 
 
-CORDONED = {"unschedulable": True}
-
-
 @pytest.mark.parametrize(
     ("status", "spec", "takes"),
     [
