@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,18 @@ def test_defaults_are_those_documented(role: str) -> None:
     assert defaults.keys() <= options.keys(), "a variable that argument_specs do not know"
     documented = {name: option["default"] for name, option in options.items() if "default" in option}
     assert {name: defaults[name] for name in documented} == documented
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_readme_uses_the_role_as_its_scenario_does(role: str) -> None:
+    folder = ROOT / "roles" / role
+    [shown] = re.findall(r"```yaml\n(.+?)```", (folder / "README.md").read_text(), re.DOTALL)
+    [play] = yaml.safe_load(shown)
+    [converging] = yaml.safe_load((folder / "molecule/default/converge.yml").read_text())
+    assert play["roles"] == [converging["roles"][-1]]
+    assert play == {key: value for key, value in converging.items() if key != "name"} | {
+        "roles": play["roles"]
+    }
 
 
 def _load(path: Path) -> dict[str, Any]:
