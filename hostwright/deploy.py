@@ -48,9 +48,10 @@ def up(
     is touched, Failure when a phase does not end well.
     """
     phases = phases or Phases()
-    application.load(environment.application, components=environment.components)
+    app = application.load(environment.application, components=environment.components)
     with phases.phase("toolchain", "Toolchain"):
         toolchain.ensure()
+    secrets.check(environment, app)
     if others := former.look(environment):
         replace(others)
     with phases.phase("hosts", "Hosts") as note:
@@ -104,9 +105,9 @@ def _configure(environment: Environment, phases: Phases, verbose: bool, variable
 
 
 def _keep_authority(environment: Environment) -> None:
-    """Leave the authority's certificate where browsers and curl can be pointed at it."""
-    if certificate := secrets.read(environment).get("ca_certificate"):
-        (environment.state / "ca.pem").write_text(certificate)
+    """Leave whom to trust where browsers and curl can be pointed at it."""
+    if certificates := secrets.trusted(secrets.read(environment)):
+        (environment.state / "ca.pem").write_text(certificates)
 
 
 def plan(environment: Environment) -> None:

@@ -14,8 +14,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hostwright.application import Application
@@ -37,6 +38,8 @@ PARENTS = {
     "ca_certificate": "ca_private_key",
 }
 CERTIFICATE, KEY = "_certificate", "_private_key"  # of an owner, made from one another and the authority
+# An authority signs with one of these, by SHA-256 or, as those of Edwards' curves do, by what is its own.
+SIGNERS = (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
 # The first admin is made with these and is the application's afterwards: a new one here would open nothing. A
 # public key is its private key's, and follows it.
 FIXED = ("admin_email", "admin_password", "token_public_key")
@@ -45,19 +48,30 @@ FIXED = ("admin_email", "admin_password", "token_public_key")
 CARRIED = (*FIXED, "token_private_key", "jwt_secret", "service_key", "webhook_key")
 
 
-def ensure(environment: Environment, application: Application, names: Iterable[str] = ()) -> dict[str, str]:
-    """Every secret of the application by name; what is missing is made and kept. Twice changes nothing.
+def ensure(
+    environment: Environment, application: Application, names: Iterable[str] = (), *, kept: bool = True
+) -> dict[str, str]:
+    """Every secret of the application by name; what is missing is made, and `kept`. Twice changes nothing.
 
     `names`: names and addresses by which others reach the gateway; its certificate is made anew when they
-    change or when it ends within 30 days. Raises HostwrightError when Pulumi cannot keep them.
+    change or when it ends within 30 days, unless it is one that an operator set. Raises BadInput for a
+    certificate of an operator's that cannot be used, HostwrightError when Pulumi cannot keep secrets.
     """
     with _alone(environment):
         made, own = _kept(environment)
         held = made | own
-        values = complete(application, held, environment.name, names)
-        if values.items() - held.items():
+        values = complete(application, held, environment.name, names, own=own)
+        if kept and values.items() - held.items():
             _keep(environment, held | values, own)
     return values
+
+
+def check(environment: Environment, application: Application) -> None:
+    """Raise BadInput for a certificate that an operator set and that cannot be used."""
+    if any(name.startswith(OWN) for name in environment.settings):
+        own = _kept(environment)[1]
+        for owner in _owners(application):
+            _theirs(owner, own, own, environment.name, datetime.now(UTC))
 
 
 def read(environment: Environment) -> dict[str, str]:
@@ -99,15 +113,17 @@ def rotate(environment: Environment, application: Application, secrets: Collecti
             raise BadInput(
                 "there are no secrets yet", where=environment.name, fix="hostwright up makes the first ones"
             )
-        if theirs := sorted(name for name in own if _lineage(name) & set(secrets)):
+        if theirs := sorted(name for name in own if {name, PARENTS.get(name)} & set(secrets)):
             raise BadInput(
                 f"the secret {theirs[0]!r} is one you set",
                 where=environment.name,
                 fix=f"in infra/: pulumi config set --secret {OWN}{theirs[0]}, or pulumi config rm it first",
             )
-        kept = {name: value for name, value in held.items() if not _lineage(name) & set(secrets)}
-        names = _names_of(held["gateway_certificate"]) if "gateway_certificate" in held else ()
-        values = complete(application, kept, environment.name, names)
+        kept = {
+            name: value for name, value in held.items() if name in own or not _lineage(name) & set(secrets)
+        }
+        names = names_of(made["gateway_certificate"]) if "gateway_certificate" in made else ()
+        values = complete(application, kept, environment.name, names, own=own)
         _keep(environment, held | values, own)
     return sorted(name for name, value in values.items() if held.get(name) != value)
 
@@ -144,8 +160,13 @@ def complete(
     environment: str,
     names: Iterable[str] = (),
     now: datetime | None = None,
+    own: Collection[str] = (),
 ) -> dict[str, str]:
-    """`held` with what the application lacks made, and certificates that no longer do made anew."""
+    """`held` with what the application lacks made, and certificates that no longer do made anew.
+
+    `own`: names of those that an operator set: they stay as they are. Raises BadInput for a certificate among
+    them that has no key, or another's, or has ended, or cannot be read.
+    """
     now = now or datetime.now(UTC)
     kinds = {secret.name: secret.kind for secret in application.secrets()}
     values = {name: value for name, value in held.items() if name in kinds}
@@ -157,12 +178,40 @@ def complete(
             values["token_private_key"] = _pem(rsa.generate_private_key(65537, 2048))
         values["token_public_key"] = _public(values["token_private_key"])
     if "ca_certificate" in kinds:
-        _authority(values, f"{application.name} {environment}", now)
-        for name in [name for name, kind in kinds.items() if kind == "certificate"]:
-            owner = name.removesuffix(CERTIFICATE)
-            reached = sorted({*HERE, *names}) if owner == "gateway" else [owner]
-            _certificate(values, owner, reached, now)
+        for owner in _owners(application):
+            if _theirs(owner, values, own, environment, now):
+                continue
+            if owner == "ca":
+                _authority(values, f"{application.name} {environment}", now)
+            else:
+                reached = sorted({*HERE, *map(_canonical, names)}) if owner == "gateway" else [owner]
+                _certificate(values, owner, reached, now)
     return {name: values[name] for name in kinds}
+
+
+def trusted(values: Mapping[str, str]) -> str:
+    """Whom a client of the gateway trusts, as PEM; nobody in particular where there is no authority.
+
+    That is the environment's authority, and what an operator set that it has not signed: of such a chain
+    maybe no root, so that a client has to be content with any of its certificates (`knock.trusting`).
+    """
+    authority = values.get("ca_certificate", "")
+    own = [
+        text
+        for name, text in sorted(values.items())
+        if name.endswith(CERTIFICATE) and name != "ca_certificate" and not _signed_by(text, authority)
+    ]
+    return "".join(f"{text.strip()}\n" for text in (authority, *own)) if authority and own else authority
+
+
+def names_of(certificate: str) -> list[str]:
+    """Names and addresses that a certificate (PEM) is for, sorted."""
+    found = x509.load_pem_x509_certificate(certificate.encode()).extensions
+    try:
+        names = found.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return sorted(str(name.value) for name in names)
 
 
 def digests(application: Application, values: Mapping[str, str]) -> dict[str, str]:
@@ -177,8 +226,9 @@ def files_of(application: Application, values: Mapping[str, str]) -> dict[str, d
     """Owner -> file -> content, as they appear in its container's /run/secrets."""
     found: dict[str, dict[str, str]] = {}
     for secret in application.secrets():
+        text = trusted(values) if secret.kind == "ca-certificate" else values[secret.name]
         for reader in secret.readers:
-            found.setdefault(reader.owner, {})[reader.file] = values[secret.name]
+            found.setdefault(reader.owner, {})[reader.file] = text
     return found
 
 
@@ -189,12 +239,12 @@ def write(folder: Path, application: Application, values: Mapping[str, str]) -> 
     give files away, so that behind the folder's door they can be read by all.
     """
     root = os.geteuid() == 0
-    written = keep(folder, values)
+    written, files = keep(folder, values), files_of(application, values)
     for secret in application.secrets():
         for reader in secret.readers:
             mode, uid = (0o400, reader.uid) if root else (0o444, -1)
             path = folder / reader.owner / reader.file
-            written.append(_write(path, values[secret.name], mode, uid))
+            written.append(_write(path, files[reader.owner][reader.file], mode, uid))
             path.parent.chmod(0o500 if root else 0o755)
             os.chown(path.parent, uid, uid)
     return written
@@ -281,12 +331,65 @@ def _password() -> str:
             return found
 
 
+def _owners(application: Application) -> list[str]:
+    """Who has a certificate: the authority, if there is one, and then those for whom it signs."""
+    kinds = {secret.name: secret.kind for secret in application.secrets()}
+    signed = [name.removesuffix(CERTIFICATE) for name, kind in kinds.items() if kind == "certificate"]
+    return ["ca", *signed] if "ca_certificate" in kinds else []
+
+
+def _theirs(
+    owner: str, values: Mapping[str, str], own: Collection[str], environment: str, now: datetime
+) -> bool:
+    """Whether the owner's certificate is an operator's own. Raises BadInput where it cannot be used."""
+    pair = (owner + CERTIFICATE, owner + KEY)
+    if not {*pair} & {*own}:
+        return False
+
+    def bad(what: str, fix: str) -> BadInput:
+        return BadInput(what, where=f"infra/Pulumi.{environment}.yaml", fix=fix)
+
+    for name, other in (pair, pair[::-1]):
+        if name not in own:
+            fix = (
+                f"in infra/: pulumi config set --secret {OWN}{name} < FILE; or pulumi config rm {OWN}{other}"
+            )
+            raise bad(f"{OWN}{other} is set, and {OWN}{name} is not", fix)
+    name, key = (OWN + each for each in pair)
+    try:
+        certificate = x509.load_pem_x509_certificates(values[pair[0]].encode())[0]
+        public = _spki(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        fix = "give PEM: the certificate itself, then those that lead to its root"
+        raise bad(f"{name} cannot be read: {error}", fix) from None
+    try:
+        private = serialization.load_pem_private_key(values[pair[1]].encode(), None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):  # not what is wrong: that might show some of it
+        raise bad(f"{key} cannot be read", "give PEM, and no passphrase") from None
+    if _spki(private.public_key()) != public:
+        raise bad(f"{key} is not the key of {name}", "the first certificate is the one that the key is for")
+    if certificate.not_valid_after_utc <= now:
+        what = f"{name} ended {certificate.not_valid_after_utc:%Y-%m-%d}"
+        raise bad(what, f"set the next one, and its key; or pulumi config rm {name} {key}, and one is made")
+    if owner == "ca" and not (isinstance(private, SIGNERS) and _is_authority(certificate)):
+        fix = "BasicConstraints must say so, and the key be one that signs: of a curve, or RSA"
+        raise bad(f"{name} is not an authority's", fix)
+    return True
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
 def _authority(values: dict[str, str], title: str, now: datetime) -> None:
     """The environment's own certificate authority, unless it is good for longer."""
     if "ca_private_key" in values and _good(values.get("ca_certificate"), values["ca_private_key"], now):
         return
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"hostwright {title}")])
+    name = _common_name(f"hostwright {title}")
     usage = _usage(digital_signature=True, key_cert_sign=True, crl_sign=True)
     certificate = (
         _draft(name, name, key.public_key(), now, CA_LIFE)
@@ -306,28 +409,39 @@ def _certificate(values: dict[str, str], owner: str, names: list[str], now: date
     if (
         held
         and _good(held, values.get(owner + KEY), now)
-        and _names_of(held) == names
-        and _signed_by(held, authority)
+        and names_of(held) == names
+        and _signed_by(held, values["ca_certificate"])
     ):
         return
     key = ec.generate_private_key(ec.SECP256R1())
     signer = serialization.load_pem_private_key(values["ca_private_key"].encode(), None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)  # noqa: S101  (we made it so)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[-1][:64])])
+    assert isinstance(signer, SIGNERS)  # noqa: S101  (made so, or looked at by _theirs)
+    by_itself = isinstance(signer, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey))
     certificate = (
-        _draft(subject, authority.subject, key.public_key(), now, LEAF_LIFE)
+        _draft(_common_name(names[-1]), authority.subject, key.public_key(), now, LEAF_LIFE)
         .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-        )
-        .sign(signer, hashes.SHA256())
+        .add_extension(_identifier(authority), critical=False)
+        .sign(signer, None if by_itself else hashes.SHA256())
     )
     values[owner + KEY] = _pem(key)
     values[owner + CERTIFICATE] = certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _common_name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])  # ub-common-name of RFC 5280
+
+
+def _identifier(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Of the authority's key, in its own words if it has some: clients compare them."""
+    try:
+        named = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(named)
 
 
 def _draft(
@@ -352,18 +466,19 @@ def _usage(**given: bool) -> x509.KeyUsage:
     return x509.KeyUsage(**{name: given.get(name, False) for name in every})
 
 
+def _canonical(name: str) -> str:
+    """An address as a certificate has it, which is not how everybody writes it; a name as it is."""
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return name
+
+
 def _general(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _names_of(certificate: str) -> list[str]:
-    """Names and addresses of a certificate (PEM), sorted."""
-    found = x509.load_pem_x509_certificate(certificate.encode())
-    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return sorted(str(name.value) for name in names)
 
 
 def _good(certificate: str | None, key: str | None, now: datetime) -> bool:
@@ -374,9 +489,10 @@ def _good(certificate: str | None, key: str | None, now: datetime) -> bool:
     return found.not_valid_after_utc - now > RENEW and _public(key) == _spki(found.public_key())
 
 
-def _signed_by(certificate: str, authority: x509.Certificate) -> bool:
+def _signed_by(certificate: str, authority: str) -> bool:
     try:
-        x509.load_pem_x509_certificate(certificate.encode()).verify_directly_issued_by(authority)
+        signer = x509.load_pem_x509_certificate(authority.encode())
+        x509.load_pem_x509_certificate(certificate.encode()).verify_directly_issued_by(signer)
     except Exception:  # each kind of key has errors of its own
         return False
     return True

@@ -16,7 +16,9 @@ import httpx2
 
 from hostwright.application import Application
 from hostwright.proof.feed import Feed
+from hostwright.proof.knock import trusting
 from hostwright.proof.named import Named
+from hostwright.secrets import trusted
 
 READ = """
 import json, sys
@@ -76,7 +78,7 @@ class Gateway:
 
     @property
     def ca(self) -> str:
-        return self.secrets["ca_certificate"]
+        return trusted(self.secrets)
 
     @property
     def admin_email(self) -> str:
@@ -88,7 +90,7 @@ class Gateway:
 
     @property
     def tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cadata=self.secrets.get("ca_certificate"))
+        return trusting(self.ca)
 
     def feed(self, path: str, **options: Any) -> Feed:
         """A WebSocket; `options` are those of Feed."""

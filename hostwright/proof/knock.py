@@ -87,7 +87,7 @@ def knock(
 ) -> dict[str, Any]:
     """Connect within `timeout` seconds and speak the protocol: tcp, ssh, http, https, postgres, amqp, smtp.
 
-    `ca`: PEM of the authority that must have signed an https certificate; `name`: the name or address that
+    `ca`: PEM of those of whom one must be in an https certificate's chain; `name`: the name or address that
     the certificate must be for (default: it is not compared); `host`: whom http asks for; `header`: what its
     answer must have unless it redirects, as no other's has it. Answers `state`: open, refused, rejected (by a
     firewall that says so) or filtered (silence); `speaks`: it is that protocol, and no 5xx (a gateway with
@@ -113,6 +113,17 @@ def knock(
         answer["detail"] = str(error)
     answer["seconds"] = round(time.monotonic() - started, 4)
     return answer
+
+
+def trusting(ca: str) -> ssl.SSLContext:
+    """Of a client that trusts these certificates (PEM) and no others; without any, the system's.
+
+    One that is no root is enough, the server's own too, as it is for curl; and what a certificate has beyond
+    what it needs is not found fault with, as Pythons from 3.13 on do.
+    """
+    context = ssl.create_default_context(cadata=ca or None)
+    context.verify_flags = (context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN) & ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def scan(
@@ -222,7 +233,7 @@ def state_of(error: OSError) -> str:
 
 
 def _https(connection: socket.socket, ca: str, name: str, host: str, header: str) -> str:
-    context = ssl.create_default_context(cadata=ca or None)
+    context = trusting(ca)
     context.check_hostname = bool(name)
     with context.wrap_socket(connection, server_hostname=name or None) as secured:
         return f"{secured.version()}, {_http(secured, host, header)}"

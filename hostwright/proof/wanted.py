@@ -429,12 +429,24 @@ class Machine:
         ]
 
     def known_as(self, address: str) -> str:
-        """Under which name the application is asked for at an address: on a cluster the first that is one.
+        """Under which name the application is asked for at an address.
 
-        By an address an Ingress controller shows its own certificate.
+        On a cluster by the first that is one: by an address an Ingress controller shows its own certificate.
+        On a host by the address, or so too where the certificate, an operator's, is not for addresses.
         """
-        names = self.wanted["app_kubernetes_names"] if self.clustered else []
+        if self.clustered:
+            names = self.wanted["app_kubernetes_names"]
+        elif self._certified(address):
+            return address
+        else:
+            names = self.variables.get("app_compose_names", [])
         return next((name for name in names if not is_address(name) and "*" not in name), address)
+
+    def _certified(self, address: str) -> bool:
+        """Whether the gateway's certificate, if it has one, is for the address."""
+        if not (self.application and self.application.https):
+            return True
+        return str(ip_address(address)) in secrets.names_of(self.secrets["gateway_certificate"])
 
     @property
     def ipv6(self) -> bool:
@@ -474,11 +486,11 @@ class Machine:
         return dict(zip(keys, knock.knock_all([self._target(look) for look in looks]), strict=True))
 
     def _target(self, look: Look) -> dict[str, Any]:
-        """How to knock there. A certificate must be for the name, signed by the environment's authority."""
+        """How to knock there. A certificate must be for the name, and of somebody whom its clients trust."""
         target = {"address": look.address, "port": look.port.number, "protocol": look.port.protocol}
         name = self.known_as(look.address)
         if look.port.protocol == "https":
-            target |= {"ca": self.secrets["ca_certificate"], "name": name}
+            target |= {"ca": secrets.trusted(self.secrets), "name": name}
         if self.clustered and of_ingress(look.port):
             target |= {"host": bracketed(name), "header": GATEWAYS}
         return target

@@ -108,10 +108,7 @@ def _application(given: dict[str, Any]) -> tuple[Application, list[str]]:
 def _secrets(application: Application, given: dict[str, Any], check: bool) -> dict[str, str]:
     """Its secrets; a check makes none that last."""
     environment = environments.load(given["environment"], _project(given))
-    if check:
-        held = secrets.read(environment)
-        return secrets.complete(application, held, environment.name, given["names"])
-    return secrets.ensure(environment, application, given["names"])
+    return secrets.ensure(environment, application, given["names"], kept=not check)
 
 
 def _cluster(application: Application, given: dict[str, Any] | None) -> Cluster | None:

@@ -114,7 +114,7 @@ def _last(text: str) -> Any:
 def _settings(door: Gateway, folder: Path) -> dict[str, str]:
     """An environment in which curl finds the gateway by its name, and trusts its authority."""
     authority = folder / "ca.pem"
-    authority.write_text(door.secrets.get("ca_certificate", ""))
+    authority.write_text(door.ca)
     options = {"retry": "9", "max-time": "60", "resolve": f"{door.name}:{door.port}:{door.address}"}
     if door.protocol == "https":
         options["cacert"] = str(authority)

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import hmac
 import json
-import ssl
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,8 +17,10 @@ import httpx2
 import pytest
 
 from hostwright.proof.feed import Feed
+from hostwright.proof.knock import trusting
 from hostwright.proof.named import Named
 from hostwright.proof.wanted import Machine, bracketed
+from hostwright.secrets import trusted
 
 pytestmark = [pytest.mark.app_compose, pytest.mark.app_kubernetes, pytest.mark.place("outside")]
 
@@ -48,9 +49,8 @@ class Errand:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        secrets = machine.secrets
-        self.secrets = secrets
-        self.tls = ssl.create_default_context(cadata=secrets["ca_certificate"])
+        self.secrets = machine.secrets
+        self.tls = trusting(trusted(self.secrets))
         self.address = machine.addresses[0]
         self.name = machine.known_as(self.address)
         self.http = httpx2.Client(

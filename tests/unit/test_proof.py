@@ -22,7 +22,8 @@ import yaml
 from hostwright import application, paths, proof, secrets
 from hostwright.environments import Environment
 from hostwright.errors import Failure
-from hostwright.proof import knock, observe, report
+from hostwright.proof import knock, observe, report, wanted
+from tests.unit.test_secrets import CHAIN, SHOP, given
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 
@@ -153,6 +154,44 @@ def test_https_is_for_its_name_by_its_authority(tls: ssl.SSLContext, made: dict[
         stranger = secrets.complete(application.load("warehouse"), {}, "other")["ca_certificate"]
         assert "CERTIFICATE_VERIFY_FAILED" in ask(ca=stranger, name="127.0.0.1")["detail"]
         assert "not valid for" in ask(ca=made["ca_certificate"], name="192.0.2.1")["detail"]
+
+
+def test_https_of_a_certificate_of_ones_own(made: dict[str, str], tmp_path: Path) -> None:
+    """Its root is not here; it is for its name all the same, and nobody else's."""
+    (tmp_path / "certificate").write_text(CHAIN)
+    (tmp_path / "key").write_text(SHOP.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    believed = secrets.trusted(made | given("gateway", CHAIN, SHOP.key))
+    with web(context) as port:
+
+        def ask(**how: str) -> str:
+            return str(knock.knock("127.0.0.1", port, "https", **how)["detail"])
+
+        assert ask(ca=believed, name="shop.example.com").startswith("TLSv1.3, HTTP ")
+        assert "not valid for" in ask(ca=believed, name="127.0.0.1")
+        assert "CERTIFICATE_VERIFY_FAILED" in ask(ca=made["ca_certificate"], name="shop.example.com")
+
+
+def test_a_host_is_asked_for_by_what_its_certificate_is_for(
+    made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"hostwright_environment": {"name": "prod", "topology": "single", "application": "warehouse"}}
+    path = tmp_path / "hosts.yml"
+    path.write_text(yaml.safe_dump({"all": {"hosts": {"web1": {"ansible_host": "127.0.0.1"}}, "vars": told}}))
+    machine = wanted.Machine("web1", str(path))
+    look = wanted.Look(next(each for each in machine.published if each.protocol == "https"), "outside", "::1")
+    held = dict(made)
+    monkeypatch.setattr(wanted, "_secrets", lambda _: held)
+    machine.variables["app_compose_names"] = ["192.0.2.1", "*.example.com", "shop.example.com"]
+    assert machine.known_as("127.0.0.1") == "127.0.0.1"
+    target = machine._target(look)
+    assert (target["name"], target["ca"]) == ("::1", made["ca_certificate"])
+    held |= given("gateway", CHAIN, SHOP.key)
+    target = machine._target(look)
+    assert (target["name"], target["ca"]) == ("shop.example.com", secrets.trusted(held))
+    del machine.variables["app_compose_names"]
+    assert machine.known_as("127.0.0.1") == "127.0.0.1", "which the proof says that it is not for"
 
 
 # --- Scanning ---

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from hostwright import application, secrets, toolchain
@@ -119,6 +131,180 @@ def test_what_a_killed_run_left_out_is_made_and_fits(
     assert changed(values, secrets.complete(warehouse, held, "trial", ADDRESSES)) == made
 
 
+def test_an_address_is_one_however_it_is_written(warehouse: Application, values: dict[str, str]) -> None:
+    names = ["192.0.2.10", "2001:DB8:0::10", "shop.example.com"]
+    assert secrets.complete(warehouse, values, "trial", names) == values
+    made = secrets.complete(warehouse, {}, "trial", names)
+    assert secrets.names_of(made["gateway_certificate"]) == secrets.names_of(values["gateway_certificate"])
+
+
+def test_a_long_name_of_an_environment_is_cut_in_the_authoritys(warehouse: Application) -> None:
+    made = secrets.complete(warehouse, {}, "an-environment-of-thirty-two-let" * 2)
+    (name,) = certificate(made["ca_certificate"]).subject
+    assert str(name.value).startswith("hostwright warehouse an-environment-of-")
+    assert len(name.value) == 64
+
+
+# --- An operator's own certificates ---
+
+
+@dataclass
+class Pair:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    private: Any
+
+    @property
+    def pem(self) -> str:
+        return self.certificate.public_bytes(Encoding.PEM).decode()
+
+    @property
+    def key(self) -> str:
+        return self.locked(NoEncryption())
+
+    def locked(self, how: Any) -> str:
+        return str(self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how).decode())
+
+
+def pair(name: str, by: Pair | None = None, private: Any = None, *, ca: bool = False, days: int = 90) -> Pair:
+    """For the name, signed `by` another or by itself, ending in so many days."""
+    private = private or ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer = by.private if by else private
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by.certificate.subject if by else subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=900))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        # Of an authority of one's own it may be any number.
+        .add_extension(x509.SubjectKeyIdentifier(name.encode()), critical=False)
+    )
+    if by:
+        issuer = x509.AuthorityKeyIdentifier(
+            by.certificate.subject.rdns[0].rfc4514_string()[3:].encode(), None, None
+        )
+        builder = builder.add_extension(issuer, critical=False)
+    if not ca:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    algorithm = None if isinstance(signer, ed25519.Ed25519PrivateKey) else SHA256()
+    return Pair(builder.sign(signer, algorithm), private)
+
+
+ROOT = pair("a root", ca=True)
+BETWEEN = pair("an intermediate", ROOT, ca=True)
+SHOP = pair("shop.example.com", BETWEEN, rsa.generate_private_key(65537, 2048))
+CHAIN = SHOP.pem + BETWEEN.pem
+
+
+def given(owner: str, pem: str, key: str) -> dict[str, str]:
+    return {f"{owner}_certificate": pem, f"{owner}_private_key": key}
+
+
+def test_a_certificate_of_ones_own_is_used_as_it_is(warehouse: Application, values: dict[str, str]) -> None:
+    own = given("gateway", CHAIN, SHOP.key)
+    again = secrets.complete(warehouse, values | own, "trial", ADDRESSES, own=own)
+    assert again == values | own
+    others = secrets.complete(warehouse, own, "trial", ADDRESSES, own=own)
+    assert {name: others[name] for name in own} == own
+    almost = given("gateway", *((last := pair("shop.example.com", BETWEEN, days=1)).pem, last.key))
+    assert secrets.complete(warehouse, values | almost, "trial", ADDRESSES, own=almost) == values | almost
+    assert secrets.complete(warehouse, values | own, "trial", ADDRESSES) != values | own, "as nobody set it"
+
+
+def test_whom_clients_trust(warehouse: Application, values: dict[str, str]) -> None:
+    """A file of the authority's certificate has theirs too, and its digest follows."""
+    assert secrets.trusted({}) == ""
+    assert secrets.trusted(values) == values["ca_certificate"]
+    own = values | given("gateway", CHAIN.strip(), SHOP.key)
+    believed = x509.load_pem_x509_certificates(secrets.trusted(own).encode())
+    assert believed == [certificate(values["ca_certificate"]), SHOP.certificate, BETWEEN.certificate]
+    for name, found in (("mail", own), ("mail", values)):
+        assert secrets.files_of(warehouse, found)[name]["ca_certificate"] == secrets.trusted(found)
+    changed = {
+        owner
+        for owner, digest in secrets.digests(warehouse, own).items()
+        if digest != secrets.digests(warehouse, values)[owner]
+    }
+    assert changed == {"gateway", "mail"}
+
+
+def test_a_developers_files_have_whom_to_trust(
+    warehouse: Application, values: dict[str, str], tmp_path: Path
+) -> None:
+    own = values | given("gateway", CHAIN, SHOP.key)
+    secrets.write(tmp_path, warehouse, own)
+    assert (tmp_path / "mail/ca_certificate").read_text() == secrets.trusted(own)
+    assert (tmp_path / ".store/ca_certificate").read_text() == values["ca_certificate"]
+
+
+OTHER = pair("shop.example.com", BETWEEN)
+ENDED = pair("shop.example.com", BETWEEN, days=-1)
+SET, KEY = "secret-gateway_certificate", "secret-gateway_private_key"
+BAD: dict[str, tuple[dict[str, str], str, str]] = {
+    "no key": ({"gateway_certificate": CHAIN}, f"{SET} is set, and {KEY} is not", "pulumi config set"),
+    "no certificate": ({"gateway_private_key": SHOP.key}, f"{KEY} is set, and {SET} is not", "pulumi"),
+    "another's key": (given("gateway", CHAIN, OTHER.key), f"{KEY} is not the key of {SET}", "the first"),
+    "in another order": (given("gateway", BETWEEN.pem + SHOP.pem, SHOP.key), "is not the key of", "first"),
+    "ended": (given("gateway", ENDED.pem, ENDED.key), f"{SET} ended 20", f"config rm {SET} {KEY}"),
+    "no certificate in it": (given("gateway", "of my own", SHOP.key), f"{SET} cannot be read", "PEM"),
+    "a spoilt chain": (
+        given("gateway", SHOP.pem + BETWEEN.pem.replace("M", "", 1), SHOP.key), f"{SET} cannot be read", "PEM"
+    ),
+    "no key in it": (given("gateway", CHAIN, "of my own"), f"{KEY} cannot be read", "PEM"),
+    "a locked key": (
+        given("gateway", CHAIN, SHOP.locked(BestAvailableEncryption(b"x"))), f"{KEY} cannot be read", "PEM"
+    ),
+    "the mail sink's": ({"mailsink_private_key": SHOP.key}, "secret-mailsink_certificate is not", "pulumi"),
+    "no authority": (given("ca", SHOP.pem, SHOP.key), "secret-ca_certificate is not an authority's", "Basic"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_certificate_that_cannot_be_used(warehouse: Application, values: dict[str, str], case: str) -> None:
+    own, what, fix = BAD[case]
+    with pytest.raises(BadInput) as caught:
+        secrets.complete(warehouse, values | own, "trial", ADDRESSES, own=own)
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+    assert caught.value.where == "infra/Pulumi.trial.yaml"
+    for text in (SHOP.key, OTHER.key, "of my own"):
+        assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "private",
+    [
+        rsa.generate_private_key(65537, 2048),
+        ec.generate_private_key(ec.SECP384R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+    ],
+    ids=lambda key: type(key).__name__,
+)
+def test_an_authority_of_ones_own_signs(warehouse: Application, values: dict[str, str], private: Any) -> None:
+    authority = pair("an authority", private=private, ca=True)
+    own = given("ca", authority.pem, authority.key)
+    made = secrets.complete(warehouse, values | own, "trial", ADDRESSES, own=own)
+    assert changed(values, made) == {*AUTHORITY, *GATEWAYS, *MAILS}
+    assert {name: made[name] for name in own} == own
+    shown = certificate(made["gateway_certificate"])
+    shown.verify_directly_issued_by(authority.certificate)
+    identifier = shown.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    assert identifier == b"an authority", "as the authority calls its key, by which clients look for it"
+    assert secrets.complete(warehouse, made, "trial", ADDRESSES, own=own) == made
+
+
+def test_an_authority_whose_key_cannot_sign(warehouse: Application, values: dict[str, str]) -> None:
+    authority = pair("an authority", private=dsa.generate_private_key(2048), ca=True)
+    own = given("ca", authority.pem, authority.key)
+    with pytest.raises(BadInput, match="secret-ca_certificate is not an authority's"):
+        secrets.complete(warehouse, values | own, "trial", ADDRESSES, own=own)
+
+
 # --- Keeping them ---
 
 
@@ -193,6 +379,46 @@ def test_what_an_operator_set_goes_before_what_was_made(
     }  # fmt: skip
 
 
+def put(environment: Environment, values: dict[str, str]) -> None:
+    """As an operator puts a file there."""
+    for name, text in values.items():
+        command = ("config", "set", "--secret", f"secret-{name}")
+        stack.checked(environment, stack.pulumi(environment, *command, stdin=text))
+
+
+def test_a_certificate_of_ones_own_is_not_kept_beside_and_changes_nothing(
+    warehouse: Application, environment: Environment
+) -> None:
+    before = secrets.ensure(environment, warehouse, ADDRESSES)
+    put(environment, {"gateway_certificate": CHAIN})
+    environment = load("trial", environment.project)
+    written = settings(environment)
+    for ask in (secrets.check, secrets.ensure):
+        with pytest.raises(
+            BadInput, match="secret-gateway_certificate is set, and secret-gateway_private_key"
+        ):
+            ask(environment, warehouse)
+    assert settings(environment) == written
+    put(environment, {"gateway_private_key": SHOP.key})
+    written = settings(environment)
+    secrets.check(environment, warehouse)
+    for _ in range(2):
+        found = secrets.ensure(environment, warehouse, ADDRESSES)
+        assert found["gateway_certificate"].split() == CHAIN.split()
+        assert changed(before, found) == GATEWAYS
+        assert settings(environment) == written
+    assert secrets.read(environment) == found
+    with pytest.raises(BadInput, match="'gateway_private_key' is one you set"):
+        secrets.rotate(environment, warehouse, ["gateway_private_key"])
+    rotated = secrets.rotate(environment, warehouse, ["ca_private_key"])
+    assert rotated == sorted({*AUTHORITY, *MAILS}), "theirs is not made from ours"
+    assert not GATEWAYS & {*secrets._kept(environment)[0]}
+    stack.checked(environment, stack.pulumi(environment, "config", "rm", "secret-gateway_certificate"))
+    stack.checked(environment, stack.pulumi(environment, "config", "rm", "secret-gateway_private_key"))
+    ours = secrets.ensure(environment, warehouse, ADDRESSES)
+    assert set(secrets.names_of(ours["gateway_certificate"])) >= set(ADDRESSES)
+
+
 def test_rotation_changes_what_is_named_and_what_is_made_from_it(
     warehouse: Application, environment: Environment
 ) -> None:
@@ -210,7 +436,7 @@ def test_rotation_changes_what_is_named_and_what_is_made_from_it(
     assert secrets.rotate(environment, warehouse, ["ca_private_key"]) == sorted(
         {*AUTHORITY, *GATEWAYS, *MAILS}
     )
-    assert set(secrets._names_of(secrets.read(environment)["gateway_certificate"])) >= set(ADDRESSES)
+    assert set(secrets.names_of(secrets.read(environment)["gateway_certificate"])) >= set(ADDRESSES)
     for wrong in ("nope", "admin_email", "admin_password", "token_public_key"):
         with pytest.raises(BadInput, match=f"no secret '{wrong}' to rotate"):
             secrets.rotate(environment, warehouse, [wrong])
