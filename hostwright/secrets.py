@@ -262,6 +262,11 @@ def keep(folder: Path, values: Mapping[str, str], files: Mapping[str, str] | Non
     return [_write(folder / path, text, 0o600) for path, text in kept.items()]
 
 
+def stored(folder: Path) -> dict[str, str]:
+    """What FOLDER/.store has, by name. What is empty, as a full disk leaves it, was never anything."""
+    return {path.name: text for path in (folder / ".store").glob("[!.]*") if (text := path.read_text())}
+
+
 # --- Pulumi ---
 
 
@@ -513,12 +518,26 @@ def _spki(key: object) -> str:
 
 
 def _write(path: Path, text: str, mode: int, uid: int = -1) -> Path:
-    """Write a file that is at no moment open to others."""
+    """A file that is at no moment open to others, or half of what it is to be; one that is right stays."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o600 | 0o400)
+    if _is(path, text, mode, uid):
+        return path
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o600 | 0o400)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    path.chmod(mode)
-    os.chown(path, uid, uid)
+        file.flush()
+        os.fsync(descriptor)
+    new.chmod(mode)
+    os.chown(new, uid, uid)
+    new.replace(path)
     return path
+
+
+def _is(path: Path, text: str, mode: int, uid: int) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    state = path.stat()
+    own = uid in (-1, state.st_uid) and uid in (-1, state.st_gid)
+    return own and state.st_mode & 0o7777 == mode and path.read_bytes() == text.encode()

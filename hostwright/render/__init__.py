@@ -80,7 +80,7 @@ def write_manifests(folder: Path, application: Application, environment: Environ
 
 
 def _values(folder: Path, application: Application, environment: Environment) -> dict[str, str]:
-    held = {path.name: path.read_text() for path in (folder / "secrets" / ".store").glob("*")}
+    held = secrets.stored(folder / "secrets")
     return secrets.complete(application, held, environment.name, environment.names)
 
 

@@ -6,7 +6,11 @@ import dataclasses
 import functools
 import os
 import re
+import resource
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -441,6 +445,61 @@ def test_files_of_a_developer_are_for_their_service_alone(warehouse: Application
             else:
                 assert held.st_mode & 0o777 == 0o444  # behind a folder that nobody else can enter
         assert (tmp_path / "secrets" / ".store" / secret.name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_that_is_kept_is_not_written_again(warehouse: Application, tmp_path: Path) -> None:
+    """A disk that is full, or a run that is killed, takes none away."""
+    write(tmp_path, warehouse)
+    store = tmp_path / "secrets" / ".store"
+    files = [path for path in (tmp_path / "secrets").rglob("*") if path.is_file()]
+    before = {path: path.lstat() for path in files}
+    write(tmp_path, warehouse)
+    for path in files:
+        assert (path.lstat().st_ino, path.lstat().st_ctime_ns) == (
+            before[path].st_ino,
+            before[path].st_ctime_ns,
+        )
+
+    (store / "smtp_password").write_text("of my own")
+    other = (tmp_path / "secrets/mail/smtp_password").lstat().st_ino
+    with resource_limit(resource.RLIMIT_FSIZE, 4), pytest.raises(OSError, match="File too large"):
+        secrets.write(tmp_path / "secrets", warehouse, secrets.stored(tmp_path / "secrets"))
+    reader = tmp_path / "secrets/mail/smtp_password"
+    assert reader.lstat().st_ino == other, "what was there is there until the new one is whole"
+    assert reader.read_text() not in ("", "of my own"[:4])
+    write(tmp_path, warehouse)
+    assert reader.read_text() == "of my own"
+    left = [path for path in (tmp_path / "secrets").rglob("*") if path.is_file()]
+    assert sorted(left) == sorted(files), "what it had begun is gone"
+    changed = {path for path in files if path.lstat().st_ino != before[path].st_ino}
+    assert changed == {reader, tmp_path / "secrets/mailsink/smtp_password"}
+
+
+def test_an_empty_file_is_no_secret(warehouse: Application, tmp_path: Path) -> None:
+    write(tmp_path, warehouse)
+    store = tmp_path / "secrets" / ".store"
+    before = {path.name: path.read_text() for path in store.iterdir()}
+    for name in ("orders_database_password", "gateway_certificate"):
+        (store / name).write_text("")
+    write(tmp_path, warehouse)
+    after = {path.name: path.read_text() for path in store.iterdir()}
+    assert len(after["orders_database_password"]) == 32
+    assert {name for name in after if after[name] != before[name]} == {
+        "gateway_certificate", "gateway_private_key", "orders_database_password"
+    }  # fmt: skip
+
+
+@contextmanager
+def resource_limit(what: int, most: int) -> Iterator[None]:
+    """Files cannot become longer than so many bytes, as on a full disk."""
+    before = resource.getrlimit(what)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_shell_scripts_are_valid(warehouse: Application, tmp_path: Path) -> None:
