@@ -88,7 +88,7 @@ def _stack(environment: Environment, unlocked: Say | None = None) -> automation.
     """
     stacks.check_passphrase()
     env = pulumi_process.pulumi_env()
-    if backend := stacks.backend():
+    if backend := stacks.backend(environment):
         backend.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = automation.PulumiCommand(str(toolchain.ensure().parent), skip_version_check=True)
     options = automation.LocalWorkspaceOptions(env_vars=env, pulumi_command=command)

@@ -236,7 +236,7 @@ def _thing(resource: dict[str, Any], side: str) -> Thing:
 
 
 def _lock_files(environment: Environment) -> list[Path]:
-    folder = stacks.backend()
+    folder = stacks.backend(environment)
     if folder is None:
         return []
     locks = folder / ".pulumi/locks/organization/hostwright" / environment.name

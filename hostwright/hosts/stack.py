@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from hostwright import toolchain
 from hostwright.environments import Environment
@@ -77,14 +80,27 @@ def configure(environment: Environment, key: str, value: str) -> None:
 
 def known(environment: Environment) -> bool:
     """Whether Pulumi's state has heard of the environment; only a backend in files can tell at once."""
-    folder = backend()
+    folder = backend(environment)
     return folder is None or any((folder / ".pulumi/stacks/hostwright").glob(f"{environment.name}.json*"))
 
 
-def backend() -> Path | None:
-    """The folder of Pulumi's state, when it is one."""
-    url = pulumi_env()["PULUMI_BACKEND_URL"]
-    return Path(url.removeprefix("file://")) if url.startswith("file://") else None
+def backend(environment: Environment) -> Path | None:
+    """The folder of Pulumi's state, when it is one: as Pulumi reads the URL, which runs in infra/."""
+    scheme, _, rest = pulumi_env()["PULUMI_BACKEND_URL"].partition("://")
+    if scheme != "file":
+        return None
+    path = unquote(rest.partition("?")[0])
+    if path.startswith("~"):
+        return _home() / path[2:]
+    return environment.project / "infra" / path
+
+
+def _home() -> Path:
+    """Pulumi's: by the system's list of users, whatever HOME says."""
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path.home()
 
 
 def check_passphrase() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import socket
 import subprocess
 import time
@@ -17,6 +18,7 @@ from hostwright.errors import BadInput, Failure
 from hostwright.hosts import recovery, stack
 from hostwright.hosts.dynamic import ReadyProvider
 
+HOME = pwd.getpwuid(os.getuid()).pw_dir
 SHOP = Environment("shop", Path("/nowhere"), {"driver": "container"})
 
 PROGRAM = """Diagnostics:
@@ -43,6 +45,27 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / ".pulumi/locks/organization/hostwright/shop"
     folder.mkdir(parents=True)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [
+        ("file:///mnt/s", "/mnt/s"),
+        ("file:///mnt/s?no_tmp_dir=true&create_dir=1", "/mnt/s"),
+        ("file:///mnt/a%20folder", "/mnt/a folder"),
+        ("file:///mnt/a folder", "/mnt/a folder"),
+        ("file://./state", "/nowhere/infra/state"),
+        ("file://../state?no_tmp_dir=true", "/nowhere/infra/../state"),
+        ("file://~", HOME),
+        ("file://~/state", f"{HOME}/state"),
+        ("s3://bucket?region=eu", None),
+        ("https://api.pulumi.com", None),
+    ],
+)
+def test_the_folder_of_the_state(monkeypatch: pytest.MonkeyPatch, url: str, folder: str | None) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", url)
+    monkeypatch.setenv("HOME", "/elsewhere")
+    assert stack.backend(SHOP) == (folder and Path(folder))
 
 
 def lock(folder: Path, pid: int, host: str = "") -> Path:

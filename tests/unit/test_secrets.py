@@ -492,6 +492,18 @@ def test_a_wrong_passphrase_is_said(environment: Environment, monkeypatch: pytes
         secrets.read(environment)
 
 
+def test_a_state_is_known_wherever_its_url_has_it(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = environment.project / "infra/the state"
+    folder.mkdir()
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file://./the%20state?no_tmp_dir=true")
+    assert not stack.known(environment)
+    secrets._keep(environment, {"service_key": "x"})
+    assert stack.known(environment), sorted(environment.project.rglob("*"))
+    assert stack.backend(environment) == folder
+
+
 def test_a_missing_pulumi_is_said(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
