@@ -136,6 +136,8 @@ def down(environment: Environment, data: bool) -> None:
         phases.console.print("data stays on the machines, and here the secrets that open it")
     elif data:
         secrets.forget(environment.name, environment.project)
+    if data or environment.driver == "static":
+        environments.release(environment.name)
 
 
 def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observability: bool = False) -> None:

@@ -54,6 +54,40 @@ class Environment:
         return paths.state(self.name)
 
 
+def claim(name: str, project: Path) -> None:
+    """Have what is kept here under this name, the SSH key and Pulumi's stack among it, be this project's.
+
+    It is taken over from a project that is gone, or has no such environment any more. Checkouts that share a
+    lab share the file of its settings, too. Raises BadInput when another project has it.
+    """
+    mark, mine = _mark(name), project.resolve()
+    text = mark.read_text().strip() if mark.is_file() else ""
+    if text == str(mine):
+        return
+    theirs, ours = _settings(Path(text), name), _settings(mine, name)
+    if text and theirs.exists() and not (ours.exists() and theirs.samefile(ours)):
+        raise BadInput(
+            f"the name {name} is taken: on this machine it is an environment of another project",
+            where=f"{theirs}, by {mark}",
+            fix=f"give this one another name; or end that one: cd {text}; hostwright down -e {name} --data",
+        )
+    mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mark.write_text(f"{mine}\n")
+
+
+def release(name: str) -> None:
+    """Let another project have the name: nothing that was made under it is left."""
+    _mark(name).unlink(missing_ok=True)
+
+
+def _mark(name: str) -> Path:
+    return paths.state(name) / "project"
+
+
+def _settings(project: Path, name: str) -> Path:
+    return project / "infra" / f"Pulumi.{name}.yaml"
+
+
 def names(project: Path) -> list[str]:
     """Environments of the project, sorted: those with a Pulumi.NAME.yaml."""
     return sorted(
@@ -78,7 +112,7 @@ def load(name: str = "", project: Path | None = None) -> Environment:
                 fix=f"give one of: {', '.join(known)}" if known else "hostwright init DIR, or hostwright lab",
             )
         name = known[0]
-    path = project / "infra" / f"Pulumi.{name}.yaml"
+    path = _settings(project, name)
     if name not in known:
         raise BadInput(
             f"unknown environment {name!r}",

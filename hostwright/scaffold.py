@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hostwright import __version__, application, paths
+from hostwright import __version__, application, environments, paths
 from hostwright.errors import BadInput
 from hostwright.hosts import typed
 
@@ -66,6 +66,7 @@ def create(
     """
     settings = _settings(environment, driver, topology, app, hosts, user, components, servers, workers)
     variables = _variables(mirror, topology)
+    environments.claim(environment, directory)
     key = ensure_key(environment)
     settings["ssh"] = {
         "user": user,

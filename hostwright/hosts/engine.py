@@ -12,7 +12,7 @@ from pulumi import automation
 from pulumi.automation.events import EngineEvent
 
 from hostwright import pulumi_process, toolchain
-from hostwright.environments import Environment
+from hostwright.environments import Environment, claim
 from hostwright.hosts import recovery, typed
 from hostwright.hosts import stack as stacks
 from hostwright.hosts.record import HostRecord
@@ -87,6 +87,7 @@ def _stack(environment: Environment, unlocked: Say | None = None) -> automation.
     killed one's is in the way here already. Raises Failure when a living run holds it.
     """
     stacks.check_passphrase()
+    claim(environment.name, environment.project)
     env = pulumi_process.pulumi_env()
     if backend := stacks.backend(environment):
         backend.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hostwright import toolchain
-from hostwright.environments import Environment
+from hostwright.environments import Environment, claim
 from hostwright.errors import BadInput, Failure, HostwrightError
 from hostwright.pulumi_process import pulumi_env, toolchain_bin
 
@@ -29,6 +29,7 @@ def outputs(environment: Environment) -> dict[str, Any]:
     if lacking := toolchain.missing():
         raise Failure(f"the toolchain lacks {', '.join(lacking)}", fix="hostwright toolchain")
     check_passphrase()
+    claim(environment.name, environment.project)
     if not known(environment):
         return {}
     done = subprocess.run(
@@ -48,7 +49,8 @@ def outputs(environment: Environment) -> dict[str, Any]:
 
 
 def pulumi(environment: Environment, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """One call of the CLI for the environment's stack. Raises Failure where there is none."""
+    """One call of the CLI for the environment's stack. Raises Failure where there is none, and BadInput."""
+    claim(environment.name, environment.project)
     try:
         return subprocess.run(
             ["pulumi", *arguments, "--stack", environment.name, "--non-interactive", "--color", "never"],

@@ -68,6 +68,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(fresh: Path, tmp_path: Path) -> Path:
     """The project, for a test to change."""
     shutil.copytree(fresh, tmp_path, symlinks=True, dirs_exist_ok=True)
+    (tmp_path / f"state/hostwright/{NAME}/project").unlink()  # as if it had been made here
     return tmp_path / "shop"
 
 

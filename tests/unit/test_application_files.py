@@ -90,7 +90,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
 
 @pytest.fixture
 def values(play: Play, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE"):
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, play.env[name])
     return secrets.read(environments.load("trial", play.project))
 

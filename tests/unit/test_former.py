@@ -128,8 +128,8 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(variable, str(tmp_path / variable))
 
     def make(topology: str) -> Environment:
-        scaffold.create(tmp_path / topology, "prod", "container", topology, "starter")
-        return environments.load("prod", tmp_path / topology)
+        scaffold.create(tmp_path / topology, topology, "container", topology, "starter")
+        return environments.load(topology, tmp_path / topology)
 
     return make
 

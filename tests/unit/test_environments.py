@@ -1,0 +1,122 @@
+"""Projects and their environments: whose a name is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hostwright import deploy, environments, paths, scaffold, secrets, toolchain
+from hostwright.environments import Environment
+from hostwright.errors import BadInput
+from hostwright.hosts import engine, stack
+
+Init = Callable[..., Path]
+
+
+@pytest.fixture
+def init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Init:
+    """What `hostwright init` makes in a folder of that name, with nothing of the person's own."""
+    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    for variable in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def make(name: str, environment: str = "prod", **more: object) -> Path:
+        given = {"driver": "static", "topology": "single", "app": "starter", "hosts": ["web1=192.0.2.10"]}
+        scaffold.create(tmp_path / name, environment, **given | more)  # type: ignore[arg-type]
+        return tmp_path / name
+
+    return make
+
+
+# --- Whose a name is ---
+
+
+def test_a_name_is_one_projects(init: Init, tmp_path: Path) -> None:
+    shop = init("shop")
+    key = (paths.state("prod") / "id_ed25519").read_text()
+    assert init("shop") == shop
+    with pytest.raises(BadInput, match="the name prod is taken: on this machine") as refused:
+        init("blog")
+    assert str(shop / "infra/Pulumi.prod.yaml") in refused.value.where
+    assert "another name" in refused.value.fix
+    assert f"cd {shop}; hostwright down -e prod --data" in refused.value.fix
+    assert not (tmp_path / "blog").exists()
+    assert (paths.state("prod") / "id_ed25519").read_text() == key
+    init("blog", "staging")
+    assert environments.names(tmp_path / "blog") == ["staging"]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        stack.outputs,
+        engine.outputs,
+        engine._stack,
+        secrets.read,
+        lambda environment: stack.pulumi(environment, "stack", "ls"),
+    ],
+    ids=["outputs", "hosts", "stack", "secrets", "pulumi"],
+)
+def test_nobody_opens_anothers_stack(init: Init, ask: Callable[[Environment], object]) -> None:
+    """As with projects of before names were kept, or a copy of one."""
+    toolchain.ensure()
+    shop = init("shop")
+    scaffold.ensure_passphrase()
+    shutil.copytree(shop, shop.parent / "blog", symlinks=True)
+    with pytest.raises(BadInput, match="the name prod is taken"):
+        ask(environments.load("prod", shop.parent / "blog"))
+
+
+def test_a_project_that_was_moved_keeps_its_name(init: Init) -> None:
+    shop = init("shop")
+    moved = shop.rename(shop.with_name("store"))
+    environments.claim("prod", moved)
+    assert (paths.state("prod") / "project").read_text() == f"{moved}\n"
+    (moved / "infra/Pulumi.prod.yaml").unlink()
+    init("blog")
+    with pytest.raises(BadInput, match="the name prod is taken"):
+        init("store")
+
+
+def test_a_mark_that_was_not_written_to_its_end_is_nobodys(init: Init) -> None:
+    shop = init("shop")
+    mark = paths.state("prod") / "project"
+    mark.write_text("")
+    environments.claim("prod", shop)
+    assert mark.read_text() == f"{shop}\n"
+
+
+def test_checkouts_share_a_lab(init: Init, tmp_path: Path) -> None:
+    settings = paths.state("lab-single") / "settings.yaml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("config: {}\n")
+    for name in ("one", "other", "one"):
+        link = tmp_path / name / "infra/Pulumi.lab-single.yaml"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(settings)
+        environments.claim("lab-single", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("driver", "data", "free"),
+    [("static", False, True), ("container", False, False), ("container", True, True)],
+)
+def test_a_name_is_free_when_nothing_is_left_of_it(
+    init: Init, monkeypatch: pytest.MonkeyPatch, driver: str, data: bool, free: bool
+) -> None:
+    """Data volumes that stay are the next one's of that name."""
+    monkeypatch.setattr(toolchain, "ensure", lambda: None)
+    monkeypatch.setattr(engine, "destroy", lambda *_, **__: None)
+    monkeypatch.setattr(secrets, "forget", lambda *_: None)
+    hosts = ["web1=192.0.2.10"] if driver == "static" else []
+    deploy.down(environments.load("prod", init("shop", driver=driver, hosts=hosts)), data)
+    if free:
+        assert init("blog", driver=driver, hosts=hosts)
+    else:
+        with pytest.raises(BadInput, match="the name prod is taken"):
+            init("blog", driver=driver, hosts=hosts)
