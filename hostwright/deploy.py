@@ -142,7 +142,7 @@ def down(environment: Environment, data: bool) -> None:
 
 def lab(topology: str, driver: str, app: str, only_mirror: bool = False, observability: bool = False) -> None:
     """The mirror, an environment that draws on it, and `up` with the application's contract tests."""
-    scaffold.check_choice("topology", topology, scaffold.TOPOLOGIES)
+    scaffold.check_choice("topology", topology, environments.TOPOLOGIES)
     scaffold.check_choice("driver", driver, ("container", "libvirt"))
     application.load(app)
     try:

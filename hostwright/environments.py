@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ import yaml
 
 from hostwright import paths
 from hostwright.errors import BadInput
+
+TOPOLOGIES = ("single", "cluster")
+DRIVERS = ("libvirt", "container", "static")
+
+
+def is_name(text: str, most: int = 63) -> bool:
+    """Whether a host may have it. Kubernetes takes no other names, and what is made is named like them."""
+    return len(text) <= most and re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", text) is not None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import Any
 import yaml
 
 from hostwright import __version__, application, environments, paths
+from hostwright.environments import DRIVERS, TOPOLOGIES, is_name
 from hostwright.errors import BadInput
 from hostwright.hosts import typed
 
-NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")
-DRIVERS = ("libvirt", "container", "static")
-TOPOLOGIES = ("single", "cluster")
+LONGEST = 32  # of an environment's name, which hosts' begin with
 SERVERS = 3
 
 PROGRAM = '''"""The Pulumi program of this project: the toolkit's own."""
@@ -166,11 +164,11 @@ def _settings(
     servers: int | None,
     workers: int | None,
 ) -> dict[str, Any]:
-    if not NAME.match(environment):
+    if not is_name(environment, LONGEST):
         raise BadInput(
             f"unfit environment name {environment!r}",
             where="--environment",
-            fix="lower-case letters, digits and hyphens, 2 to 32 of them, a letter first",
+            fix=f"lower-case letters, digits and hyphens, 2 to {LONGEST} of them, a letter first",
         )
     check_choice("driver", driver, DRIVERS)
     check_choice("topology", topology, TOPOLOGIES)
@@ -245,7 +243,7 @@ def _host(text: str, user: str) -> dict[str, Any]:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         parsed = None
-    if not NAME.match(name) or parsed is None:
+    if not is_name(name) or parsed is None:
         raise BadInput(
             f"unfit host {text!r}",
             where="--host",

@@ -25,10 +25,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from hostwright import paths
+from hostwright.environments import DRIVERS, TOPOLOGIES, is_name
 from hostwright.errors import BadInput
 
-TOPOLOGIES = ("single", "cluster")
-DRIVERS = ("libvirt", "container", "static")
 SECTIONS = ("cluster", "ssh", "hosts", "network", "libvirt", "container", "static")
 
 DOCKER_BRIDGE = IPv4Network("172.17.0.0/16")  # where Docker puts what is on no network of its own
@@ -43,8 +42,7 @@ LEAST = {
 
 
 def _name(text: str) -> str:
-    """Kubernetes takes no other names for hosts, and containers, domains and volumes are named like them."""
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", text):
+    if not is_name(text):
         raise ValueError(
             f"unfit name {text!r}: lower-case letters, digits and hyphens, 2 to 63 of them, a letter first"
         )
