@@ -93,6 +93,8 @@ JSON = "print JSON for a program to read"
         "user": "login user of the hosts",
         "mirror": "a YAML file of variables that say where artefacts come from",
         "components": "what watches the application: names with commas between, or all",
+        "image": "libvirt driver: what hosts start from, a path or an https URL",
+        "sha256": "libvirt driver: the image's SHA-256 digest",
     },
 )
 def init(
@@ -108,6 +110,8 @@ def init(
     components: str = "",
     servers: str = "",
     workers: str = "",
+    image: str = "",
+    sha256: str = "",
 ) -> None:
     """Make a project of your own: hostwright init shop --driver static --host web1=192.0.2.10"""
     target = Path(directory).expanduser().resolve()
@@ -123,9 +127,17 @@ def init(
         _listed(components),
         _count(servers, "--servers"),
         _count(workers, "--workers"),
+        image,
+        sha256,
     )
     for path in written:
         print(path)
+    if scaffold.passphrase() in written:
+        say(f"keep a copy of {scaffold.passphrase()} elsewhere: nothing else opens the environment's secrets")
+    if (environments.load(environment, target).settings.get("libvirt") or {}).get("sha256") == "":
+        say(
+            f"fill in sha256, and a dated image: {target}/infra/Pulumi.{environment}.yaml, hostwright:libvirt"
+        )
     key = paths.state(environment) / "id_ed25519.pub"
     say(f"next: cd {directory}; hostwright doctor; hostwright up   (hosts must accept the key {key})")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,6 @@ IGNORE = """.collections/
 # Where a project has what of the toolkit.
 LINKS = {".collections/ansible_collections/hostwright/hostwright": ".", "tests/hosts": "tests/hosts"}
 
-
 def create(
     directory: Path,
     environment: str,
@@ -54,15 +54,22 @@ def create(
     components: Sequence[str] = (),
     servers: int | None = None,
     workers: int | None = None,
+    image: str = "",
+    sha256: str = "",
 ) -> list[Path]:
     """Write the project's files; an existing project gains the environment, and no file is overwritten.
+
+    With them come the environment's SSH key and, where nothing else opens its secrets, a passphrase.
 
     `hosts`: `name=address` of machines that exist already (driver static), a cluster's servers first.
     `mirror`: a YAML file of role variables that say where artefacts come from. `components`: those of the
     application that are switched on. `servers` (3), `workers` (0): how many hosts a cluster has of each.
+    `image`, `sha256`: what virtual machines start from, a path or an https URL, and its digest.
     Returns the files written. Raises BadInput before anything is written.
     """
     settings = _settings(environment, driver, topology, app, hosts, user, components, servers, workers)
+    if image or sha256:
+        settings |= _image(settings, image, sha256)
     variables = _variables(mirror, topology)
     environments.claim(environment, directory)
     key = ensure_key(environment)
@@ -89,6 +96,8 @@ def create(
         Path(".gitignore"): IGNORE,
     }
     written = []
+    if _lacks_passphrase(directory / f"infra/Pulumi.{environment}.yaml"):
+        written.append(ensure_passphrase())
     for name, text in files.items():
         path = directory / name
         if not path.exists():
@@ -136,15 +145,29 @@ def ensure_key(environment: str) -> Path:
     return key
 
 
+def passphrase() -> Path:
+    """Where the passphrase is that the operator has said nothing else of."""
+    return paths.config() / "passphrase"
+
+
 def ensure_passphrase() -> Path:
     """The file with the passphrase of Pulumi's encrypted secrets (0600), made on first use."""
-    path = paths.config() / "passphrase"
+    path = passphrase()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as stream:
             stream.write(os.urandom(24).hex() + "\n")
     return path
+
+
+def _lacks_passphrase(settings: Path) -> bool:
+    """Whether nothing opens the environment's secrets yet: nothing of the person's, nor of who made it."""
+    if {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & {*os.environ}:
+        return False
+    made = settings.read_text() if settings.exists() else ""
+    opened = re.search(r"^(secretsprovider|encryptionsalt):", made, re.MULTILINE)
+    return not (opened or passphrase().exists())
 
 
 def check_choice(what: str, given: str, known: Sequence[str]) -> None:
@@ -200,6 +223,27 @@ def _settings(
             else {"image": "hostwright/node:leap16.0-lab"}
         )
     return settings
+
+
+def _image(settings: dict[str, Any], image: str, sha256: str) -> dict[str, Any]:
+    """The section of the driver with this image and digest, as far as they are given. Raises BadInput."""
+    if settings["driver"] != "libvirt":
+        raise BadInput(
+            f"the driver {settings['driver']} starts no virtual machine from an image",
+            where="--image" if image else "--sha256",
+            fix="add --driver libvirt, or take it out",
+        )
+    given = {}
+    if image:
+        if "://" not in image:
+            image = str(Path(image).expanduser().resolve())
+        if not (image.startswith("https://") or Path(image).is_file()):
+            what = f"the image {image} does not exist"
+            raise BadInput(what, where="--image", fix="give a file or an https URL")
+        given["image"] = image
+    if sha256:
+        given["sha256"] = typed.digest(sha256, "--sha256")
+    return {"libvirt": settings["libvirt"] | given}
 
 
 def _groups(topology: str, servers: int | None, workers: int | None) -> list[str]:

@@ -125,6 +125,13 @@ class Network(Section):
         return self
 
 
+def digest(text: str) -> str:
+    """The SHA-256 digest of an image in small letters. Raises ValueError for what is none."""
+    if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
+        raise ValueError("must be the image's SHA-256 digest, 64 hexadecimal digits")
+    return text.lower()
+
+
 def _listed(given: object) -> object:
     return [given] if isinstance(given, str) else given
 
@@ -150,9 +157,7 @@ class Libvirt(Section):
     @field_validator("sha256")
     @classmethod
     def _digest(cls, text: str) -> str:
-        if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
-            raise ValueError("must be the image's SHA-256 digest, 64 hexadecimal digits")
-        return text.lower()
+        return digest(text)
 
 
 class Container(Section):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hostwright import paths
 from hostwright.environments import Environment
+from hostwright.errors import BadInput
 
 if TYPE_CHECKING:
     from infra.config import Settings
@@ -37,6 +38,20 @@ def check_servers(servers: int, where: str) -> None:
     from infra import config
 
     config.check_servers(servers, where)
+
+
+def digest(text: str, where: str) -> str:
+    """An image's SHA-256 digest as the settings have it. Raises BadInput for what is none."""
+    from infra import config
+
+    try:
+        return config.digest(text)
+    except ValueError as error:
+        raise BadInput(
+            f"{text!r} {error}",
+            where=where,
+            fix="the one that the image's publisher names, or: sha256sum FILE",
+        ) from None
 
 
 def check_machines(

@@ -26,11 +26,12 @@ CLUSTER = ["init", "shop", "--topology", "cluster"]
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
     """An operator with nothing yet: no state, no settings, no cache of their own."""
-    return os.environ | {
+    own = os.environ | {
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "HOSTWRIGHT_ENVIRONMENT": "",
     }
+    return {name: value for name, value in own.items() if not name.startswith("PULUMI_CONFIG_PASSPHRASE")}
 
 
 def run(home: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -108,6 +109,19 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path, ver
             "single has 1 host, 2 given",
             "name 1",
         ),
+        (
+            ["init", "shop", "--sha256", "abc"],
+            "'abc' must be the image's SHA-256 digest, 64",
+            "sha256sum FILE",
+        ),
+        (["init", "shop", "--image", "none.qcow2"], "none.qcow2 does not exist", "a file or an https URL"),
+        (["init", "shop", "--image", "http://x.test/a.qcow2"], "http://x.test/a.qcow2 does not", "https URL"),
+        (
+            [*STATIC, "--host", "web1=10.0.0.1", "--image", "https://x.test/leap.qcow2"],
+            "static starts no virtual machine from an image",
+            "--driver libvirt",
+        ),
+        (["init", "shop", "--environment", "p" * 33], "unfit environment name", "2 to 32"),
         (["init", "shop", "--environment", "Prod_1"], "unfit environment name", "lower-case"),
         (["init", "shop", "--mirror", "missing.yml"], "mirror's variables cannot be read", "YAML"),
         (["lab", "--driver", "static"], "unknown driver 'static'", "container, libvirt"),
@@ -163,6 +177,53 @@ def test_init_makes_a_project(home: dict[str, str], project: Path, tmp_path: Pat
     key = Path(config["hostwright:ssh"]["privateKey"])
     assert key.stat().st_mode & 0o777 == 0o600
     assert config["hostwright:ssh"]["publicKey"] == key.with_suffix(".pub").read_text().strip()
+
+
+def test_init_says_once_that_there_is_a_passphrase_to_keep(
+    home: dict[str, str], project: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "config/hostwright/passphrase"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    made = kept.read_text()
+    for name, options, says in (
+        ("again", ["--environment", "again"], False),
+        ("of-ones-own", ["--environment", "own"], False),
+        ("first", ["--environment", "first"], True),
+    ):
+        more = {"PULUMI_CONFIG_PASSPHRASE": "of the tests only"} if name == "of-ones-own" else {}
+        if says or more:
+            kept.unlink(missing_ok=True)
+        done = run(home | more, tmp_path, "init", name, *STATIC[2:], "--host", "web1=192.0.2.10", *options)
+        assert done.returncode == 0, done.stderr
+        assert (f"keep a copy of {kept} elsewhere" in done.stderr) is says, name
+        assert (str(kept) in done.stdout.split()) is says, name
+        assert kept.exists() is not bool(more), name
+        if name == "again":
+            assert kept.read_text() == made
+    (project / "infra/Pulumi.prod.yaml").write_text("encryptionsalt: v1:theirs\nconfig: {}\n")
+    kept.unlink()
+    done = run(home, tmp_path, "init", "shop", *STATIC[2:], "--host", "web1=192.0.2.10")
+    assert (done.returncode, kept.exists()) == (0, False), "another one would not open what is there"
+
+
+def test_init_of_virtual_machines(home: dict[str, str], tmp_path: Path) -> None:
+    done = run(home, tmp_path, "init", "shop")
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "shop/infra/Pulumi.prod.yaml"
+    (line,) = [line for line in done.stderr.splitlines() if "fill in" in line]
+    assert line == f"fill in sha256, and a dated image: {file}, hostwright:libvirt"
+
+    (tmp_path / "leap.qcow2").touch()
+    given = ["--image", "leap.qcow2", "--sha256", "AB" * 32]
+    done = run(home, tmp_path, "init", "shop", "--environment", "other", *given)
+    assert done.returncode == 0, done.stderr
+    assert "fill in" not in done.stderr
+    other = yaml.safe_load(file.with_name("Pulumi.other.yaml").read_text())["config"]["hostwright:libvirt"]
+    assert (other["image"], other["sha256"]) == (str(tmp_path / "leap.qcow2"), "ab" * 32)
+    url = "https://x.test/leap.qcow2"
+    done = run(home, tmp_path, "init", "shop", "--environment", "third", "--image", url)
+    assert "fill in sha256" in done.stderr
+    assert f"image: {url}\n" in file.with_name("Pulumi.third.yaml").read_text()
 
 
 def settings(folder: Path) -> dict[str, object]:
@@ -301,6 +362,7 @@ def test_rotate_names_what_it_changed_and_what_is_next(home: dict[str, str], pro
 
 
 def test_doctor_speaks_json(home: dict[str, str], project: Path) -> None:
+    Path(home["XDG_CONFIG_HOME"], "hostwright/passphrase").unlink()
     done = run(home, project, "doctor", "--json")
     needs = {need["name"]: need for need in json.loads(done.stdout)}
     assert not needs["passphrase"]["present"]
