@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from hostwright.errors import BadInput
 
 TOPOLOGIES = ("single", "cluster")
 DRIVERS = ("libvirt", "container", "static")
+# Where a project has what of the toolkit.
+LINKS = {".collections/ansible_collections/hostwright/hostwright": ".", "tests/hosts": "tests/hosts"}
 
 
 def is_name(text: str, most: int = 63) -> bool:
@@ -63,6 +66,25 @@ class Environment:
         return paths.state(self.name)
 
 
+def link(project: Path) -> None:
+    """Let Ansible find the toolkit's collection, and pytest the proof: links to where they are installed.
+
+    Those are of this machine, so that version control has no links: whoever loads a project makes them. What
+    is there and no link is left alone, and so is a checkout's link to itself.
+    """
+    toolkit, here = paths.toolkit().resolve(), project.resolve()
+    for name, part in LINKS.items() if here != toolkit else ():
+        place, target = here / name, toolkit / part
+        if place.exists() and (not place.is_symlink() or place.resolve() in (target, here)):
+            continue
+        with contextlib.suppress(OSError):  # who cannot write there has to be content with what is there
+            place.parent.mkdir(parents=True, exist_ok=True)
+            new = place.with_name(f"{place.name}.{os.getpid()}")
+            new.unlink(missing_ok=True)
+            new.symlink_to(target)
+            new.replace(place)
+
+
 def claim(name: str, project: Path) -> None:
     """Have what is kept here under this name, the SSH key and Pulumi's stack among it, be this project's.
 
@@ -108,7 +130,7 @@ def names(project: Path) -> list[str]:
 def load(name: str = "", project: Path | None = None) -> Environment:
     """The named environment, else the one $HOSTWRIGHT_ENVIRONMENT names, else the only one there is.
 
-    Raises BadInput when that leaves none or several.
+    Its project gets the links that it lacks. Raises BadInput when that leaves none or several.
     """
     project = project or paths.project()
     known = names(project)
@@ -136,4 +158,5 @@ def load(name: str = "", project: Path | None = None) -> Environment:
         ) from None
     config = document.get("config") or {}
     settings = {key.removeprefix("hostwright:"): value for key, value in config.items()}
+    link(project)
     return Environment(name, project, settings)

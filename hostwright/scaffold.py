@@ -39,8 +39,6 @@ IGNORE = """.collections/
 *.retry
 """
 
-# Where a project has what of the toolkit.
-LINKS = {".collections/ansible_collections/hostwright/hostwright": ".", "tests/hosts": "tests/hosts"}
 
 def create(
     directory: Path,
@@ -73,11 +71,8 @@ def create(
     variables = _variables(mirror, topology)
     environments.claim(environment, directory)
     key = ensure_key(environment)
-    settings["ssh"] = {
-        "user": user,
-        "privateKey": str(key),
-        "publicKey": key.with_suffix(".pub").read_text().strip(),
-    }
+    # The private half is where the environment's state is, on each operator's machine elsewhere.
+    settings["ssh"] = {"user": user, "publicKey": key.with_suffix(".pub").read_text().strip()}
     toolkit = paths.toolkit()
     inventory = Path("inventories") / environment
     files = {
@@ -104,21 +99,8 @@ def create(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             written.append(path)
-    link(directory)
+    environments.link(directory)
     return written
-
-
-def link(directory: Path) -> None:
-    """Let Ansible find the toolkit's collection, and pytest the proof: links to where they are installed."""
-    for name, part in LINKS.items():
-        place, target = directory / name, paths.toolkit() / part
-        if place.exists() and not place.is_symlink():
-            continue  # the operator's own, or the checkout's
-        if place.is_symlink() and place.readlink() == target:
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        place.symlink_to(target)
 
 
 def ensure_key(environment: str) -> Path:

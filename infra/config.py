@@ -379,6 +379,7 @@ def _image(libvirt: Libvirt | None, folder: Path) -> Libvirt | None:
 def _keys(where: str, settings: Settings, folder: Path) -> Ssh:
     """The login with both halves of its key: those of the settings, else the environment's own."""
     ssh = settings.ssh
+    public = ssh.public_key.strip()
     private = folder / ssh.private_key.expanduser()
     if ssh.private_key == Path():
         private = paths.state(settings.environment) / "id_ed25519"
@@ -386,9 +387,10 @@ def _keys(where: str, settings: Settings, folder: Path) -> Ssh:
         raise BadInput(
             f"the SSH key {private} does not exist",
             where=f"{where}: hostwright:ssh.privateKey",
-            fix=f"ssh-keygen -t ed25519 -N '' -f {private}   (or name a key that exists)",
+            fix=f"bring it from where the environment was made: its public half is {public}"
+            if public and ssh.private_key == Path()
+            else f"ssh-keygen -t ed25519 -N '' -f {private}   (or name a key that exists)",
         )
-    public = ssh.public_key.strip()
     beside = Path(f"{private}.pub")
     if not public and not beside.is_file():
         raise BadInput(

@@ -79,6 +79,10 @@ def test_the_environments_own_key_is_the_default(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with pytest.raises(BadInput, match="id_ed25519 does not exist"):
         config.parse("shop", values("container", ssh={}))
+    with pytest.raises(BadInput, match="id_ed25519 does not exist") as caught:
+        config.parse("shop", values("container", ssh={"publicKey": "ssh-ed25519 AAAA theirs"}))
+    assert "bring it from where the environment was made" in caught.value.fix
+    assert "ssh-ed25519 AAAA theirs" in caught.value.fix
     own = tmp_path / "state/hostwright/shop/id_ed25519"
     own.parent.mkdir(parents=True)
     own.write_text("private")

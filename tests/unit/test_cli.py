@@ -174,9 +174,10 @@ def test_init_makes_a_project(home: dict[str, str], project: Path, tmp_path: Pat
     assert config["hostwright:static"] == {
         "hosts": [{"name": "web1", "address": "192.0.2.10", "user": "opensuse"}]
     }
-    key = Path(config["hostwright:ssh"]["privateKey"])
+    key = tmp_path / "state/hostwright/prod/id_ed25519"
     assert key.stat().st_mode & 0o777 == 0o600
-    assert config["hostwright:ssh"]["publicKey"] == key.with_suffix(".pub").read_text().strip()
+    public = key.with_suffix(".pub").read_text().strip()
+    assert config["hostwright:ssh"] == {"user": "opensuse", "publicKey": public}
 
 
 def test_init_says_once_that_there_is_a_passphrase_to_keep(

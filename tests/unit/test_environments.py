@@ -1,8 +1,9 @@
-"""Projects and their environments: whose a name is."""
+"""Projects and their environments: whose a name is, and what a project needs on another machine."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,3 +121,47 @@ def test_a_name_is_free_when_nothing_is_left_of_it(
     else:
         with pytest.raises(BadInput, match="the name prod is taken"):
             init("blog", driver=driver, hosts=hosts)
+
+
+# --- Another machine ---
+
+
+def test_a_clone_has_what_its_commands_need(init: Init, tmp_path: Path) -> None:
+    shop = init("shop")
+    git = ["git", "-c", "user.name=op", "-c", "user.email=op@example.com", "-C", str(shop)]
+    for command in (["init", "-q"], ["add", "--all"], ["commit", "-q", "--message=the project"]):
+        subprocess.run([*git, *command], check=True)
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(shop), str(clone)], check=True)
+    committed = "".join(
+        path.read_text() for path in clone.rglob("*") if path.is_file() and ".git" not in path.parts
+    )
+    assert str(tmp_path) not in committed
+    assert not (clone / "tests").exists()
+
+    loaded = environments.load("prod", clone)
+    assert loaded.key == paths.state("prod") / "id_ed25519"
+    links = {clone / name: (paths.toolkit() / part).resolve() for name, part in environments.LINKS.items()}
+    assert {link: link.resolve() for link in links} == links
+    before = {link: link.lstat().st_ino for link in links}
+    environments.load("prod", clone)
+    assert {link: link.lstat().st_ino for link in links} == before
+    for link in links:
+        link.unlink()
+        link.symlink_to("/nowhere")
+    environments.load("prod", clone)
+    assert {link: link.resolve() for link in links} == links
+    assert [path.name for path in (clone / "tests").iterdir()] == ["hosts"]
+
+
+def test_what_is_no_link_of_ours_stays(init: Init) -> None:
+    """A checkout's own: its collection is a link to itself, and it has the proof's very files."""
+    shop = init("shop")
+    for name in environments.LINKS:
+        (shop / name).unlink()
+    (shop / "tests/hosts").mkdir()
+    (shop / ".collections/ansible_collections/hostwright/hostwright").symlink_to("../../..")
+    environments.load("prod", shop)
+    assert not (shop / "tests/hosts").is_symlink()
+    collection = shop / ".collections/ansible_collections/hostwright/hostwright"
+    assert collection.readlink() == Path("../../..")
