@@ -147,8 +147,10 @@ def _objects(kubectl: Kubectl) -> list[dict[str, Any]]:
 
 
 def _blind(item: dict[str, Any]) -> bool:
-    """Whether it is an autoscaler that cannot see how busy it is."""
-    return item["kind"] == "HorizontalPodAutoscaler" and not _true(item, "ScalingActive")
+    """Whether it is an autoscaler that has to see how busy it is, and cannot."""
+    if item["kind"] != "HorizontalPodAutoscaler" or _true(item, "ScalingActive"):
+        return False
+    return bool(item["spec"]["minReplicas"] < item["spec"]["maxReplicas"])
 
 
 def _differences(kubectl: Kubectl, directory: str) -> list[str]:

@@ -477,8 +477,8 @@ def _rolling(pod: _Pod, least: int, most: int) -> Iterator[Manifest]:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": pod.template(moves=True),
     }
-    if most == least:
-        spec["replicas"] = least  # else it is the autoscaler's to say, and each apply would say otherwise
+    if most == 1:
+        spec["replicas"] = 1  # else it is the autoscaler's to say, and each apply would say otherwise
     yield pod.account()
     yield Manifest("4-workloads", "Deployment", owner, owner, component, {"spec": spec})
     if least > 1:
@@ -489,7 +489,8 @@ def _rolling(pod: _Pod, least: int, most: int) -> Iterator[Manifest]:
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         }
         yield Manifest("4-workloads", "PodDisruptionBudget", owner, owner, component, {"spec": budget})
-    if most > least:
+    if most > 1:
+        # Of as many at most as at least too: who would take `replicas` out of a Deployment sets it to 1.
         target = {"type": "Utilization", "averageUtilization": place.overlay.busy}
         scaler: Body = {
             "minReplicas": least,

@@ -18,6 +18,7 @@ PRUNED = (
     "poddisruptionbudgets,configmaps,secrets,serviceaccounts"
 )
 PROMOTE = "hostwright/promote"  # on a namespace: a state and whose data it is
+SCALER = "HorizontalPodAutoscaler"
 VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
 
 
@@ -104,10 +105,21 @@ def ready(node: dict) -> bool:
 
 
 def states(objects: list) -> dict:
-    """KIND/NAME -> what is not well yet, or cannot become so; of what STATES knows."""
-    found = {}
+    """KIND/NAME -> what is not well yet, or cannot become so; of what STATES knows.
+
+    With a Deployment's autoscaler among them, there have to be as many of it as that has at least.
+    """
+    found, least = {}, {}
     for item in objects:
+        if item["kind"] == SCALER:
+            least[item["spec"]["scaleTargetRef"]["name"]] = item["spec"]["minReplicas"]
+    for item in objects:
+        if item["kind"] == SCALER:
+            continue
         state = STATES[item["kind"]](item)
+        wanted = least.get(item["metadata"]["name"], 0) if item["kind"] == "Deployment" else 0
+        if not state and item["spec"].get("replicas", 1) < wanted:
+            state = State("{} of {} asked for".format(item["spec"].get("replicas", 1), wanted))
         if state:
             found[reference(item)] = state
     return found

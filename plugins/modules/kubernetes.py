@@ -16,7 +16,8 @@ description:
   - A Service of type LoadBalancer that names nodes has the addresses of these, as where nothing else would
     give it one; the cluster's own proxy answers there.
   - With O(restart) that alone is made anew, and nothing else is looked at.
-  - What carries the application's labels and is not in the folder goes last, when everything else is there.
+  - What carries the application's labels and is not in the folder goes last, when everything else is there;
+    an autoscaler first, as it would set back what the folder says.
     Volumes and their claims never do, as data goes with nobody but its owner.
 options:
   directory:
@@ -87,6 +88,7 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
     NAME,
     NODES,
     PRUNED,
+    SCALER,
     Kubectl,
     addressed,
     changed,
@@ -99,8 +101,8 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
 STEPS = (("0-namespace",), ("secrets", "1-base", "2-stores"), ("3-jobs",), ("4-workloads",))
 # What can be restarted; stores first, as others ask them.
 LASTING = ("StatefulSet", "Deployment", "DaemonSet")
-RUNNING = "deployments,statefulsets,daemonsets,jobs"
-WAITED = (*LASTING, "Job")
+RUNNING = "deployments,statefulsets,daemonsets,jobs,horizontalpodautoscalers"
+WAITED = (*LASTING, "Job", SCALER)
 OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
 ASKED = "asked for"
 REVISION = "controller-revision-hash"  # of a store's pod
@@ -132,6 +134,8 @@ def main() -> None:
     moved = rollout.unaddressed()
     if not module.check_mode:
         if differing or unwell:
+            # An autoscaler would set back how many the folder says there are.
+            rollout.remove([each for each in unwanted if each.startswith(f"{SCALER.lower()}/")])
             rollout.apply()
             rollout.publish(rollout.unaddressed())  # what was applied may be new, and elsewhere
         else:

@@ -52,7 +52,7 @@ def pods(deployed: Found, part: str) -> list[Found]:
 @pytest.mark.each(cases=running)
 def test_runs(deployed: Found, case: str, detail: Detail) -> None:
     """{case} is available, every instance of it"""
-    found = of(deployed["objects"], case, *LASTING)
+    found = of(deployed["objects"], case, *LASTING, kubectl.SCALER)
     detail(f"{sum(owner(pod) == case for pod in deployed['pods'])} pods")
     unwell = kubectl.states(found)
     assert unwell == {}, "\n".join(f"{name}: {state}" for name, state in unwell.items())

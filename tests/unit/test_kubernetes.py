@@ -103,6 +103,23 @@ def test_a_state(what: Item, state: str, final: bool) -> None:
     assert [each.final for each in found.values()] == ([final] if state else [])
 
 
+def scaler(least: int, most: int) -> Item:
+    target = {"kind": "Deployment", "name": "orders"}
+    status = {"observedGeneration": 2}
+    return item("HorizontalPodAutoscaler", status, minReplicas=least, maxReplicas=most, scaleTargetRef=target)
+
+
+@pytest.mark.parametrize(
+    ("least", "state"), [(2, ""), (3, ""), (4, "3 of 4 asked for"), (6, "3 of 6 asked for")]
+)
+def test_an_autoscaler_that_has_not_acted_yet_is_waited_for(least: int, state: str) -> None:
+    """A Deployment that is made has one, which is no sooner well for being ready."""
+    found = states([scaler(least, 6), item("Deployment", WELL, replicas=3)])
+    assert found == ({"deployment/orders": state} if state else {})
+    stuck = item("Deployment", WELL | {"conditions": [STUCK]}, replicas=3)
+    assert states([stuck, scaler(least, 6)]) == {"deployment/orders": STUCK["message"]}
+
+
 def test_data_is_where_its_volume_says() -> None:
     app = application.load("warehouse")
     wanted = pinned(app, ["a", "b"])
@@ -188,8 +205,8 @@ def test_what_a_pod_waits_for(status: Item, what: str | None) -> None:
     assert waiting({"status": status}) == what
 
 
-# Of kubectl what a rollout asks: objects are a file, those that `apply` brings another beside it. What is
-# restarted becomes well, but for `bad`.
+# Of kubectl what a rollout asks: objects are a file, those that `apply` brings another beside it, those of
+# the folder a third where they are others. What is restarted becomes well, but for `bad`.
 KUBECTL = """
 import json, sys
 from pathlib import Path
@@ -206,6 +223,8 @@ elif words[:2] == ["get", "--namespace"]:
     sys.exit("You must specify the type of resource to get.")
 elif words[0] == "apply":
     Path(store).write_text(Path(f"{store}.applied").read_text())
+elif words[:2] == ["get", "-R"] and Path(f"{store}.folder").exists():
+    print(json.dumps({"kind": "List", "items": json.loads(Path(f"{store}.folder").read_text())}))
 elif words[0] == "get":
     kinds = words[1].split(",")
     every = kinds == ["namespace"] or words[1].startswith("-")
@@ -281,6 +300,27 @@ def test_a_first_rollout_that_does_not_end_well_says_why(tmp_path: Path) -> None
     answer, _ = run(tmp_path, timeout=5)
     assert (answer["failed"], answer.get("undone")) == (True, []), answer["msg"]
     assert STUCK["message"] in answer["msg"]
+
+
+def test_a_first_rollout_waits_for_as_many_as_there_are_to_be(tmp_path: Path) -> None:
+    (tmp_path / "4-workloads").mkdir()
+    one = {"updatedReplicas": 1, "availableReplicas": 1, "replicas": 1}
+    (tmp_path / "objects").write_text("[]")
+    (tmp_path / "objects.applied").write_text(json.dumps([part("Deployment", "orders", **one), scaler(2, 2)]))
+    answer, _ = run(tmp_path, timeout=1)
+    assert "deployment/orders: 1 of 2 asked for" in answer["msg"]
+
+
+def test_an_autoscaler_that_nobody_wants_goes_before_what_it_would_set_back(tmp_path: Path) -> None:
+    """Anything else goes last, and not at all where the rollout does not end well."""
+    (tmp_path / "4-workloads").mkdir()
+    stuck = part("Deployment", "orders", conditions=[STUCK])
+    (tmp_path / "objects").write_text(json.dumps([stuck, scaler(4, 4), part("StatefulSet", "old")]))
+    (tmp_path / "objects.folder").write_text(json.dumps([stuck]))
+    (tmp_path / "objects.applied").write_text(json.dumps([stuck]))
+    answer, did = run(tmp_path, timeout=5)
+    assert STUCK["message"] in answer["msg"]
+    assert [each for each in did if each.startswith("delete")] == ["delete horizontalpodautoscaler/orders"]
 
 
 def test_a_store_that_does_not_become_well_is_undone_too(tmp_path: Path) -> None:

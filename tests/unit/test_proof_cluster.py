@@ -227,12 +227,22 @@ def test_an_answer_is_taken_as_it_is(said: str) -> None:
     assert calls == [said]
 
 
+def scaler(status: str, most: int = 4) -> Item:
+    conditions = [{"type": "AbleToScale", "status": "True"}, {"type": "ScalingActive", "status": status}]
+    return {
+        "kind": "HorizontalPodAutoscaler",
+        "spec": {"minReplicas": 2, "maxReplicas": most},
+        "status": {"conditions": conditions},
+    }
+
+
+def test_an_autoscaler_that_always_keeps_as_many_has_nothing_to_see(look: Any) -> None:
+    found = look(blind=[scaler("False", 2)], **{namespace.KINDS: [scaler("True", 2)]})
+    assert found["objects"] == [scaler("False", 2)]
+
+
 def test_an_autoscaler_is_waited_for_until_it_sees(look: Any) -> None:
     """As after a rollout, when nobody has measured the new pods yet."""
-
-    def scaler(status: str) -> Item:
-        conditions = [{"type": "AbleToScale", "status": "True"}, {"type": "ScalingActive", "status": status}]
-        return {"kind": "HorizontalPodAutoscaler", "status": {"conditions": conditions}}
 
     found = look(blind=[scaler("False")], **{namespace.KINDS: [scaler("True")]})
     assert found["objects"] == [scaler("True")]
