@@ -279,8 +279,11 @@ def _service(place: Place, service: Service) -> Iterator[Manifest]:
 def instances(place: Place, part: str) -> tuple[int, int]:
     """How many of the gateway or of a service there are at least and at most."""
     if part == "gateway":
-        # It is everybody's way in, in every overlay, and at each address that it is reached by.
-        least = max(2, place.overlay.replicas, len(network.public_nodes(place, part)))
+        if nodes := network.public_nodes(place, part):
+            # One at each address that it is reached by: of two on a node none could be moved.
+            return len(nodes), len(nodes)
+        # It is everybody's way in, in every overlay.
+        least = max(2, place.overlay.replicas)
         return least, max(least, place.overlay.most)
     service = place.application.services[part]
     wanted = max(service.replicas, place.overlay.replicas)

@@ -653,6 +653,17 @@ def test_where_no_balancer_is_nodes_give_their_addresses() -> None:
     assert term["matchExpressions"][0]["values"] == [*nodes]
 
 
+def test_the_only_node_of_the_gateway_can_be_emptied() -> None:
+    """Of two gateways there, a budget would let go of one: the other has nowhere to become ready."""
+    app = public()
+    cluster = Cluster(pins=kubernetes.pinned(app, NODES), public_nodes=NODES[:1])
+    found = rendered(app, cluster=cluster)
+    assert of(found, "Deployment")["gateway"]["spec"]["replicas"] == 1
+    for kind in ("PodDisruptionBudget", "HorizontalPodAutoscaler"):
+        assert "gateway" not in of(found, kind)
+        assert "orders" in of(found, kind)
+
+
 def test_a_stores_address_is_that_of_the_node_with_its_data() -> None:
     app = loaded()
     store = app.stores["auth-db"].model_copy(update={"scope": "public"})
