@@ -72,7 +72,8 @@ def test_sshd(seen: dict[str, Any], case: tuple[str, Any]) -> None:
     """sshd: {case[0]} is {case[1]}"""
     keyword, value = case
     found = seen["sshd"].get(keyword.lower(), "")
-    assert found.lower() == str(value).lower(), f"sshd runs with {keyword} {found or '(unset)'}"
+    wanted = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value).lower()
+    assert found.lower() == wanted, f"sshd runs with {keyword} {found or '(unset)'}"
 
 
 @pytest.mark.each(
