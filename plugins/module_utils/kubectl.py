@@ -43,11 +43,17 @@ class Kubectl:
         return found
 
     def objects(self, *arguments: str) -> list:
-        """What `get` finds, whole; nothing where there is nothing."""
+        """What `get` finds, whole; nothing where there is nothing.
+
+        On a worker, and where it does not run, MicroK8s says so in a sentence, with success.
+        """
         told = self("get", *arguments, "--ignore-not-found", "--output", "json")
         if not told.strip():
             return []
-        found = json.loads(told)
+        try:
+            found = json.loads(told)
+        except ValueError:
+            self.module.fail_json(msg=f"there is no API of Kubernetes here: {told.strip()[:300]}")
         return list(found["items"]) if found["kind"] == "List" else [found]
 
 

@@ -275,6 +275,12 @@ def run(folder: Path, **given: Any) -> tuple[dict[str, Any], list[str]]:
     return json.loads(done.stdout), log.read_text().splitlines() if log.exists() else []
 
 
+def test_a_sentence_and_success_are_no_answer(tmp_path: Path) -> None:
+    said = "This MicroK8s deployment is acting as a node in a cluster."
+    answer, _ = run(tmp_path, kubectl=[sys.executable, "-c", f"print({said!r})"])
+    assert (answer["failed"], answer["msg"]) == (True, f"there is no API of Kubernetes here: {said}")
+
+
 def test_stores_are_restarted_before_who_asks_them(tmp_path: Path) -> None:
     answer, did = restart(tmp_path, "orders", "orders-db")
     assert did == ["rollout restart statefulset/orders-db", "rollout restart deployment/orders"]
