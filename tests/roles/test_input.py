@@ -73,6 +73,12 @@ CASES = [
     ),
     ("microk8s", PERMISSIVE, {"microk8s_channel": "1.27/stable"}, "from 1.28 on"),
     ("microk8s", PERMISSIVE | {"hostname": "Web_1"}, {}, "'Web_1' is no name for a node of Kubernetes"),
+    (
+        "microk8s",
+        PERMISSIVE | {"nodename": "web-1.example.com"},
+        {},
+        "Run hostnamectl set-hostname",
+    ),
     ("microk8s", PERMISSIVE | {"default_ipv4": {}}, {}, "no default route over IPv4"),
     (
         "microk8s",
@@ -105,13 +111,14 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("input")
     hosts = {
         # Nobody has this address (RFC 5737): what gets past the checks gets nowhere.
-        str(number): variables | {"ansible_host": "192.0.2.1", "role": role, "facts": LEAP | facts}
+        str(number): variables
+        | {"ansible_host": "192.0.2.1", "role": role, "facts": LEAP | {"nodename": str(number)} | facts}
         for number, (role, facts, variables, _) in enumerate(CASES)
     }
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     tasks = [
         {
-            "ansible.builtin.set_fact": {name: f"{{{{ facts.{name} }}}}" for name in LEAP}
+            "ansible.builtin.set_fact": {name: f"{{{{ facts.{name} }}}}" for name in (*LEAP, "nodename")}
             | {"cacheable": True}
         },
         {"ansible.builtin.include_role": {"name": "hostwright.hostwright.{{ role }}"}},
