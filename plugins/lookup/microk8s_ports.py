@@ -12,7 +12,8 @@ name: microk8s_ports
 short_description: What a node of a cluster lets in
 description:
   - The ports of MicroK8s that others must reach, each from those only who must; an empty list for a host that
-    is not in the group C(cluster). Nodes are those of the groups C(servers) and C(workers).
+    is not in the group C(cluster). Nodes are those of the groups C(servers) and C(workers). With C(metallb)
+    among C(microk8s_addons), those of its speakers too.
 options:
   sources:
     description:
@@ -45,7 +46,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         given = self.get_option("sources") or told.get("microk8s_api_sources", [])
         group = "workers" if "workers" in told["group_names"] else "servers"
         nodes = [self._addresses(told, name) for name in ("servers", "workers")]
-        return [microk8s.ports(group, *nodes, self._templar.template(given))]
+        addons = self._templar.template(told.get("microk8s_addons", []))
+        names = [each["name"] for each in addons]
+        return [microk8s.ports(group, *nodes, self._templar.template(given), names)]
 
     def _addresses(self, told: dict[str, Any], group: str) -> list[str]:
         """Every address of the group's hosts, as the environment has them."""

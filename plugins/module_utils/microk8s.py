@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 TRAEFIK = 35  # the first minor whose ingress is Traefik
@@ -429,11 +429,14 @@ def _bracketed(place: str) -> str:
     return place if re.search(r":\d+$", place) else f"{place}:16443"
 
 
-def ports(group: str, servers: list[str], workers: list[str], operators: list[str]) -> list[dict[str, Any]]:
+def ports(
+    group: str, servers: list[str], workers: list[str], operators: list[str], addons: Iterable[str] = ()
+) -> list[dict[str, Any]]:
     """What a node lets in, as the role firewall takes it; addresses are those of the nodes, one or two each.
 
     The API for operators and nodes, the cluster agent and kubelet for nodes, the database among servers, and
-    pods' packets (VXLAN) among nodes. All else is asked on loopback only.
+    pods' packets (VXLAN) among nodes; with the addon metallb its speakers, who tell each other that they are
+    there, among nodes. All else is asked on loopback only.
     """
     everybody, only_servers = networks(servers + workers), networks(servers)
     found: list[dict[str, Any]] = [
@@ -441,6 +444,8 @@ def ports(group: str, servers: list[str], workers: list[str], operators: list[st
         {"port": 25000, "protocol": "tcp", "sources": everybody},
         {"port": 4789, "protocol": "udp", "sources": everybody},
     ]
+    if "metallb" in addons:
+        found += [{"port": 7946, "protocol": each, "sources": everybody} for each in ("tcp", "udp")]
     if group == "servers":
         api = EVERYONE if {*EVERYONE} <= {*operators} else list(dict.fromkeys([*operators, *everybody]))
         found.append({"port": 16443, "protocol": "tcp", "sources": api})

@@ -31,6 +31,8 @@ EVERYONE = ("0.0.0.0/0", "::/0")
 # What a node of a cluster listens on at all addresses though nobody is let in: controller manager, scheduler,
 # and at ports of this range whether it has pods that a load balancer may send to.
 NODES_OWN = (10257, 10259, *range(30000, 32768))
+# MetalLB's, in the node's network: to each other, and what is counted of them, where nobody is let in.
+SPEAKER = (("tcp", 7946), ("udp", 7946), ("tcp", 7472))
 
 
 def wide(machine: Machine) -> list[Look]:
@@ -163,7 +165,11 @@ def let_in(machine: Machine, address: str) -> set[int]:
 
 
 def of_node(each: dict[str, Any]) -> bool:
-    """MicroK8s' own beside what is let in, and Calico's health, which a pod in the node's network tells."""
+    """MicroK8s' own beside what is let in, Calico's health, which a pod in the node's network tells, and
+    MetalLB's speaker.
+    """
+    if each["process"] == "speaker" and (each["protocol"], each["port"]) in SPEAKER:
+        return True
     own = bool(each["unit"].startswith("snap.microk8s.daemon-"))
     if loopback(each["address"]):  # of any number: containerd streams at one that is free
         return own or (each["process"], each["port"]) == ("calico-node", 9099)

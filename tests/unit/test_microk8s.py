@@ -475,6 +475,9 @@ def test_ports_are_those_of_the_reference_and_no_others() -> None:
     }
     (api,) = [each for each in microk8s.ports("servers", servers, workers, []) if each["port"] == 16443]
     assert api["sources"] == everybody
+    balanced = microk8s.ports("workers", servers, workers, [], ["dns", "metallb"])
+    speakers = [(each["protocol"], each["sources"]) for each in balanced if each["port"] == 7946]
+    assert speakers == [("tcp", everybody), ("udp", everybody)]
     of_a_worker = microk8s.ports("workers", servers, workers, microk8s.EVERYONE)
     assert [each["port"] for each in of_a_worker] == [4789, 10250, 25000]
     alone = microk8s.ports("servers", [servers[0], "2001:db8::1"], [], microk8s.EVERYONE)

@@ -481,6 +481,12 @@ KUBELITE = "snap.microk8s.daemon-kubelite.service"
         (listener("127.0.0.1", 8080, "other.service"), False),
         (listener("*", 443, "kubepods.slice"), False),
         (listener("*", 4789, KUBELITE, protocol="udp"), False),
+        (listener("192.0.2.1", 7946, process="speaker"), True),
+        (listener("192.0.2.1", 7946, process="speaker", protocol="udp"), True),
+        (listener("*", 7472, process="speaker"), True),
+        (listener("*", 7472, process="speaker", protocol="udp"), False),
+        (listener("*", 7473, process="speaker"), False),
+        (listener("*", 7946, process="other"), False),
     ],
 )
 def test_what_a_node_listens_on(machine: Machine, each: Item, allowed: bool) -> None:
