@@ -27,7 +27,8 @@ options:
   application:
     description:
       - Name of the application, or the path of its file.
-      - By default C(app_compose_application), else the one that the environment names.
+      - By default C(app_compose_application), of a host in the group C(cluster)
+        C(app_kubernetes_application), else the one that the environment names.
     type: str
 author: hostwright
 """
@@ -64,23 +65,30 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         return [known[term] for term in terms]
 
     def _deployed(self, name: str, variables: dict[str, Any]) -> Application:
-        """With the components that the role C(app_compose) deploys."""
+        """With the components that the host's role deploys."""
 
         def told(name: str, default: Any) -> Any:
-            return self._templar.template(variables.get(name, default))
+            return self._templar.template(variables.get(f"{_role(variables)}_{name}", default))
 
         chosen = (variables.get("hostwright_environment") or {}).get("components", [])
-        application = load(name, components=told("app_compose_components", chosen))
-        exclusive = told("app_compose_exclusive", variables.get("mirror_exclusive", False))
-        return application.held(told("app_compose_images", {})) if exclusive else application
+        application = load(name, components=told("components", chosen))
+        exclusive = told("exclusive", variables.get("mirror_exclusive", False))
+        images = variables.get("app_compose_images", {})  # the cluster's too, unless it is told of others
+        return application.held(told("images", images)) if exclusive else application
 
     def _named(self, variables: dict[str, Any]) -> str:
-        name = variables.get("app_compose_application")
+        own = f"{_role(variables)}_application"
+        name = variables.get(own)
         if name is None:
             name = (variables.get("hostwright_environment") or {}).get("application")
         if name is None:
-            raise AnsibleError("no application named: give application=NAME, or set app_compose_application")
+            raise AnsibleError(f"no application named: give application=NAME, or set {own}")
         return str(self._templar.template(name))
+
+
+def _role(variables: dict[str, Any]) -> str:
+    """What a host's application is deployed by, and its variables begin with."""
+    return "app_kubernetes" if "cluster" in variables.get("group_names", ()) else "app_compose"
 
 
 def firewall(application: Application) -> list[dict[str, Any]]:
