@@ -398,7 +398,10 @@ def test_services_are_built_once_and_share_their_packages(
     )
     _until(lambda: "trial-one" in _fetch(service, 8181, b"GET / HTTP/1.0\r\n\r\n"))
     assert _exec(service, ["id", "-u"]) == (0, "10901")
-    assert _exec(service, ["sh", "-c", "find /app /venv -name tests -path '/app/*' -o -name pip"]) == (0, "")
+    assert _exec(service, ["sh", "-c", "find /app /venv -name 'test*' -path '/app/*' -o -name pip"]) == (
+        0,
+        "",
+    )
     service.stop(timeout=60)
     service.reload()
     assert service.attrs["State"]["ExitCode"] == 0, "it ends when it is told to, and is not killed"

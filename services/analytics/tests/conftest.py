@@ -15,9 +15,9 @@ import pytest
 from analytics.bootstrap import create
 from analytics.settings import AnalyticsSettings
 from kit.database import Database
-from kit.testing import client
 from kit.tokens import Issuer
 from testing import patient
+from testing.app import client
 from testing.postgres import Postgres
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ

@@ -14,8 +14,8 @@ import pytest
 from auth.bootstrap import contract, create
 from auth.settings import AuthSettings
 from kit.settings import Settings
-from kit.testing import client
 from pwdlib.hashers.argon2 import Argon2Hasher
+from testing.app import client
 from testing.process import free_port
 
 PASSWORD = "zielony-rower7"

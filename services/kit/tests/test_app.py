@@ -25,10 +25,10 @@ from kit.database import Database, Session
 from kit.envelope import ENVELOPE
 from kit.errors import PLAIN, NotFound, Shape, TooManyRequests, responses
 from kit.settings import DatabaseSettings
-from kit.testing import client
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import BaseModel, Field
 from sqlalchemy import text
+from testing.app import client
 from testing.process import free_port
 
 SERVICES = Path(kit.app.__file__).parents[1]

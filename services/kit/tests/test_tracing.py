@@ -22,7 +22,6 @@ from kit.database import Database, Session
 from kit.effects import once
 from kit.lanes import Lanes
 from kit.outbox import Event, Relay
-from kit.testing import client
 from kit.tests.conftest import Settings, lines
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -30,6 +29,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanContext, StatusCode
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from testing.app import client
 from testing.process import free_port
 
 SERVICES = Path(kit.app.__file__).parents[1]

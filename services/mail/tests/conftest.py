@@ -17,13 +17,13 @@ import psycopg
 import pytest
 from kit.broker import RabbitPublisher
 from kit.outbox import Event
-from kit.testing import client
 from kit.tokens import Issuer
 from mail.bootstrap import create
 from mail.dead import DEAD
 from mail.rendering import examples
 from mail.sending import QUEUE
 from mail.settings import MailSettings
+from testing.app import client
 from testing.certificates import Authority
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ

@@ -15,7 +15,6 @@ from typing import Any
 import aiosmtplib
 import httpx2
 import pytest
-from kit.testing import client
 from kit.tokens import Issuer
 from mail.delivery import Relay, compose
 from mail.rendering import Content
@@ -25,6 +24,7 @@ from mailsink.settings import SinkSettings
 from mailsink.sink import Memory
 from pydantic import ValidationError
 from testing import openapi
+from testing.app import client
 from testing.certificates import Authority
 from testing.process import free_port
 

@@ -20,12 +20,12 @@ import pytest
 from kit import webhooks
 from kit.broker import cloud_event
 from kit.outbox import Event
-from kit.testing import client
 from kit.tokens import Issuer
 from notification.bootstrap import create
 from notification.notifications import QUEUE
 from notification.settings import NotificationSettings
 from testing import patient
+from testing.app import client
 from testing.postgres import Postgres
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ

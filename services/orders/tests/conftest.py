@@ -17,11 +17,11 @@ import httpx2
 import psycopg
 import pytest
 from kit.settings import Settings
-from kit.testing import client
 from kit.tokens import Issuer, ServiceTokens
 from orders.bootstrap import contract, create
 from orders.events import NOTIFICATIONS
 from testing import patient
+from testing.app import client
 from testing.postgres import Postgres
 from testing.process import free_port
 from testing.rabbitmq import RabbitMQ
