@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+import psycopg
 import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -98,6 +99,8 @@ def create(
     app.add_exception_handler(HTTPException, _http_error)
     for down in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(down, _database_down)
+    for impossible in (DataError, psycopg.DataError):
+        app.add_exception_handler(impossible, _impossible)
     for router in routers:
         app.include_router(router)
     app.router.routes.extend([*health.routes(lambda request: ready(request.state)), metrics.route()])
@@ -222,6 +225,12 @@ async def _http_error(request: Request, error: Any) -> Response:
 
 async def _database_down(request: Request, error: Any) -> Response:
     return await _service_error(request, unavailable(error))
+
+
+async def _impossible(request: Request, error: Any) -> Response:
+    """A value that no check of ours refused, and no column takes: their gap, but no outage of the service."""
+    log.error("database refused a value", route=template(request.scope), reason=type(error).__name__)
+    return await _service_error(request, Invalid({"request": "has a value that cannot be kept"}))
 
 
 async def _invalid(request: Request, error: Any) -> Response:

@@ -28,7 +28,9 @@ from kit.settings import DatabaseSettings
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import BaseModel, Field
 from sqlalchemy import text
+from starlette.requests import Request
 from testing.app import client
+from testing.postgres import Postgres
 from testing.process import free_port
 
 SERVICES = Path(kit.app.__file__).parents[1]
@@ -71,6 +73,17 @@ async def endless() -> None:
 @router.get("/rows")
 async def rows(session: Session) -> int:
     return int(await session.scalar(text("SELECT 1")) or 0)
+
+
+@router.get("/session/{number}")
+async def in_session(number: int, session: Session) -> None:
+    await session.execute(text("SELECT CAST(:n AS smallint)"), {"n": number})
+
+
+@router.get("/driver/{number}")
+async def by_driver(number: int, request: Request) -> None:
+    async with await request.state.database.dedicated() as connection:
+        await connection.execute("SELECT %s::smallint", [number])
 
 
 @router.get("/me")
@@ -272,6 +285,19 @@ async def test_metrics_by_route_template(api: httpx2.AsyncClient) -> None:
     assert "/items/1" not in text
     assert "/health" not in text
     assert "process_resident_memory_bytes" in text
+
+
+async def test_a_value_that_the_database_cannot_hold(postgres: Postgres) -> None:
+    """It passed the service's checks, and is the client's all the same: 500 would count against everybody."""
+    async with client(application(PLAIN, **postgres.settings("postgres"))) as api:
+        for path in ("/session", "/driver"):
+            assert (await api.get(f"{path}/32767")).status_code == 200
+            refused = await api.get(f"{path}/32768")
+            assert refused.status_code == 400
+            assert refused.json() == {
+                "error": "Invalid request",
+                "fields": {"request": "has a value that cannot be kept"},
+            }
 
 
 async def test_live_without_the_database_but_not_ready(api: httpx2.AsyncClient) -> None:

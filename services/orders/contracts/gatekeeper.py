@@ -139,7 +139,8 @@ async def create_order(
     identity: Current, body: OrderIn, use: UseCases, key: IdempotencyKey = None
 ) -> Response:
     items = _items(body.items)
-    new = NewOrder(identity.email, identity.email, Source.WEBSITE, total(items), items=items)
+    name = identity.email[:200]  # an address may be longer than a name
+    new = NewOrder(name, identity.email, Source.WEBSITE, total(items), items=items)
     if key is None:
         return answer(_shown(await use.place(new, identity)), status=201)
     first, replayed = await use.place_once(new, identity, key, lambda order: dump(_shown(order)))

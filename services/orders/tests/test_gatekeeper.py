@@ -30,10 +30,10 @@ class Keeper:
     database: dict[str, Any]
     token: str | None = None
 
-    def as_user(self, uid: uuid.UUID) -> Keeper:
+    def as_user(self, uid: uuid.UUID, email: str | None = None) -> Keeper:
         token = self.issuer.issue(
             user_id=NUMBERS[uid],
-            email=f"user{NUMBERS[uid]}@example.com",
+            email=email or f"user{NUMBERS[uid]}@example.com",
             role="admin" if uid == BOSS else "customer",
             session=str(uuid.uuid4()),
             more={"user_id": str(uid)},
@@ -294,6 +294,14 @@ async def test_stats(api: Keeper, ivan: Keeper, olga: Keeper, boss: Keeper) -> N
     }
     assert code(await ivan.ask("GET", "/orders/stats")) == (403, "FORBIDDEN")
     assert code(await api.ask("GET", "/orders/my-stats")) == (401, "UNAUTHORIZED")
+
+
+async def test_the_longest_address_places_orders_too(api: Keeper) -> None:
+    email = f"{'i' * 64}@{'.'.join(['a' * 61] * 3)}.pl"
+    assert len(email) == 253
+    order = await api.as_user(IVAN, email).place()
+    found = rows(api.database, "SELECT uid, customer_name, customer_email FROM orders")
+    assert found == [(uuid.UUID(order["id"]), email[:200], email)]
 
 
 async def test_a_repeated_request_places_one_order(ivan: Keeper) -> None:
