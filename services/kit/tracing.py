@@ -23,7 +23,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit import context
-from kit.metrics import template
+from kit.metrics import standard, template
 from kit.settings import Settings
 
 PATIENCE = 2.0  # seconds for the collector to take what is sent, tries again included: a stop waits so long
@@ -62,7 +62,7 @@ def middleware(provider: TracerProvider) -> list[Middleware]:
 
 
 class RouteMiddleware:
-    """Names the span after the route, once it is known: names by path would be without end."""
+    """Names the span after the route, once it is known: by path or any method, names would be without end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -71,7 +71,7 @@ class RouteMiddleware:
         async def name(message: Message) -> None:
             if message["type"] == "http.response.start":  # the span ends with the answer
                 span = trace.get_current_span()
-                span.update_name(f"{scope['method']} {template(scope)}")
+                span.update_name(f"{standard(scope)} {template(scope)}")
                 span.set_attribute("http.route", template(scope))
             await send(message)
 

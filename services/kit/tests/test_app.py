@@ -287,6 +287,15 @@ async def test_metrics_by_route_template(api: httpx2.AsyncClient) -> None:
     assert "process_resident_memory_bytes" in text
 
 
+async def test_methods_that_are_made_up_are_one_series(api: httpx2.AsyncClient) -> None:
+    for method in ("BREW", "WHEN"):
+        assert (await api.request(method, "/no/such")).status_code == 404
+    text = (await api.get("/metrics")).text
+    assert 'http_requests_total{method="OTHER",route="unmatched",status="404"} 2.0' in text
+    assert 'http_request_seconds_count{method="OTHER",route="unmatched"} 2.0' in text
+    assert "BREW" not in text
+
+
 async def test_a_value_that_the_database_cannot_hold(postgres: Postgres) -> None:
     """It passed the service's checks, and is the client's all the same: 500 would count against everybody."""
     async with client(application(PLAIN, **postgres.settings("postgres"))) as api:

@@ -127,6 +127,14 @@ def parent(span: ReadableSpan) -> str:
     return f"{span.parent.span_id:016x}" if span.parent else ""
 
 
+async def test_spans_are_not_named_by_methods_that_are_made_up(
+    settings: Settings, spans: InMemorySpanExporter
+) -> None:
+    async with client(application(settings)) as http:
+        await http.request("BREW", "/no/such")
+    assert [span.name for span in spans.get_finished_spans()] == ["OTHER unmatched"]
+
+
 async def test_a_statement_tells_its_text_and_no_value(
     settings: Settings, spans: InMemorySpanExporter, traced: Database
 ) -> None:
