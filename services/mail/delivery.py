@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
 from aiosmtplib import SMTP as Client
 from aiosmtplib import SMTPException, SMTPNotSupported, SMTPRecipientsRefused, SMTPResponseException
+from kit.addresses import recipient
 
 from mail.language import Language
 from mail.rendering import Content
 from mail.settings import SmtpSettings, sender
 
-# No quotes, comments or groups: nobody we write to needs them, and each is a way to write to somebody else.
-ADDRESS = re.compile(r"""^[^@\s\x00-\x1f\x7f<>,;:"()\[\]\\]{1,64}@[^@\s\x00-\x1f\x7f<>,;:"()\[\]\\]+$""")
 FAREWELL = 2.0  # seconds for the relay's answer to NOOP and QUIT
 IDLE = 5.0  # seconds that a connection is kept without a mail, at least; at most twice that
 MOST = 50  # mails over one connection: relays end one that takes too many, and say so to the mail's sender
@@ -59,14 +56,6 @@ def compose(
     message.add_alternative(content.html, subtype="html")
     message["Content-Language"] = language  # last: the content takes headers of this kind into its parts
     return message
-
-
-def recipient(text: str) -> Address:
-    """Raises ValueError. A domain with letters of its own goes in its ASCII form."""
-    if len(text) > 254 or not ADDRESS.match(text):
-        raise ValueError("is not an e-mail address")
-    local, _, domain = text.rpartition("@")
-    return Address(username=local, domain=domain.encode("idna").decode())
 
 
 class Relay:

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from kit import logging
+from kit.addresses import recipient
 from kit.consumer import ATTEMPTS, Message, Poison
 from kit.database import Database
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mail import maillog
-from mail.delivery import Delayed, Refused, Relay, compose, recipient
+from mail.delivery import Delayed, Refused, Relay, compose
 from mail.maillog import Request
 from mail.models import Status
 from mail.rendering import BadContext, Templates, parsed
