@@ -40,6 +40,7 @@ class LiveSettings(TokenSettings):
     auth_url: str = Field(min_length=1)
     auth_timeout: float = Field(default=3, gt=0)
     websocket_clients: int = Field(default=1000, ge=1, description="at once, of this instance")
+    websocket_clients_each: int = Field(default=20, ge=1, description="of these, of one user")
     websocket_heartbeat: float = Field(default=25, gt=0, description="below every proxy's read time-out")
     websocket_recheck: float = Field(default=60, gt=0, description="how late a revoked token is noticed")
 
@@ -81,12 +82,12 @@ class Hub(Generic[T]):
         self,
         database: Database,
         feed: Feed[T],
-        limit: int,
+        settings: LiveSettings,
         registry: CollectorRegistry,
     ) -> None:
         self._database = database
         self._feed = feed
-        self._limit = limit
+        self._settings = settings
         self._clients: set[Client[T]] = set()
         self._listening = asyncio.Event()
         self._gauge = Gauge("websocket_clients", "Connected WebSocket clients", registry=registry)
@@ -98,11 +99,11 @@ class Hub(Generic[T]):
         cls,
         database: Database,
         feed: Feed[T],
-        limit: int,
+        settings: LiveSettings,
         registry: CollectorRegistry,
     ) -> AsyncIterator[Hub[T]]:
         """Listens in the background."""
-        hub = cls(database, feed, limit, registry)
+        hub = cls(database, feed, settings, registry)
         task = asyncio.create_task(hub._listen(), name="live-updates")
         try:
             yield hub
@@ -118,7 +119,11 @@ class Hub(Generic[T]):
                 await self._listening.wait()
         except TimeoutError as error:
             raise Unavailable("Live updates are unavailable") from error
-        if len(self._clients) >= self._limit:
+        own = sum(each.identity.user_id == identity.user_id for each in self._clients)
+        if (
+            len(self._clients) >= self._settings.websocket_clients
+            or own >= self._settings.websocket_clients_each
+        ):
             raise Unavailable("Too many connections")
         client: Client[T] = Client(identity)
         self._clients.add(client)

@@ -44,7 +44,7 @@ def create(settings: NotificationSettings) -> FastAPI:
             Database.open(settings) as database,
             ServiceClient.open(settings, settings.orders_url) as orders,
             Remote.open(settings, verifier) as remote,
-            Hub.running(database, FEED, settings.websocket_clients, registry) as hub,
+            Hub.running(database, FEED, settings, registry) as hub,
         ):
             enrichment = Enrichment(orders, settings.orders_timeout, settings.orders_pause, registry)
             retention = timedelta(days=settings.retention_days)

@@ -69,9 +69,7 @@ def create(settings: OrdersSettings) -> FastAPI:
                 relay = Relay(database, webhooks, queues=(events.WEBHOOK,), registry=registry)
                 await stack.enter_async_context(relay.running())
                 remote = await stack.enter_async_context(Remote.open(settings, verifier))
-                hub = await stack.enter_async_context(
-                    Hub.running(database, feed, settings.websocket_clients, registry)
-                )
+                hub = await stack.enter_async_context(Hub.running(database, feed, settings, registry))
                 # The gateway has asked auth about every HTTP request; it cannot for a browser's WebSocket.
                 state["gate"] = Gate(settings, hub, verifier, remote)
             if isinstance(settings, StarterSettings):

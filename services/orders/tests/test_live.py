@@ -234,6 +234,20 @@ async def test_a_slow_auth_counts_as_away(deployed: Deployed, another: Another) 
             assert await closed(connection) == (1013, "Authentication service unavailable")
 
 
+async def test_one_user_takes_not_all_places(deployed: Deployed, another: Another) -> None:
+    jan, ewa = deployed.customer(), deployed.customer()
+    async with (
+        another(websocket_clients_each=2) as service,
+        listen(service, jan.token) as first,
+        listen(service, jan.token) as second,
+        listen(service, jan.token) as third,
+    ):
+        assert await closed(third) == (1013, "Too many connections")
+        async with listen(service, ewa.token) as of_ewa:
+            for connection in (first, second, of_ewa):
+                assert json.loads(await connection.recv()) == HEARTBEAT
+
+
 async def test_only_so_many_clients(deployed: Deployed, another: Another) -> None:
     token = deployed.customer().token
     async with another(websocket_clients=1) as service:
