@@ -137,15 +137,15 @@ class Accounts:
 
     async def change_password(self, identity: Identity, old: str, new: str, client: str) -> None:
         """Ends the user's other sessions; raises `Invalid`, `WrongPassword` (counted as a failed login)."""
-        await self.limits.login(self.database, identity.email, client)
         async with self.database.transaction() as session:
             user = await get(session, identity.user_id)
-        good, _ = await self.passwords.verify(old, user.password_hash)
-        if not good:
-            raise WrongPassword
         strict = self.rules.strict_passwords
         if problem := "must be another one" if new == old else weakness(new, user.email, strict):
             raise Invalid({"new_password": problem})
+        await self.limits.login(self.database, user.email, client)
+        good, _ = await self.passwords.verify(old, user.password_hash)
+        if not good:
+            raise WrongPassword
         hashed = await self.passwords.hash(new)
         async with self.database.transaction() as session:
             if not await _unchanged(session, user):

@@ -119,6 +119,15 @@ async def test_resets_asked_for_by_one_client(start: Start) -> None:
         assert (await elsewhere.post("password/forgot", email="u@example.com")).status_code == 202
 
 
+async def test_a_new_password_that_is_refused_is_no_guess(api: Api) -> None:
+    jan = await api.user("jan@example.com")
+    for new in ["weak"] * 6 + [PASSWORD]:
+        answer = await jan.post("password", old_password=PASSWORD, new_password=new)
+        assert (answer.status_code, list(answer.json()["fields"])) == (400, ["new_password"])
+    good = {"old_password": PASSWORD, "new_password": "nowy-rower-8"}
+    assert (await jan.post("password", **good)).status_code == 200
+
+
 async def test_guessing_the_old_password_is_guessing(api: Api) -> None:
     """A stolen access token must not try passwords faster than a login does."""
     jan = await api.user("jan@example.com")
