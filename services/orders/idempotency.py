@@ -32,6 +32,7 @@ class KeyReused(ServiceError):
     """422: a key stands for one request and no other."""
 
     status = 422
+    code = "IDEMPOTENCY_KEY_REUSED"
     text = "This Idempotency-Key was used for another request"
 
 
