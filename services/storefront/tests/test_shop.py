@@ -213,6 +213,41 @@ def test_tabs_share_a_login(shop: Shop, visit: Visit) -> None:
     expect(stranger.page.get_by_role("heading", level=1)).to_have_text("Welcome back")
 
 
+def test_a_tab_that_comes_back_takes_the_login_of_the_others(shop: Shop, visit: Visit) -> None:
+    """One that was closed, or slept, has a refresh token that is used up: to show it would end them all."""
+    who = visit()
+    log_in(who, shop.user())
+    earlier = who.page.evaluate("({...sessionStorage})")
+    for _ in range(2):
+        who.page.reload()
+        expect(who.page.get_by_role("link", name="Your orders", exact=True)).to_be_visible()
+    back = who.context.new_page()
+    # The machine may be busy: the other tab has longer for its answer.
+    back.add_init_script("const wait = setTimeout; window.setTimeout = (work, ms) => wait(work, 100 * ms)")
+    back.goto(who.url)
+    expect(back.get_by_role("link", name="Your orders", exact=True)).to_be_visible()
+    back.evaluate("(earlier) => Object.assign(sessionStorage, earlier)", earlier)
+    for page in (back, who.page, back):
+        page.reload()
+        expect(page.get_by_role("link", name="Your orders", exact=True)).to_be_visible()
+
+
+def test_tabs_of_two_logins_stay_two(shop: Shop, visit: Visit) -> None:
+    emails = shop.user(), shop.user()
+    who = visit()
+    pages = who.page, who.context.new_page()
+    for page in pages:
+        page.goto(f"{who.url}/#/login")
+    for page, email in zip(pages, emails, strict=True):
+        page.locator("input[name=email]").fill(email)
+        page.locator("input[name=password]").fill(PASSWORD)
+        page.locator("form .primary").click()
+        expect(page.locator("input[name=password]")).to_have_count(0)
+    for page, email in zip(pages, emails, strict=True):
+        page.reload()
+        expect(page.locator(f"header [title='{email}']")).to_be_visible()
+
+
 def test_reloads_while_a_refresh_is_under_way(shop: Shop, visit: Visit) -> None:
     """Its answers come to pages that are gone."""
     who = visit()

@@ -3,6 +3,8 @@
 import { current, known, t } from "./i18n.js";
 
 const KEY = "refresh-token";
+const WHOSE = "user-id";
+const PATIENCE = 100; // milliseconds for another tab to answer
 const SOONEST = 30; // seconds between renewals
 const RENEWED_AT = 0.8; // of a token's life
 
@@ -33,17 +35,22 @@ class Session extends EventTarget {
   #timer = 0;
   #tabs = new BroadcastChannel("session");
   #asked = null;
+  #told = null;
 
   constructor() {
     super();
     // Tabs of one login have the same refresh token, which is good for one of them: the others take its heir.
-    // One that has none asks the others, so that a link opened from elsewhere finds its reader logged in.
-    this.#tabs.onmessage = ({ data: { asks, to, used, next } }) => {
+    // One that begins asks the others: a link opened from elsewhere finds its reader logged in, and a tab that was
+    // closed, or slept, does not come back with a token that is used up, which would end the login of all.
+    this.#tabs.onmessage = ({ data: { asks, whose, to, used, next } }) => {
       const own = sessionStorage.getItem(KEY);
-      if (asks && own && this.user) this.#tabs.postMessage({ to: asks, next: own });
+      const ours = this.user && (!whose || whose === String(this.user.id));
+      if (asks && own && ours) this.#tabs.postMessage({ to: asks, next: own });
       if (used && used === own) sessionStorage.setItem(KEY, next);
-      if (to && to === this.#asked && !own) {
+      if (to && to === this.#asked) {
+        this.#asked = null;
         sessionStorage.setItem(KEY, next);
+        this.#told();
         this.renew().catch(() => {});
       }
     };
@@ -59,8 +66,11 @@ class Session extends EventTarget {
 
   /** After a reload; without a session, or a server, there is simply nobody, until another tab tells of one. */
   async restore() {
-    if (sessionStorage.getItem(KEY)) await this.renew().catch(() => {});
-    else this.#tabs.postMessage({ asks: (this.#asked = crypto.randomUUID()) });
+    const told = new Promise((resolve) => (this.#told = resolve));
+    this.#tabs.postMessage({ asks: (this.#asked = crypto.randomUUID()), whose: sessionStorage.getItem(WHOSE) });
+    if (!sessionStorage.getItem(KEY)) return;
+    await Promise.race([told, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
+    await this.renew().catch(() => {});
   }
 
   /** New tokens; one request for all who ask at once, of whichever tab. Throws ApiError. */
@@ -91,7 +101,9 @@ class Session extends EventTarget {
   }
 
   #take(grant) {
+    this.#asked = null;
     sessionStorage.setItem(KEY, grant.refresh_token);
+    sessionStorage.setItem(WHOSE, grant.user.id);
     const somebodyElse = this.user?.id !== grant.user.id || this.user?.role !== grant.user.role;
     this.user = grant.user;
     this.token = grant.token;
@@ -106,6 +118,7 @@ class Session extends EventTarget {
     this.#asked = null;
     const somebody = this.user;
     sessionStorage.removeItem(KEY);
+    sessionStorage.removeItem(WHOSE);
     this.user = this.token = null;
     clearTimeout(this.#timer);
     if (somebody) this.dispatchEvent(new Event("changed"));
