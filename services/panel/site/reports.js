@@ -24,7 +24,7 @@ export async function reports({ signal }) {
     put(figures, tiles(stats), charts(stats, series));
   };
   const list = async () => put(files, table(t("reports.files"), [t("report"), t("period"), t("created"), [t("figure.orders")], [t("order.amount")], t("files")],
-    (await api("GET", "/api/reports", { query: { limit: 50 }, signal })).map((each) => file(each, list))));
+    (await api("GET", "/api/reports", { query: { limit: 50 }, signal })).map((each) => file(each, zone))));
 
   await Promise.all([load(), list()]);
   return h("section", { class: "stack" }, h("h1", {}, t("reports")), choose(period, load), figures,
@@ -83,16 +83,17 @@ function generate(period, list) {
   });
 }
 
-function file(report) {
+function file(report, zone) {
+  const shown = (time) => date(time, { dateStyle: "medium", timeZone: zone });
   const last = new Date(new Date(report.period_end) - 1); // the end itself is the next period's
   return [
     t(`report.${report.type}`),
-    `${date(report.period_start)} – ${date(last)}`,
+    `${shown(report.period_start)} – ${shown(last)}`,
     moment(report.created_at),
     number(report.total_orders),
     money(report.total_amount),
     h("span", { class: "actions" }, report.files.map((each) => {
-      const button = h("button", { class: "small", onclick: () => busy(button, () => download(report, each)),
+      const button = h("button", { class: "small", onclick: () => busy(button, () => download(report, each, zone)),
         "aria-label": t("report.download", { format: each.format.toUpperCase(), id: report.id }) }, each.format.toUpperCase());
       return button;
     })),
@@ -100,14 +101,17 @@ function file(report) {
 }
 
 /** A link could not say who asks. */
-async function download(report, { url, format }) {
+async function download(report, { url, format }, zone) {
   const address = URL.createObjectURL(await api("GET", url, { wants: "blob" }));
-  h("a", { href: address, download: `report-${report.type}-${report.period_start.slice(0, 10)}-${report.id}.${format}` }).click();
+  h("a", { href: address, download: `report-${report.type}-${dayOf(report.period_start, zone)}-${report.id}.${format}` }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+/** The day of a time there, as YYYY-MM-DD. */
+const dayOf = (time, zone) => new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" }).format(new Date(time));
+
 /** Today there and so many days later, as YYYY-MM-DD. */
 function day(zone, later = 0) {
-  const [year, month, date] = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" }).format().split("-");
+  const [year, month, date] = dayOf(Date.now(), zone).split("-");
   return new Date(Date.UTC(year, month - 1, Number(date) + later)).toISOString().slice(0, 10);
 }

@@ -233,7 +233,16 @@ def test_days_are_the_shops(shop: Shop, visit: Visit, place: str) -> None:
     who.page.get_by_role("link", name="Reports").click()
     today = datetime.now(ZoneInfo("Europe/Warsaw")).date()
     expect(who.page.get_by_label("To", exact=True)).to_have_value(today.isoformat())
-    expect(who.page.get_by_label("From", exact=True)).to_have_value((today - timedelta(days=29)).isoformat())
+    begun = today - timedelta(days=29)
+    expect(who.page.get_by_label("From", exact=True)).to_have_value(begun.isoformat())
+    who.page.get_by_label("Report", exact=True).select_option("The period above")
+    who.page.get_by_role("button", name="Make a report").click()
+    first, last = (f"{day.day} {day:%b}[a-z]* {day.year}" for day in (begun, today))
+    row = who.page.get_by_role("row", name=re.compile("The period above")).first
+    expect(row).to_contain_text(re.compile(f"{first} – {last}"))
+    with who.page.expect_download() as download:
+        row.get_by_role("button", name=re.compile("as CSV")).click()
+    assert download.value.suggested_filename.startswith(f"report-custom-{begun}-")
 
 
 def test_an_admin_makes_an_employee(shop: Shop, visit: Visit, admin: Visitor) -> None:
