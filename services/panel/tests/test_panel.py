@@ -270,15 +270,26 @@ def test_an_admin_makes_an_employee(shop: Shop, visit: Visit, admin: Visitor) ->
     expect(newcomer.page.get_by_role("heading", level=1)).to_have_text("Welcome back")
 
 
-def test_the_last_admin_stays_one(shop: Shop, admin: Visitor) -> None:
-    page = admin.page
-    page.get_by_role("link", name="Users").click()
-    page.get_by_label("Role", exact=True).select_option("Admin")
-    role = page.get_by_label(f"Role of {shop.admin_email}")
-    admin.expect_complaint("409")
-    role.select_option("Customer")
-    expect(page.locator(".note.bad")).to_contain_text("The last admin must stay one")
-    expect(role).to_have_value("admin")
+@pytest.mark.parametrize(
+    ("locale", "users", "role", "of", "refusal"),
+    [
+        ("en-GB", "Users", "Role", "Role of {}", "The last admin must stay one"),
+        ("pl-PL", "Użytkownicy", "Rola", "Rola: {}", "Ostatni administrator musi nim pozostać."),
+    ],
+)
+def test_the_last_admin_stays_one(
+    shop: Shop, visit: Visit, locale: str, users: str, role: str, of: str, refusal: str
+) -> None:
+    who = visit(locale=locale)
+    log_in(who, shop.admin_email, shop.admin_password)
+    page = who.page
+    page.get_by_role("link", name=users).click()
+    page.get_by_label(role, exact=True).select_option("admin")
+    theirs = page.get_by_label(of.format(shop.admin_email))
+    who.expect_complaint("409")
+    theirs.select_option("customer")
+    expect(page.locator(".note.bad")).to_contain_text(refusal)
+    expect(theirs).to_have_value("admin")
 
 
 def test_health_of_all_services(shop: Shop, admin: Visitor) -> None:

@@ -24,7 +24,7 @@ export class ApiError extends Error {
     if (this.status >= 500) return t("error.unavailable");
     if (this.body.fields) return t("error.fields");
     if (this.status === 409 && this.body.allowed) return t("error.moved", { status: t(`status.${this.body.status}`) });
-    return known(`error.${this.status}`) ? t(`error.${this.status}`) : this.message;
+    return t(known(`error.${this.status}`) ? `error.${this.status}` : this.message);
   }
 }
 

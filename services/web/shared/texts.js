@@ -184,7 +184,17 @@ speak({
     "error.taken": "Konto z tym adresem już istnieje.",
     "error.moved": "Zamówienie zmieniło się w międzyczasie. Teraz jest: {status}.",
 
-    // What services say of fields, in their own words.
+    // What services say, in their own words.
+    "Authentication required": "Trzeba się zalogować.",
+    "Invalid or expired token": "Sesja wygasła. Zaloguj się ponownie.",
+    "Invalid email or password": "Błędny e-mail lub hasło.",
+    "Failed to create user": "Nie udało się utworzyć konta.",
+    "The last admin must stay one": "Ostatni administrator musi nim pozostać.",
+    "A request with this Idempotency-Key is under way": "To samo żądanie jest właśnie wykonywane. Poczekaj chwilę.",
+    "This Idempotency-Key was used for another request": "Ten klucz (Idempotency-Key) był już użyty w innym żądaniu.",
+    "Only a failed mail can be sent again": "Ponownie można wysłać tylko nieudaną wiadomość.",
+    "The content of this mail is not kept any more; whoever asked for it must ask again":
+      "Treści tej wiadomości już nie ma; kto o nią prosił, musi poprosić jeszcze raz.",
     "must have at least 6 characters": "musi mieć co najmniej 6 znaków",
     "must have at most 72 bytes": "jest za długie",
     "must have letters and something else: digits, signs or spaces": "musi mieć litery i coś jeszcze: cyfry, znaki lub odstępy",
@@ -192,6 +202,7 @@ speak({
     "must not be the e-mail address": "nie może być adresem e-mail",
     "is not an e-mail address": "to nie jest adres e-mail",
     "is wrong": "jest błędne",
+    "must be another one": "musi być inne niż obecne",
     "is unknown, used or expired": "jest nieznany, użyty lub wygasł",
   },
 });
