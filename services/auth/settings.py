@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from kit.settings import BrokerSettings, DatabaseSettings, SharedTokenSettings, Tokens, TokenSettings
+from kit.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    HttpUrl,
+    SharedTokenSettings,
+    Tokens,
+    TokenSettings,
+)
 from kit.tokens import LIFETIME, SHARED, Issuer, private_key, public_key
 from pydantic import Field, SecretStr, model_validator
 
@@ -45,9 +52,7 @@ class KeyPairSettings(AuthSettings, TokenSettings):
 class WarehouseSettings(KeyPairSettings, BrokerSettings):
     """Of the contract that sends mails."""
 
-    public_url: str = Field(
-        pattern=r"^https?://[^\s?#]+$", description="where people open the shop: links in mails begin so"
-    )
+    public_url: HttpUrl = Field(description="where people open the shop: links in mails begin so")
     reset_lifetime: int = Field(default=3600, ge=1, description="of a link that sets a new password")
     client_resets: int = Field(default=10, ge=1, description="password resets asked for from one client")
 

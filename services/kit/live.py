@@ -17,7 +17,7 @@ from kit import logging
 from kit.authentication import Authenticator, Identity, bearer
 from kit.database import Database
 from kit.errors import Forbidden, Unauthorized, Unavailable
-from kit.settings import TokenSettings
+from kit.settings import HttpUrl, TokenSettings
 from kit.tokens import Verifier
 
 log = logging.get("kit.live")
@@ -37,7 +37,7 @@ T = TypeVar("T")  # an update: what a service tells its clients
 class LiveSettings(TokenSettings):
     """For a service with a WebSocket. Times in seconds."""
 
-    auth_url: str = Field(min_length=1)
+    auth_url: HttpUrl
     auth_timeout: float = Field(default=3, gt=0)
     websocket_clients: int = Field(default=1000, ge=1, description="at once, of this instance")
     websocket_clients_each: int = Field(default=20, ge=1, description="of these, of one user")

@@ -9,8 +9,9 @@ from abc import abstractmethod
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
@@ -19,6 +20,20 @@ from sqlalchemy import URL
 from kit import tokens
 
 Network = IPv4Network | IPv6Network
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port or an address in brackets that is none
+        good = False
+    if not good or any(each.isspace() or each in "?#" for each in value):
+        raise ValueError("is not an address such as http://host:8080")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_url)]  # where paths are added
 
 
 class Settings(BaseSettings):
@@ -40,7 +55,7 @@ class Settings(BaseSettings):
     answer_timeout: float = Field(default=25, gt=0, description="seconds; less than the gateway waits")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: HttpUrl | None = None
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -106,7 +121,7 @@ class TokenSettings(Tokens):
     """For a service that accepts tokens: the issuer's public key (PEM), and where to ask about revocation."""
 
     token_public_key: str = Field(min_length=1)
-    auth_url: str | None = None
+    auth_url: HttpUrl | None = None
 
     @field_validator("token_public_key")
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from kit.settings import BrokerSettings, DatabaseSettings, TokenSettings
+from kit.settings import BrokerSettings, DatabaseSettings, HttpUrl, TokenSettings
 from pydantic import Field, PositiveFloat, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
@@ -57,7 +57,7 @@ class SmtpSettings(DatabaseSettings):
 class MailSettings(SmtpSettings, BrokerSettings, TokenSettings):
     """Of the service. Times in seconds."""
 
-    public_url: str = Field(pattern=r"^https?://[^\s]+$", description="where the links of a mail lead")
+    public_url: HttpUrl = Field(description="where the links of a mail lead")
     order_path: str = Field(default="/#/orders/{id}", pattern=r"^/\S*\{id\}\S*$")
     shop_name: str = Field(default="Warehouse", min_length=1)
     time_zone: str = "Europe/Warsaw"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kit.live import LiveSettings
-from kit.settings import BrokerSettings, DatabaseSettings, ServiceTokenSettings, WebhookSettings
+from kit.settings import BrokerSettings, DatabaseSettings, HttpUrl, ServiceTokenSettings, WebhookSettings
 from pydantic import Field
 
 
@@ -12,7 +12,7 @@ class NotificationSettings(
 ):
     """Of the service. Times in seconds."""
 
-    orders_url: str = Field(min_length=1)
+    orders_url: HttpUrl
     orders_timeout: float = Field(default=1, gt=0, description="how late orders may make a notification")
     orders_pause: float = Field(
         default=5, ge=0, description="how long orders is not asked after it did not answer"

@@ -6,13 +6,14 @@ from kit.live import LiveSettings
 from kit.settings import (
     BrokerSettings,
     DatabaseSettings,
+    HttpUrl,
     ServiceTokenSettings,
     SharedTokenSettings,
     Tokens,
     TokenSettings,
     WebhookSettings,
 )
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 
 class OrdersSettings(DatabaseSettings, Tokens):
@@ -22,7 +23,7 @@ class OrdersSettings(DatabaseSettings, Tokens):
 class WarehouseSettings(OrdersSettings, BrokerSettings, LiveSettings, ServiceTokenSettings, WebhookSettings):
     """Of the contract with live updates, whose events leave by RabbitMQ and by webhook."""
 
-    notification_url: str = Field(min_length=1)
+    notification_url: HttpUrl
 
 
 class GatekeeperSettings(OrdersSettings, TokenSettings):
@@ -35,8 +36,8 @@ class StarterSettings(OrdersSettings, SharedTokenSettings, BrokerSettings):
     `USER_SERVICE_URL` is the document's name of its address, which goes before the deployment's own.
     """
 
-    user_service_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
-    auth_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    user_service_url: HttpUrl | None = None
+    auth_url: HttpUrl | None = None
 
     @model_validator(mode="after")
     def _asked(self) -> StarterSettings:

@@ -91,6 +91,28 @@ def test_lists_that_are_none(
     assert line.startswith("error: TRUSTED_PROXIES: ")
 
 
+@pytest.mark.usefixtures("secrets")
+def test_addresses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    for good in ("http://collector:4318", "https://[::1]/traces", "http://collector"):
+        monkeypatch.setenv(name, good)
+        assert load(Orders).otel_exporter_otlp_endpoint == good
+    for bad in (
+        "collector:4318",
+        "ftp://collector",
+        "http://",
+        "http://s3cret:80a",
+        "http://s3cret:0",
+        "http://s3cret:70000",
+        "http://[s3cret",
+        "http://s3 cret",
+        "http://s3cret?a=b",
+        "http://s3cret\n",
+    ):
+        monkeypatch.setenv(name, bad)
+        assert refused(Orders, capsys) == [f"error: {name}: is not an address such as http://host:8080"]
+
+
 def test_a_key_that_is_none(secrets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (secrets / "token_public_key").write_text("s3cret rubbish")
     (line,) = refused(TokenSettings, capsys)

@@ -238,7 +238,20 @@ def test_its_environment_variables(shop: Shop) -> None:
     assert run(given, **good_url).stdout.strip() == "http://auth:8080"
     for variables, line in (
         ({}, "error: USER_SERVICE_URL: is missing"),
-        ({"USER_SERVICE_URL": "users:8081"}, "error: USER_SERVICE_URL: String should match pattern"),
+        *(
+            ({"USER_SERVICE_URL": url}, "error: USER_SERVICE_URL: is not an address such as http://host:8080")
+            for url in (
+                "users:8081",
+                "http://users:80a",
+                "http://users:70000",
+                "http://:8081",
+                "http://[users",
+            )
+        ),
+        (
+            {"AUTH_URL": "http://auth:80a"},
+            "error: AUTH_URL: is not an address such as http://host:8080",
+        ),
         (
             good_url | {"JWT_SECRET": "short"},
             "error: secret file /nonexistent/jwt_secret",
@@ -249,3 +262,5 @@ def test_its_environment_variables(shop: Shop) -> None:
         bad = run(given, **variables)
         assert bad.returncode == 2, variables
         assert bad.stderr.startswith(line), bad.stderr
+        assert len(bad.stderr.splitlines()) == 1
+        assert "80a" not in bad.stderr
