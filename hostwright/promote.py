@@ -27,6 +27,8 @@ from hostwright.render.manifests import COMPONENT
 from hostwright.render.network import MONITORING
 
 MARK = "hostwright/promote"  # of the namespace: a state and whose data it is, `copying prod`
+# The host's mark is the name of who takes over, with CONFIRMED when that is over.
+CONFIRMED = "confirmed"
 COPYING, SERVING, ABORTED = "copying", "serving", "aborted"
 PATIENCE = 300  # seconds: to empty queues in, and for containers to become healthy or pods to go
 PAUSE = 3
@@ -48,7 +50,7 @@ def promote(
     with _alone(source):
         with phases.phase("look", "Look") as note:
             old, new = _sides(source, target)
-            state = progress(new.mark, old.mark, source, target)
+            state = progress(new.mark, old.mark, source, target, old.by_hand)
             if state != SERVING:
                 pairs = _look(old, new, state, overwrite)
                 note.result = f"{len(pairs)} databases"
@@ -89,15 +91,18 @@ def promote(
 
 
 def confirm(source: Environment, target: Environment) -> list[str]:
-    """The target is what there is now: its mark goes. The source's stays, as it must not serve again."""
+    """The target is what there is now: its mark goes. The source's stays, as it must not serve again, and
+    says so.
+    """
     with _alone(source):
         old, new = _sides(source, target)
-        if progress(new.mark, old.mark, source, target) != SERVING:
+        if progress(new.mark, old.mark, source, target, old.by_hand) != SERVING:
             raise BadInput(
                 f"{target.name} does not serve in the place of {source.name}",
                 where=f"namespace {new.namespace}",
                 fix=_verb(source, target),
             )
+        old.set_mark(f"{target.name} {CONFIRMED}")
         new.forget_mark()
     return [f"{target.name} it is. To remove what is left: hostwright down -e {source.name} --data"]
 
@@ -105,15 +110,16 @@ def confirm(source: Environment, target: Environment) -> list[str]:
 def abort(source: Environment, target: Environment) -> list[str]:
     """Start the source again; a target that served is stopped before, and keeps what it has."""
     with _alone(source):
-        old, new = _sides(source, target)
-        by_hand = f"remove {old.path} on {old.host.name}, then hostwright up -e {source.name}"
+        check_pair(source, target)
+        old = _old(source)
+        new = _new(target, f"if it is gone for good: {old.by_hand}")
         try:
             state = state_of(new.mark, source, target)
             if not state:
                 raise BadInput(
                     f"nothing of {source.name} is on its way to {target.name}",
                     where=f"namespace {new.namespace}",
-                    fix=f"if {source.name} shall serve again nevertheless: {by_hand}",
+                    fix=f"if {source.name} shall serve again nevertheless: {old.by_hand}",
                 )
             if state in (SERVING, ABORTED):
                 new.set_mark(ABORTED, source.name)
@@ -122,7 +128,7 @@ def abort(source: Environment, target: Environment) -> list[str]:
             raise Failure(
                 f"{target.name} cannot be stopped, and two must not serve: {error.what}",
                 where=error.where,
-                fix=f"if it is gone for good: {by_hand}",
+                fix=f"if it is gone for good: {old.by_hand}",
             ) from None
         old.start()
     kept = f"; what was written on {target.name} since is there alone" if state != COPYING else ""
@@ -161,18 +167,25 @@ def state_of(mark: str, source: Environment, target: Environment) -> str:
     return state
 
 
-def progress(mark: str, held: str, source: Environment, target: Environment) -> str:
-    """`state_of` the target's mark, if the source's, `held`, fits to it. Raises BadInput."""
+def progress(mark: str, held: str, source: Environment, target: Environment, by_hand: str) -> str:
+    """`state_of` the target's mark, if the source's, `held`, fits to it.
+
+    `by_hand`: how the source serves again where the target knows nothing of it. Raises BadInput.
+    """
     state = state_of(mark, source, target)
-    if held not in ("", target.name):
-        what, fix = f"{source.name} is on its way to {held}", _verb(source, held, "--abort")
+    whose, _, ended = held.partition(" ")
+    if ended and not (state and whose == target.name):
+        what = f"{source.name} has been promoted to {whose}"
+        fix = f"hostwright down -e {source.name} --data removes what is left"
+    elif whose not in ("", target.name):
+        what, fix = f"{source.name} is on its way to {whose}", _verb(source, whose, "--abort")
     elif state == SERVING and not held:
         what, fix = f"{source.name} and {target.name} may both serve", _verb(source, target, "--abort")
     elif state == ABORTED and held:
         what, fix = f"{source.name} does not serve again yet", _verb(source, target, "--abort")
     elif not state and held:
-        what = f"{source.name} has been promoted to {target.name}"
-        fix = f"hostwright down -e {source.name} --data removes what is left"
+        what = f"{target.name} has no mark of what it got from {source.name}: was it made anew?"
+        fix = f"if {source.name} alone has the data: {by_hand}"
     else:
         return state
     raise BadInput(what, where=f"{source.name} and {target.name}", fix=fix)
@@ -261,11 +274,16 @@ class Old(Side):
         return f"{self.folder}/promoted"
 
     @property
+    def by_hand(self) -> str:
+        """How it serves again where the other cannot say that it does not."""
+        return f"remove {self.path} on {self.host.name}, then hostwright up -e {self.environment.name}"
+
+    @property
     def mark(self) -> str:
         return self.run("sh", "-c", 'test ! -e "$0" || cat "$0"', self.path).strip()
 
-    def set_mark(self, target: str) -> None:
-        self.run("tee", self.path, text=f"{target}\n")
+    def set_mark(self, text: str) -> None:
+        self.run("tee", self.path, text=f"{text}\n")
 
     def compose(self, *arguments: str) -> str:
         return self.run(*self._project, *arguments)
@@ -374,13 +392,22 @@ class New(Side, Cluster):
 def _sides(source: Environment, target: Environment) -> tuple[Old, New]:
     """Raises BadInput for a pair that cannot be, and where hosts are missing."""
     check_pair(source, target)
-    found = []
-    for environment in (source, target):
-        hosts = engine.outputs(environment)
-        if not hosts:
-            raise BadInput(f"{environment.name} has no hosts", fix=f"hostwright up -e {environment.name}")
-        found.append((environment, application.load(environment.application, environment.project), hosts))
-    return Old(*found[0]), New(*found[1])
+    return _old(source), _new(target)
+
+
+def _old(source: Environment) -> Old:
+    return Old(source, application.load(source.application, source.project), _hosts(source))
+
+
+def _new(target: Environment, fix: str = "") -> New:
+    return New(target, application.load(target.application, target.project), _hosts(target, fix))
+
+
+def _hosts(environment: Environment, fix: str = "") -> list[HostRecord]:
+    """Raises BadInput, with this `fix`, where there are none."""
+    if hosts := engine.outputs(environment):
+        return hosts
+    raise BadInput(f"{environment.name} has no hosts", fix=fix or f"hostwright up -e {environment.name}")
 
 
 # --- Steps ---

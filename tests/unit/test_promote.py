@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from hostwright.hosts.record import HostRecord
 PROD = Environment("prod", Path("shop"), {"topology": "single"})
 BIG = Environment("big", Path("shop"), {"topology": "cluster"})
 GIB = 1 << 30
+BY_HAND = "remove /etc/hostwright/warehouse/promoted on prod-1, then hostwright up -e prod"
 
 
 @pytest.mark.parametrize(
@@ -45,11 +49,12 @@ def test_a_pair() -> None:
         ("copying prod", "", "copying"),  # it ended with an error, and prod serves
         ("copying prod", "big", "copying"),  # it was killed
         ("serving prod", "big", "serving"),
+        ("serving prod", "big confirmed", "serving"),  # `--confirm` was killed
         ("aborted prod", "", "aborted"),
     ],
 )
 def test_how_far_it_is(mark: str, held: str, state: str) -> None:
-    assert promote.progress(mark, held, PROD, BIG) == state
+    assert promote.progress(mark, held, PROD, BIG, BY_HAND) == state
 
 
 @pytest.mark.parametrize(
@@ -60,12 +65,16 @@ def test_how_far_it_is(mark: str, held: str, state: str) -> None:
         # After an error prod served on: what big has is older.
         ("serving prod", "", "prod and big may both serve", "--from prod --to big --abort"),
         ("aborted prod", "big", "prod does not serve again yet", "--abort"),
-        ("", "big", "prod has been promoted to big", "hostwright down -e prod --data"),
+        ("", "big confirmed", "prod has been promoted to big", "hostwright down -e prod --data"),
+        ("", "other confirmed", "prod has been promoted to other", "hostwright down -e prod --data"),
+        ("serving prod", "other confirmed", "prod has been promoted to other", "down -e prod --data"),
+        # Whoever rebuilds the cluster must not be told to remove the only data there is.
+        ("", "big", "big has no mark of what it got from prod", f"prod alone has the data: {BY_HAND}"),
     ],
 )
 def test_marks_that_do_not_fit(mark: str, held: str, what: str, fix: str) -> None:
     with pytest.raises(BadInput) as caught:
-        promote.progress(mark, held, PROD, BIG)
+        promote.progress(mark, held, PROD, BIG, BY_HAND)
     assert what in caught.value.what
     assert fix in caught.value.fix
 
@@ -161,3 +170,85 @@ def test_who_has_data_of_people_says_how_to_count_it() -> None:
     """Others' data follows from theirs."""
     used = {name for name, each in application.load("warehouse").services.items() if each.file.used}
     assert used == {"auth", "orders"}
+
+
+MADE = promote._new  # which asks Pulumi for the hosts
+# A cluster that has a namespace with its annotations, in a file beside it, and nothing else.
+KUBECTL = """\
+#!/usr/bin/env python3
+import json, pathlib, sys
+file = pathlib.Path(__file__).with_name("namespace.json")
+words = [word for word in sys.argv[1:] if not word.startswith("--")]
+held = json.loads(file.read_text())
+if words[0] == "annotate":
+    name, _, text = words[3].partition("=")
+    held["metadata"]["annotations"] = {} if name.endswith("-") else {name: text}
+    file.write_text(json.dumps(held))
+else:
+    print(json.dumps(held if words[:2] == ["get", "namespace"] else {"items": []}))
+"""
+
+
+class OldHere(promote.Old):
+    """What would run on the host runs on this one, where no container is."""
+
+    folder = ""
+
+    def command(self, *words: str, host: HostRecord | None = None) -> list[str]:  # noqa: ARG002
+        return list(words)
+
+    def containers(self) -> list[dict[str, Any]]:
+        return []
+
+
+class NewHere(promote.New):
+    def command(self, *words: str, host: HostRecord | None = None) -> list[str]:  # noqa: ARG002
+        return list(words)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[OldHere, NewHere]:
+    """The two sides, with their marks in files of this machine."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name, text in (("docker", "#!/bin/sh\n"), ("kubectl", KUBECTL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "namespace.json").write_text(json.dumps({"metadata": {"annotations": {}}}))
+    old, new = sides()
+    old, new = OldHere(PROD, old.application, old.hosts), NewHere(BIG, new.application, [new.hosts[1]])
+    old.__dict__["folder"] = str(tmp_path)
+    new.__dict__["variables"] = {"app_kubernetes_kubectl": [str(tmp_path / "kubectl")]}
+    monkeypatch.setattr(promote, "_old", lambda _: old)
+    monkeypatch.setattr(promote, "_new", lambda *_: new)
+    return old, new
+
+
+def test_what_is_confirmed_is_told_from_what_was_made_anew(here: tuple[OldHere, NewHere]) -> None:
+    old, new = here
+    old.set_mark("big")
+    new.set_mark(promote.SERVING, "prod")
+    promote.confirm(PROD, BIG)
+    assert (new.mark, old.mark) == ("", "big confirmed")
+    with pytest.raises(BadInput, match="prod has been promoted to big"):
+        promote.promote(PROD, BIG)
+
+
+def test_a_cluster_made_anew_is_no_reason_to_remove_the_data(here: tuple[OldHere, NewHere]) -> None:
+    old, _ = here
+    old.set_mark("big")
+    for verb in (promote.promote, promote.confirm):
+        with pytest.raises(BadInput, match="was it made anew") as caught:
+            verb(PROD, BIG)
+        assert f"remove {old.path} on prod-1, then hostwright up -e prod" in caught.value.fix
+
+
+def test_a_cluster_that_is_gone_does_not_keep_the_host_from_serving(
+    here: tuple[OldHere, NewHere], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, _ = here
+    monkeypatch.setattr(promote, "_new", MADE)
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
+    with pytest.raises(BadInput, match="big has no hosts") as caught:
+        promote.abort(PROD, BIG)
+    assert caught.value.fix == f"if it is gone for good: {old.by_hand}"
