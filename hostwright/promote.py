@@ -10,7 +10,7 @@ import fcntl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from hostwright import application, databases, playbook, proof, remote, secrets, status
@@ -29,7 +29,8 @@ from hostwright.render.network import MONITORING
 MARK = "hostwright/promote"  # of the namespace: a state and whose data it is, `copying prod`
 # The host's mark is the name of who takes over, with CONFIRMED when that is over.
 CONFIRMED = "confirmed"
-COPYING, SERVING, ABORTED = "copying", "serving", "aborted"
+FREEZING, COPYING, SERVING, ABORTED = "freezing", "copying", "serving", "aborted"
+INTACT = ("", FREEZING)  # what the target has is its own yet, and people may go on writing there
 PATIENCE = 300  # seconds: to empty queues in, and for containers to become healthy or pods to go
 PAUSE = 3
 # Where a program of PostgreSQL finds its server in a container of it.
@@ -58,9 +59,8 @@ def promote(
                 phases.console.print(f"  {remark}", style="yellow")
         if state != SERVING:
             with phases.phase("secrets", "Secrets"):
-                new.set_mark(COPYING, source.name)
                 secrets.carry(source, target, new.application)
-            with _frozen(old, new, phases):
+            with _frozen(old, new, state, phases):
                 with phases.phase("copy", "Copy") as note:
                     _copy(new, pairs, note)
                 with phases.phase("compare", "Compare") as note:
@@ -131,7 +131,10 @@ def abort(source: Environment, target: Environment) -> list[str]:
                 fix=f"if it is gone for good: {old.by_hand}",
             ) from None
         old.start()
-    kept = f"; what was written on {target.name} since is there alone" if state != COPYING else ""
+        if state == FREEZING:
+            new.forget_mark()
+    served = state in (SERVING, ABORTED)
+    kept = f"; what was written on {target.name} since is there alone" if served else ""
     return [f"{source.name} serves again{kept}"]
 
 
@@ -156,7 +159,10 @@ def check_pair(source: Environment, target: Environment) -> None:
 
 
 def state_of(mark: str, source: Environment, target: Environment) -> str:
-    """COPYING, SERVING, ABORTED, or nothing where the target has no mark. Raises BadInput for another's."""
+    """FREEZING, COPYING, SERVING, ABORTED, or nothing where the target has no mark.
+
+    Raises BadInput for another's.
+    """
     state, _, whose = mark.partition(" ")
     if mark and whose != source.name:
         raise BadInput(
@@ -431,7 +437,7 @@ def _look(old: Old, new: New, state: str, overwrite: bool) -> Pairs:
     if unready := new.unready():
         raise BadInput(f"{target.name}: {', '.join(unready)} not ready", where=new.namespace, fix=again)
     there = new.images()
-    if not state and (lacking := sorted({"gateway", *new.application.services} - {*there})):
+    if state in INTACT and (lacking := sorted({"gateway", *new.application.services} - {*there})):
         raise BadInput(f"{target.name}: {', '.join(lacking)} not there", where=new.namespace, fix=again)
     pairs = list(zip(old.databases(), new.databases(), strict=True))
     unlike = other_images(here, there)
@@ -490,11 +496,11 @@ def _remarks(old: Old, new: New) -> Iterator[str]:
 
 
 @contextmanager
-def _frozen(old: Old, new: New, phases: Phases) -> Iterator[None]:
+def _frozen(old: Old, new: New, state: str, phases: Phases) -> Iterator[None]:
     """The host stopped with empty queues. Where it is left by an error, the host serves again."""
     try:
         with phases.phase("freeze", "Freeze") as note:
-            _freeze(old, new.environment.name, note)
+            _freeze(old, new, state, note)
         yield
     except BaseException as error:
         try:
@@ -506,11 +512,19 @@ def _frozen(old: Old, new: New, phases: Phases) -> Iterator[None]:
                 where=second.where,
                 fix=_verb(old.environment, new.environment, "--abort"),
             ) from None
+        with suppress(HostwrightError):  # that it stays changes nothing of what a next run looks at
+            if new.mark == f"{FREEZING} {old.environment.name}":
+                new.forget_mark()
         raise
 
 
-def _freeze(old: Old, target: str, note: Note) -> None:
-    """Nobody gets in any more; what is under way ends; then all stop but the stores. Raises Failure."""
+def _freeze(old: Old, new: New, state: str, note: Note) -> None:
+    """Nobody gets in any more; what is under way ends; then all stop but the stores. Raises Failure.
+
+    Only then is the target marked as one whose data is no longer its own.
+    """
+    source, target = old.environment.name, new.environment.name
+    new.set_mark(FREEZING if state in INTACT else COPYING, source)
     old.set_mark(target)
     stores = old.application.stores
     names = [row["service"] for row in old.containers() if row["service"] not in stores]
@@ -530,6 +544,7 @@ def _freeze(old: Old, target: str, note: Note) -> None:
             where=old.host.name,
             fix="messages in them would be left behind: see why nobody takes them, and run it again",
         )
+    new.set_mark(COPYING, source)
 
 
 def _copy(new: New, pairs: Pairs, note: Note) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from hostwright import application, promote
+from hostwright.databases import Database
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
 from hostwright.hosts.record import HostRecord
+from hostwright.progress import Phases
 
 PROD = Environment("prod", Path("shop"), {"topology": "single"})
 BIG = Environment("big", Path("shop"), {"topology": "cluster"})
@@ -46,6 +48,7 @@ def test_a_pair() -> None:
     ("mark", "held", "state"),
     [
         ("", "", ""),
+        ("freezing prod", "big", "freezing"),
         ("copying prod", "", "copying"),  # it ended with an error, and prod serves
         ("copying prod", "big", "copying"),  # it was killed
         ("serving prod", "big", "serving"),
@@ -193,12 +196,19 @@ class OldHere(promote.Old):
     """What would run on the host runs on this one, where no container is."""
 
     folder = ""
+    waiting = 0  # messages in its queue
 
     def command(self, *words: str, host: HostRecord | None = None) -> list[str]:  # noqa: ARG002
         return list(words)
 
     def containers(self) -> list[dict[str, Any]]:
         return []
+
+    def databases(self) -> list[Database]:
+        return []
+
+    def queues(self) -> dict[str, int]:
+        return {"mail.send": self.waiting}
 
 
 class NewHere(promote.New):
@@ -252,3 +262,38 @@ def test_a_cluster_that_is_gone_does_not_keep_the_host_from_serving(
     with pytest.raises(BadInput, match="big has no hosts") as caught:
         promote.abort(PROD, BIG)
     assert caught.value.fix == f"if it is gone for good: {old.by_hand}"
+
+
+@pytest.mark.parametrize(("state", "after"), [("", ""), ("freezing", ""), ("aborted", "copying prod")])
+def test_a_cluster_that_nothing_was_copied_to_is_not_marked(
+    here: tuple[OldHere, NewHere], monkeypatch: pytest.MonkeyPatch, state: str, after: str
+) -> None:
+    """It serves on, and what people write there must be found when it is tried again."""
+    old, new = here
+    monkeypatch.setattr(promote, "PATIENCE", 0)
+    monkeypatch.setattr(OldHere, "waiting", 1)
+    frozen = promote._frozen(old, new, state, Phases())
+    with pytest.raises(Failure, match=r"queues did not run empty: mail.send \(1\)"), frozen:
+        raise AssertionError("frozen")
+    assert (new.mark, old.mark) == (after, "")
+
+
+def test_a_cluster_that_something_was_copied_to_is_marked(here: tuple[OldHere, NewHere]) -> None:
+    old, new = here
+
+    def cut() -> None:
+        with promote._frozen(old, new, "", Phases()):
+            assert (new.mark, old.mark) == ("copying prod", "big")
+            raise Failure("cut")
+
+    with pytest.raises(Failure, match="cut"):
+        cut()
+    assert (new.mark, old.mark) == ("copying prod", "")
+
+
+def test_what_was_killed_before_the_copy_is_aborted_without_a_trace(here: tuple[OldHere, NewHere]) -> None:
+    old, new = here
+    new.set_mark(promote.FREEZING, "prod")
+    old.set_mark("big")
+    assert promote.abort(PROD, BIG) == ["prod serves again"]
+    assert (new.mark, old.mark) == ("", "")
