@@ -12,6 +12,7 @@ description:
   - Secrets come from the environment's store; those it lacks are made. They are written as files that
     only the service's user can read, and appear in no diff and no output.
   - Removes what an earlier run wrote and nobody wants any more, and nothing else.
+  - Waits where another run is at work on the folder, as M(hostwright.hostwright.compose) does.
 options:
   directory:
     description: The folder on the host.
@@ -186,11 +187,14 @@ import tempfile  # noqa: E402
 from pathlib import Path, PurePosixPath  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.hostwright.hostwright.plugins.module_utils.alone import alone  # noqa: E402
 from ansible_collections.hostwright.hostwright.plugins.module_utils.releases import (  # noqa: E402
     MANIFEST,  # what we wrote here: nothing else is ever removed
     ours,
     texts,
 )
+
+PATIENCE = 600  # seconds in which another run may end that is at work on the folder
 
 
 def main() -> None:
@@ -207,6 +211,9 @@ def main() -> None:
     files, secrets = module.params["files"], module.params["secrets"]
     owners = {f"secrets/{owner}": int(uid) for owner, uid in module.params["owners"].items()}
     wanted = {*files, *secrets}
+    if not module.check_mode:
+        folder.mkdir(parents=True, exist_ok=True)
+        alone(module, folder, PATIENCE)
     if module.params["release"]:
         files = texts(Path(module.params["release"]))
         wanted = {*files, *ours(folder, secret=True)}

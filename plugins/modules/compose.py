@@ -11,6 +11,9 @@ description:
     containers all have the configuration of the folder, run and are healthy, and whose jobs ended well,
     is left alone. What starts, or does not answer its health check for a moment, has the time to become
     well by itself. What still does not answer then is restarted.
+  - Only one is at work on a project at a time, M(hostwright.hostwright.application_files) being one too. A
+    second one waits until that has ended, for as long as I(timeout), and fails then and says which process
+    is there.
   - Pulls the images that are missing, all at once, then starts and waits, also for what does not answer
     its health check for a moment. When that fails, the message has the last lines of each container that
     is not well.
@@ -30,7 +33,7 @@ options:
     type: path
     required: true
   timeout:
-    description: Seconds until everything must be well.
+    description: Seconds until everything must be well, and before that until nobody else is at work on it.
     type: int
     default: 180
   restart:
@@ -91,6 +94,7 @@ from typing import NamedTuple  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible_collections.hostwright.hostwright.plugins.module_utils import releases  # noqa: E402
+from ansible_collections.hostwright.hostwright.plugins.module_utils.alone import alone  # noqa: E402
 from ansible_collections.hostwright.hostwright.plugins.module_utils.project import (  # noqa: E402
     SPARE,
     Project,
@@ -122,6 +126,8 @@ def main() -> None:
     if module.check_mode and not (module.get_bin_path("docker") and Path(folder, "compose.yaml").exists()):
         reasons = {"compose.yaml": "not there yet"}
         module.exit_json(changed=True, reasons=reasons, reloaded=[], release=None)
+    if not module.check_mode and Path(folder).is_dir():
+        alone(module, folder, module.params["timeout"])
     project = Deployment(module, folder)
     if module.params["restart"]:
         reasons = project.asked(module.params["restart"])
