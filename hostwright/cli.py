@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hostwright import __version__
-from hostwright.errors import BadInput, Failure, HostwrightError
+from hostwright.errors import BadInput, Failure, HostwrightError, writing
 from hostwright.later import Later
 
 if TYPE_CHECKING:
@@ -260,23 +260,24 @@ def render_(
     if len(images) != len(given):
         raise BadInput("an image without a name", where="--image", fix="--image NAME=REFERENCE")
     chosen = application.load(app, components=_listed(components))
-    if format == "compose":
-        written = render.write(Path(out or "build/compose"), chosen, images)
-    else:
-        if not node:
-            say("volumes are pinned to node-1: give --node NAME")
-        pins = render.pinned(chosen, node or ["node-1"])
-        written = render.write_manifests(
-            Path(out or f"build/kubernetes/{overlay}"),
-            chosen,
-            render.Environment(
-                name=overlay,
-                topology="cluster",
-                images=images,
-                names=tuple(name or render.Environment.names),
-                cluster=render.Cluster(overlay=overlay, pins=pins, ingress_class=ingress_class),
-            ),
-        )
+    with writing("give another --out"):
+        if format == "compose":
+            written = render.write(Path(out or "build/compose"), chosen, images)
+        else:
+            if not node:
+                say("volumes are pinned to node-1: give --node NAME")
+            pins = render.pinned(chosen, node or ["node-1"])
+            written = render.write_manifests(
+                Path(out or f"build/kubernetes/{overlay}"),
+                chosen,
+                render.Environment(
+                    name=overlay,
+                    topology="cluster",
+                    images=images,
+                    names=tuple(name or render.Environment.names),
+                    cluster=render.Cluster(overlay=overlay, pins=pins, ingress_class=ingress_class),
+                ),
+            )
     for path in written:
         print(path)
 
@@ -301,7 +302,8 @@ def graph_(_: Context, app: str = "warehouse", format: str = "svg", out: str = "
     scaffold.check_choice("format", format, ("svg", "mermaid"))
     picture = graph.graph(application.load(app), format)
     if out:
-        Path(out).write_text(picture)
+        with writing("give another --out"):
+            Path(out).write_text(picture)
         print(out)
     else:
         print(picture)
@@ -342,7 +344,7 @@ def status_(_: Context, environment: str = "", json: bool = False) -> None:
         "environment": ENVIRONMENT,
         "service": "one service only",
         "follow": "keep printing",
-        "tail": "last lines of each",
+        "tail": "last lines of each: a number, or all",
         "request": "all that was written about one request, by the id that its answer has as X-Request-ID",
         "json": f"with --request: {JSON}",
     },
@@ -352,24 +354,24 @@ def logs(
     environment: str = "",
     service: str = "",
     follow: bool = False,
-    tail: int = 100,
+    tail: str = "100",
     request: str = "",
     json: bool = False,
 ) -> None:
     """Print the application's logs: hostwright logs --service orders --follow"""
     chosen = environments.load(environment)
-    if request:
-        if follow:
-            raise BadInput(
-                "a request is over: there is nothing to follow", fix="take --follow or --request out"
-            )
-        _logs_of_request(chosen, request, service, json)
-        return
-    if json:
+    if request and follow:
+        raise BadInput("a request is over: there is nothing to follow", fix="take --follow or --request out")
+    if json and not request:
         raise BadInput("--json is for the lines of one request", fix="add --request ID, or take --json out")
+    last = None if tail == "all" else _count(tail, "--tail")
     hosts = engine.outputs(chosen)
-    if hosts and chosen.clustered:
-        for line in loglines.of_cluster(reached.cluster(chosen, hosts), service, tail, follow):
+    upkeep.require_hosts(hosts)
+    if request:
+        _logs_of_request(chosen, hosts, request, service, json)
+        return
+    if chosen.clustered:
+        for line in loglines.of_cluster(reached.cluster(chosen, hosts), service, last, follow):
             print(line, flush=True)
         return
     if service:
@@ -378,19 +380,18 @@ def logs(
         arguments = [
             "logs",
             "--timestamps",
-            f"--tail={tail}",
+            f"--tail={'all' if last is None else last}",
             *(["--follow"] if follow else []),
             *([service] if service else []),
         ]
         remote.compose(chosen, host, arguments, stream=True)
 
 
-def _logs_of_request(environment: Environment, request: str, service: str, json: bool) -> None:
-    lines = [
-        line
-        for line in loglines.find(environment, engine.outputs(environment), request)
-        if service in ("", line.service)
-    ]
+def _logs_of_request(
+    environment: Environment, hosts: Sequence[HostRecord], request: str, service: str, json: bool
+) -> None:
+    found = loglines.find(environment, hosts, request)
+    lines = [line for line in found if service in ("", line.service)]
     if json:
         print(jsonlib.dumps([line.as_dict() for line in lines], indent=2))
     else:
@@ -541,8 +542,8 @@ def ssh(_: Context, host: str = "", environment: str = "") -> None:
     """Log in, or run a command: hostwright ssh -- uptime"""
     chosen = environments.load(environment)
     words = Hostwright.after
-    command = shlex.split(words[0]) if len(words) == 1 else words  # one word is a line, as ssh takes it
-    remote.interactive(chosen, remote.choose(engine.outputs(chosen), host), command)
+    line = words[0] if len(words) == 1 else shlex.join(words)  # one word is a line, as ssh takes it
+    remote.interactive(chosen, remote.choose(engine.outputs(chosen), host), line)
 
 
 @task(
@@ -564,11 +565,11 @@ def exec_(_: Context, service: str, environment: str = "") -> None:
         kinds = there.kinds()
         scaffold.check_choice("service", service, sorted(kinds))
         words = ["sudo", *there.exec(f"{kinds[service]}/{service}", command, terminal)]
-        remote.interactive(chosen, there.host, words, terminal)
+        remote.interactive(chosen, there.host, shlex.join(words), terminal)
     _check_services(chosen, hosts, [service])
     options = [] if terminal else ["-T"]
     words = remote.project(chosen, "exec", *options, service, *command)
-    remote.interactive(chosen, remote.choose(hosts), words, terminal)
+    remote.interactive(chosen, remote.choose(hosts), shlex.join(words), terminal)
 
 
 @task(
@@ -631,7 +632,11 @@ def _ask(environment: Environment, verb: str, deed: str) -> None:
     """Have the person type the environment's name. Raises BadInput where that is not done."""
     if not sys.stdin.isatty():
         raise BadInput(f"{verb} asks before it removes", fix="add --yes to answer beforehand")
-    answer = input(f"This {deed} of {environment.name!r}. Type its name to go on: ")
+    try:
+        answer = input(f"This {deed} of {environment.name!r}. Type its name to go on: ")
+    except EOFError:
+        print()
+        answer = ""
     if answer.strip() != environment.name:
         raise BadInput(
             "the name does not match; nothing was removed", fix=f"type {environment.name} to go on"

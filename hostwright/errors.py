@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class HostwrightError(Exception):
     """Base of every error that is shown as a message and not as a traceback."""
@@ -27,6 +30,16 @@ class BadInput(HostwrightError):
     """The operator asked for something that cannot be: exit status 2, nothing half-done."""
 
     exit_status = 2
+
+
+@contextmanager
+def writing(fix: str) -> Iterator[None]:
+    """Raises BadInput where that cannot be: no such folder, one of somebody else, a file in its place."""
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot write there: {error.strerror}"
+        raise BadInput(what, where=str(error.filename or ""), fix=fix) from None
 
 
 class Failure(HostwrightError):

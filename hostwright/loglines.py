@@ -89,7 +89,7 @@ def find(environment: Environment, hosts: Sequence[HostRecord], request: str) ->
     return iter(sorted(found, key=lambda line: line.time))
 
 
-def of_cluster(cluster: Cluster, service: str, tail: int, follow: bool) -> Iterator[str]:
+def of_cluster(cluster: Cluster, service: str, tail: int | None, follow: bool) -> Iterator[str]:
     """What all pods wrote, or those of a service, as it is shown of a host. Raises BadInput, Failure."""
     pods = {pod["metadata"]["name"]: owner(pod) for pod in cluster.items("pods")}
     if service:

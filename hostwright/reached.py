@@ -155,13 +155,14 @@ class Cluster(Reached):
         """Objects of the application. Raises as `get`."""
         return self.get(kinds, self.selector())
 
-    def logs(self, part: str = "", tail: int = -1, follow: bool = False) -> tuple[str, ...]:
+    def logs(self, part: str = "", tail: int | None = None, follow: bool = False) -> tuple[str, ...]:
         """The command that prints what all pods, or those of a part, wrote: see loglines.POD.
 
         `tail`: last lines of each, by default all. With `follow` it goes on, of the pods that are there now.
         """
+        last = -1 if tail is None else tail
         # Without --ignore-errors a pod that waits for its image keeps what all others wrote.
-        options = ("--all-containers", "--prefix", "--timestamps", "--ignore-errors", f"--tail={tail}")
+        options = ("--all-containers", "--prefix", "--timestamps", "--ignore-errors", f"--tail={last}")
         many = ("--follow", f"--max-log-requests={MOST}") if follow else ()
         return self.kubectl("logs", self.selector(part), *options, *many)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
 from fabric import Config, Connection
+from invoke.exceptions import ThreadException
 from paramiko import SSHException
 
 from hostwright import application
@@ -49,15 +50,15 @@ def choose(hosts: Sequence[HostRecord], name: str = "") -> HostRecord:
 
 
 def interactive(
-    environment: Environment, host: HostRecord, command: Sequence[str] = (), terminal: bool = False
+    environment: Environment, host: HostRecord, line: str = "", terminal: bool = False
 ) -> NoReturn:
     """Become ssh, so that the terminal, its size and its signals are the operator's own.
 
-    `terminal`: the command gets one there, which a shell has anyway.
+    `line`: for the shell there, which asks for one without. `terminal`: it gets one, as the shell has anyway.
     """
     arguments = ssh(environment, host, *(["-t"] if terminal else []))
-    if command:
-        arguments += [shlex.join(command)]
+    if line:
+        arguments.append(line)
     os.execvp("ssh", arguments)  # noqa: S606  (no shell: the arguments are a list)
 
 
@@ -113,7 +114,7 @@ def only(words: Sequence[str], matching: str) -> list[str]:
 def run(environment: Environment, host: HostRecord, command: str, stream: bool = False) -> str:
     """Run a command of the shell there; its output, or streamed as it comes.
 
-    Raises Failure with the command's own error text.
+    Raises Failure with the command's own error text, BrokenPipeError where nobody reads the stream any more.
     """
     with connect(environment, host) as connection:
         try:
@@ -124,6 +125,10 @@ def run(environment: Environment, host: HostRecord, command: str, stream: bool =
                 in_stream=False,
                 out_stream=Plain(sys.stdout) if stream else None,
             )
+        except ThreadException as error:
+            if any(isinstance(each.value, BrokenPipeError) for each in error.exceptions):
+                raise BrokenPipeError from None
+            raise
         except (OSError, SSHException) as error:
             raise Failure(
                 f"{host.name} does not answer: {error}", fix="hostwright status; hostwright up"

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import yaml
 
 from hostwright import __version__, application, environments, paths
 from hostwright.environments import DRIVERS, TOPOLOGIES, is_name
-from hostwright.errors import BadInput
+from hostwright.errors import BadInput, writing
 from hostwright.hosts import typed
 
 LONGEST = 32  # of an environment's name, which hosts' begin with
@@ -70,6 +71,10 @@ def create(
         settings |= _image(settings, image, sha256)
     variables = _variables(mirror, topology)
     environments.claim(environment, directory)
+    with writing("give a folder that you may write to"):
+        (directory / "infra").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory / "infra"):
+            pass
     key = ensure_key(environment)
     # The private half is where the environment's state is, on each operator's machine elsewhere.
     settings["ssh"] = {"user": user, "publicKey": key.with_suffix(".pub").read_text().strip()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,8 @@ def test_help_of_a_verb_has_an_example(home: dict[str, str], tmp_path: Path, ver
             "take two of them out",
         ),
         (["promote", "--from", "prod", "--to", "big"], "no hostwright project here", "hostwright init DIR"),
+        (["graph", "--out", "missing/x.svg"], "cannot write there: No such file", "another --out"),
+        (["render", "--out", "/proc/nobody"], "cannot write there: No such file", "another --out"),
         (["render", "--image", "auth"], "image without a name", "NAME=REFERENCE"),
         (["render", "--format", "helm"], "unknown format 'helm'", "compose, kubernetes"),
         (["render", "--format", "kubernetes", "--overlay", "qa"], "unknown overlay 'qa'", "dev, staging"),
@@ -167,6 +170,16 @@ def project(home: dict[str, str], tmp_path: Path) -> Path:
     done = run(home, tmp_path, "init", "shop", "--driver", "static", "--host", "web1=192.0.2.10")
     assert done.returncode == 0, done.stderr
     return tmp_path / "shop"
+
+
+@pytest.mark.parametrize("place", ["README.md", "/proc/nobody/shop"])
+def test_init_makes_nothing_where_it_cannot_write(home: dict[str, str], tmp_path: Path, place: str) -> None:
+    (tmp_path / "README.md").touch()
+    done = run(home, tmp_path, "init", place, "--driver", "static", "--host", "web1=192.0.2.10")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "error: cannot write there" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "state").exists(), "a key of nobody"
 
 
 def test_init_makes_a_project(home: dict[str, str], project: Path, tmp_path: Path) -> None:
@@ -316,6 +329,36 @@ def test_a_cluster_keeps_no_releases(home: dict[str, str], tmp_path: Path, verb:
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert "prod is a cluster, which keeps no releases" in done.stderr
     assert "former images or settings back into inventories/prod, then hostwright up -e prod" in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--service", "orders"], ["--request", "f" * 32]])
+@pytest.mark.parametrize(
+    "made", [[*STATIC, "--host", "web1=192.0.2.10"], [*CLUSTER, "--driver", "container"]]
+)
+def test_logs_before_there_are_hosts(
+    home: dict[str, str], tmp_path: Path, made: list[str], options: list[str]
+) -> None:
+    toolchain.ensure()
+    home["PULUMI_CONFIG_PASSPHRASE"] = "of the tests only"
+    assert run(home, tmp_path, *made).returncode == 0
+    done = run(home, tmp_path / "shop", "logs", *options)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "the environment has no hosts yet" in done.stderr
+
+
+def test_down_takes_no_answer_for_a_no(home: dict[str, str], project: Path) -> None:
+    """At a terminal, where the person ends the input (Ctrl-D)."""
+    ours, theirs = pty.openpty()
+    os.write(ours, b"\x04")
+    done = subprocess.run(
+        [program("hostwright"), "down"],
+        cwd=project, env=home, stdin=theirs, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 2
+    assert "nothing was removed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_down_asks_first(home: dict[str, str], project: Path) -> None:

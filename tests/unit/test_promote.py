@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostwright import application, promote
+from hostwright import application, promote, toolchain
 from hostwright.databases import Database
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
@@ -256,6 +256,7 @@ def test_a_cluster_made_anew_is_no_reason_to_remove_the_data(here: tuple[OldHere
 def test_a_cluster_that_is_gone_does_not_keep_the_host_from_serving(
     here: tuple[OldHere, NewHere], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    toolchain.ensure()
     old, _ = here
     monkeypatch.setattr(promote, "_new", MADE)
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")

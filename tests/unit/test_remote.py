@@ -52,10 +52,10 @@ cli.main()
 """
 
 
-def become(folder: Path, *words: str) -> list[str]:
-    """The last of what ssh is given, as the shell of the host takes it apart."""
+def become(folder: Path, *words: str, host: str = 'eval "set -- $last"; printf "<%s>\\n" "$@"') -> list[str]:
+    """The last of what ssh is given, as the shell of the host takes it apart, or as `host` has it."""
     program = folder / "ssh"
-    program.write_text('#!/bin/sh\nfor last; do :; done\neval "set -- $last"\nprintf \'<%s>\\n\' "$@"\n')
+    program.write_text(f"#!/bin/sh\nfor last; do :; done\n{host}\n")
     program.chmod(0o755)
     env = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "XDG_STATE_HOME": str(folder)}
     command = [sys.executable, "-c", BECOME, *words]
@@ -71,3 +71,56 @@ def test_a_command_arrives_word_by_word(tmp_path: Path) -> None:
         "<--command=SELECT 'a  b'>",
     ]
     assert become(tmp_path, "ssh", "--", "sudo docker ps") == ["<sudo>", "<docker>", "<ps>"]
+
+
+@pytest.mark.parametrize(("line", "says"), [("printf '%s\\n' a b | tail -1", "b"), ("echo $HOME", "/root")])
+def test_a_line_is_for_the_shell_of_the_host(tmp_path: Path, line: str, says: str) -> None:
+    assert become(tmp_path, "ssh", "--", line, host='HOME=/root exec sh -c "$last"') == [says]
+
+
+LOGS = f"""
+from contextlib import contextmanager
+from invoke import Context
+
+@contextmanager
+def connect(environment, host):
+    yield Context()
+
+from hostwright import remote
+remote.connect = connect
+{BECOME}
+"""
+
+
+def test_whoever_reads_logs_may_have_had_enough(tmp_path: Path) -> None:
+    """The connection runs its commands here, as on a host by the same library."""
+    (tmp_path / "sudo").write_text("#!/bin/sh\nwhile echo line; do :; done\n")
+    (tmp_path / "sudo").chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_STATE_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", LOGS, "logs", "--tail", "all"],
+        env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 1)
+
+
+def test_how_many_lines_of_each_log(tmp_path: Path) -> None:
+    (tmp_path / "sudo").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / "sudo").chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_STATE_HOME": str(tmp_path)}
+
+    def logs(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", LOGS, "logs", *options]
+        return subprocess.run(
+            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+
+    for options, word in ([], "--tail=100"), (["--tail", "all"], "--tail=all"), (["--tail=7"], "--tail=7"):
+        assert word in logs(*options).stdout.split()
+    refused = logs("--tail", "many")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "'many' is no number" in refused.stderr
