@@ -146,11 +146,10 @@ def init(
 def doctor_(_: Context, environment: str = "", json: bool = False) -> None:
     """Say of each need whether it is there and works, and how to get it: hostwright doctor"""
     try:
-        chosen = environments.load(environment)
-    except BadInput:
-        if environment:
-            raise
-        chosen = None
+        known = environments.names(paths.project())
+    except BadInput:  # before there is a project it is the lab's needs that are told
+        known = []
+    chosen = environments.load(environment) if known or environment else None
     needs = list(doctor.examine(chosen))
     if json:
         print(jsonlib.dumps([need.as_dict() for need in needs], indent=2))

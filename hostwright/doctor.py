@@ -18,7 +18,7 @@ from docker.errors import DockerException
 from hostwright import paths, toolchain
 from hostwright.environments import Environment
 from hostwright.errors import HostwrightError
-from hostwright.hosts import containers, kvm, typed
+from hostwright.hosts import containers, kvm, typed, virsh
 from hostwright.pulumi_process import pulumi_env, toolchain_bin
 from hostwright.toolchain import golang
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 # What `make lab` and `make test` take: GiB of the caches and of the Docker engine's folder, MiB of memory.
 LAB_CACHES, LAB_ENGINE, LAB_MEMORY = 10, 10, 4096
+PATIENCE = 30  # seconds for a libvirt to answer
 
 
 @dataclass(frozen=True)
@@ -226,16 +227,11 @@ def _libvirt(environment: Environment | None, required: bool) -> Iterator[Need]:
         yield Need("libvirt", False, False, "virsh not on PATH", "install libvirt and its client", required)
         uris = []
     for uri in uris:
-        answer = subprocess.run(
-            ["virsh", "-q", "-c", uri, "uri"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-            stdin=subprocess.DEVNULL,
-        )
-        ok = answer.returncode == 0
-        detail = uri if ok else (answer.stderr.strip().splitlines() or ["no answer"])[-1]
+        try:
+            virsh.run(uri, "uri", timeout=PATIENCE)
+            ok, detail = True, uri
+        except HostwrightError as error:
+            ok, detail = False, error.what.splitlines()[-1]
         fix = (
             ""
             if ok

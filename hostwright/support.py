@@ -109,7 +109,13 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
     settings = environment.settings.items()
     told = {key: value for key, value in settings if not (isinstance(value, dict) and "secure" in value)}
     yield "environment.json", _json({"name": environment.name, **told})
-    yield "application.json", _told(lambda: _json(_application(environment).describe()))
+    name = "*"  # of the application's folder, where nobody can say which it is
+    try:
+        app = application.load(environment.application, environment.project, environment.components)
+        name = app.name
+        yield "application.json", _json(app.describe())
+    except HostwrightError as error:
+        yield "application.json", str(error)
     for path in _kept(environment):
         yield f"state/{path.relative_to(environment.state)}", path.read_text(errors="replace")
     hosts: list[HostRecord] = []
@@ -117,14 +123,15 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
         hosts = list(engine.outputs(environment))
     except HostwrightError as error:
         yield "hosts.txt", str(error)
-    cluster = reached.cluster(environment, hosts) if hosts and environment.clustered else None
+    known = hosts and environment.clustered and name != "*"
+    cluster = reached.cluster(environment, hosts) if known else None
     speaks = _speaker(cluster) if cluster else None
     for host in hosts:
         note(host.name)
         yield f"hosts/{host.name}/record.json", host.model_dump_json(indent=2)
         try:
             with remote.connect(environment, host) as connection:
-                yield from _on_host(environment, host, connection)
+                yield from _on_host(environment, host, f"/etc/hostwright/{name}", connection)
                 if cluster and host == speaks:  # what is of all servers is asked once
                     yield from _of_cluster(cluster, f"hosts/{host.name}", connection)
         except (OSError, SSHException, Failure) as error:
@@ -195,8 +202,10 @@ def _speaker(cluster: Cluster) -> HostRecord:
         return cluster.candidates[0]
 
 
-def _on_host(environment: Environment, host: HostRecord, connection: Connection) -> Iterator[tuple[str, str]]:
-    place, folder = f"hosts/{host.name}", f"/etc/hostwright/{_application(environment).name}"
+def _on_host(
+    environment: Environment, host: HostRecord, folder: str, connection: Connection
+) -> Iterator[tuple[str, str]]:
+    place = f"hosts/{host.name}"
     for name, command in (COMMANDS | (MICROK8S if environment.clustered else DOCKER)).items():
         yield f"{place}/{name}", _run(connection, command.format(folder=folder, tail=TAIL))
     if not environment.clustered:
@@ -242,10 +251,6 @@ def _kept(environment: Environment) -> list[Path]:
     logs = sorted((state / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)[-LOGS:]
     found = [state / "phases.json", *sorted((state / "proof").glob("*")), *logs]
     return [path for path in found if path.is_file()]
-
-
-def _application(environment: Environment) -> application.Application:
-    return application.load(environment.application, environment.project, environment.components)
 
 
 def _told(ask: Callable[[], str]) -> str:

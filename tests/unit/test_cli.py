@@ -414,3 +414,16 @@ def test_doctor_speaks_json(home: dict[str, str], project: Path) -> None:
     assert needs["ssh"]["usable"]
     assert done.returncode == 1
     assert "passphrase" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "what"),
+    [("staging", "config: {}\n", "unknown environment 'staging'"), ("", "config: {\n", "is not YAML")],
+)
+def test_doctor_takes_nothing_for_the_lab_that_is_none(
+    home: dict[str, str], project: Path, variable: str, text: str, what: str
+) -> None:
+    (project / "infra/Pulumi.prod.yaml").write_text(text)
+    done = run(home | {"HOSTWRIGHT_ENVIRONMENT": variable}, project, "doctor")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert what in done.stderr

@@ -280,6 +280,18 @@ def test_every_hypervisor_is_asked(
     environment = Environment("shop", Path("/nowhere"), {"libvirt": given})
     found = [need for need in doctor._libvirt(environment, required=True) if need.name == "libvirt"]
     assert [need.detail for need in found] == [
-        uri if "kvm2" not in uri else "no route to host" for uri in uris
+        uri if "kvm2" not in uri else "virsh uri: no route to host" for uri in uris
     ]
     assert [need.usable for need in found] == ["kvm2" not in uri for uri in uris]
+
+
+def test_a_hypervisor_that_does_not_answer_keeps_no_other_need_untold(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
+    program(bare, "virsh", "exec /bin/sleep 60")
+    environment = Environment("shop", Path("/nowhere"), {"libvirt": {"uri": "qemu+ssh://kvm1/system"}})
+    needs = {each.name: each for each in doctor._libvirt(environment, required=True)}
+    assert not needs["libvirt"].usable
+    assert needs["libvirt"].detail.startswith("virsh uri did not end within")
+    assert "kvm" in needs

@@ -145,3 +145,15 @@ def test_a_cluster_is_asked_once_for_its_objects_and_each_node_for_itself(
         assert own >= {*support.COMMANDS, *support.MICROK8S}
         assert not own & {*support.DOCKER}
     assert not [name for name in files if name.startswith("hosts/k2/kubernetes")]
+
+
+def test_what_cannot_be_had_is_in_it_as_the_reason(servers: Environment, tmp_path: Path) -> None:
+    (tmp_path / "shop.yml").write_text("name: [\n")
+    broken = Environment("big", tmp_path, {**servers.settings, "application": str(tmp_path / "shop.yml")})
+    with tarfile.open(support.write(broken, tmp_path / "bundle.tar.gz")) as bundle:
+        files = {each.name.partition("/")[2]: each for each in bundle.getmembers()}
+        told = bundle.extractfile(files["application.json"])
+        assert told
+        assert f"where: {tmp_path / 'shop.yml'}" in told.read().decode()
+    for node in ("k1", "k2"):
+        assert {f"hosts/{node}/{name}" for name in (*support.COMMANDS, *support.MICROK8S)} <= files.keys()
