@@ -19,6 +19,11 @@ help: ## What there is to make
 # Compiled for services in tests, which run as nobody and cannot write there. What only tools use compiles when it is used.
 TOOLS := /(ansible[a-z_]*|black|debugpy|mypy[a-z]*|pip|pkg_resources|pulumi[a-z_]*|schemathesis|setuptools|uv)/
 $(VENV)/.done: requirements.lock requirements.uv
+	@if ! $(PYTHON) -c 'import ensurepip' 2> /dev/null; then \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null || { echo 'python3-venv is missing: apt-get install python3-venv, as root' >&2; exit 2; }; \
+		apt-get update --quiet; \
+		apt-get install --quiet --yes python3-venv; \
+	fi
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements.uv
@@ -98,5 +103,7 @@ lock: venv ## Resolve the pins again (hashes, no addresses)
 
 .PHONY: clean
 clean: ## Take the lab away: hosts, servers, state; caches stay
-	$(BIN)/hostwright down --environment lab-$(TOPOLOGY) --data --yes
+	for name in $(patsubst infra/Pulumi.%.yaml,%,$(wildcard infra/Pulumi.lab-*.yaml)); do \
+		$(BIN)/hostwright down --environment $$name --data --yes; \
+	done
 	$(BIN)/python -m lab stop
