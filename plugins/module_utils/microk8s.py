@@ -75,8 +75,8 @@ def step(
         )
     if not upgrade:
         raise Unfit(
-            f"runs 1.{now}, and microk8s_channel asks for 1.{wanted}: an upgrade is asked for, "
-            "with -e microk8s_upgrade=true"
+            f"runs 1.{now}, and microk8s_channel asks for 1.{wanted}: an upgrade is asked for "
+            "by hostwright upgrade"
         )
     revision()  # one that does not exist is refused before a node is emptied for it
     return Step("refresh", f"runs 1.{now}")

@@ -157,7 +157,7 @@ def test_what_is_not_there_is_installed() -> None:
 @pytest.mark.parametrize(
     ("channel", "upgrade", "words"),
     [
-        ("1.36/stable", False, "an upgrade is asked for, with -e microk8s_upgrade=true"),
+        ("1.36/stable", False, "an upgrade is asked for by hostwright upgrade"),
         ("1.37/stable", True, "one minor at a time. Upgrade to 1.36 first"),
         ("1.34/stable", True, "Kubernetes does not go down again"),
         ("1.36/stable", True, "the store has no MicroK8s at 1.36/stable"),
