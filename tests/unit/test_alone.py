@@ -17,8 +17,7 @@ import pytest
 COLLECTIONS = Path(__file__).parents[2] / ".collections"
 MODULES = "ansible_collections.hostwright.hostwright.plugins.modules"
 # Docker that says that it was asked, and then nothing until it may.
-DOCKER = """\
-#!/bin/sh
+DOCKER = """#!/bin/sh
 here=$(dirname "$0")
 touch "$here/asked"
 while [ ! -e "$here/go" ]; do sleep 0.05; done
