@@ -91,19 +91,26 @@ def claim(name: str, project: Path) -> None:
     It is taken over from a project that is gone, or has no such environment any more. Checkouts that share a
     lab share the file of its settings, too. Raises BadInput when another project has it.
     """
+    if check_claim(name, project) != project.resolve():
+        mark = _mark(name)
+        mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mark.write_text(f"{project.resolve()}\n")
+
+
+def check_claim(name: str, project: Path) -> Path | None:
+    """Who has the name now, if anybody has. Raises BadInput when the project cannot have it, see `claim`."""
     mark, mine = _mark(name), project.resolve()
     text = mark.read_text().strip() if mark.is_file() else ""
-    if text == str(mine):
-        return
+    if not text:
+        return None
     theirs, ours = _settings(Path(text), name), _settings(mine, name)
-    if text and theirs.exists() and not (ours.exists() and theirs.samefile(ours)):
+    if Path(text) != mine and theirs.exists() and not (ours.exists() and theirs.samefile(ours)):
         raise BadInput(
             f"the name {name} is taken: on this machine it is an environment of another project",
             where=f"{theirs}, by {mark}",
             fix=f"give this one another name; or end that one: cd {text}; hostwright down -e {name} --data",
         )
-    mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    mark.write_text(f"{mine}\n")
+    return Path(text)
 
 
 def release(name: str) -> None:

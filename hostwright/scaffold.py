@@ -70,11 +70,12 @@ def create(
     if image or sha256:
         settings |= _image(settings, image, sha256)
     variables = _variables(mirror, topology)
-    environments.claim(environment, directory)
+    environments.check_claim(environment, directory)
     with writing("give a folder that you may write to"):
         (directory / "infra").mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory / "infra"):
             pass
+    environments.claim(environment, directory)
     key = ensure_key(environment)
     # The private half is where the environment's state is, on each operator's machine elsewhere.
     settings["ssh"] = {"user": user, "publicKey": key.with_suffix(".pub").read_text().strip()}
