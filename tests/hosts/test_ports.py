@@ -27,7 +27,6 @@ SYSTEM = {
     ("tcp", 53): ("systemd-resolve",),
 }
 DHCP = (68, 546)
-EVERYONE = ("0.0.0.0/0", "::/0")
 # What a node of a cluster listens on at all addresses though nobody is let in: controller manager, scheduler,
 # and at ports of this range whether it has pods that a load balancer may send to.
 NODES_OWN = (10257, 10259, *range(30000, 32768))
@@ -145,22 +144,23 @@ def described(listeners: Iterable[dict[str, Any]], where: str) -> list[str]:
     ]
 
 
-def declared(machine: Machine, protocol: str = "tcp", forwarded: bool | None = None) -> set[int]:
-    """The ports that the firewall is told to open: all, or those that are (not) forwarded to containers."""
+def declared(machine: Machine, protocol: str) -> set[int]:
+    """The host's own ports that the firewall is told to open, none that is forwarded to a container."""
     return {
         int(each["port"])
         for each in machine.wanted["firewall_ports"]
-        if each.get("protocol", "tcp") == protocol and forwarded in (None, each.get("forwarded", False))
+        if each.get("protocol", "tcp") == protocol and not each.get("forwarded", False)
     }
 
 
 def let_in(machine: Machine, address: str) -> set[int]:
     """The TCP ports that the firewall is told to open to us, by the way we come to the address."""
-    return {int(machine.wanted["firewall_ssh_port"])} | {
+    everyone = machine.wanted["__firewall_everyone"]
+    return {
         int(each["port"])
-        for each in machine.wanted["firewall_ports"]
+        for each in machine.wanted["__firewall_all"]
         if each.get("protocol", "tcp") == "tcp"
-        and among(each.get("sources", EVERYONE), address, int(each["port"]))
+        and among(each.get("sources", everyone), address, int(each["port"]))
     }
 
 
@@ -182,7 +182,7 @@ def allowed(machine: Machine, each: dict[str, Any]) -> bool:
         return loopback(each["address"]) or each["port"] in DHCP
     if key == ("tcp", int(machine.wanted["firewall_ssh_port"])):
         return bool(each["process"] in ("sshd", "systemd"))
-    if each["port"] in declared(machine, each["protocol"], forwarded=False):
+    if each["port"] in declared(machine, each["protocol"]):
         return True
     if machine.clustered:
         return of_node(each)

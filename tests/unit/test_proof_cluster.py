@@ -374,7 +374,9 @@ def test_the_api_is_open_to_operators_and_else_closed(
 def test_a_port_that_is_open_to_others_is_not_open_to_us(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.wanted["firewall_ports"] = [
+    machine.wanted["__firewall_everyone"] = ["0.0.0.0/0", "::/0"]
+    machine.wanted["__firewall_all"] = [
+        {"port": 22},
         {"port": 443},
         {"port": 10250, "sources": ["192.0.2.1/32"]},
         {"port": 16443, "sources": ["127.0.0.0/8"]},
