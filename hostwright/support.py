@@ -109,10 +109,9 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
     settings = environment.settings.items()
     told = {key: value for key, value in settings if not (isinstance(value, dict) and "secure" in value)}
     yield "environment.json", _json({"name": environment.name, **told})
-    name = "*"  # of the application's folder, where nobody can say which it is
+    app = None
     try:
         app = application.load(environment.application, environment.project, environment.components)
-        name = app.name
         yield "application.json", _json(app.describe())
     except HostwrightError as error:
         yield "application.json", str(error)
@@ -123,15 +122,15 @@ def gathered(environment: Environment, note: Callable[[str], None]) -> Iterator[
         hosts = list(engine.outputs(environment))
     except HostwrightError as error:
         yield "hosts.txt", str(error)
-    known = hosts and environment.clustered and name != "*"
-    cluster = reached.cluster(environment, hosts) if known else None
+    folder = f"/etc/hostwright/{app.name if app else '*'}"
+    cluster = reached.cluster(environment, hosts) if app and hosts and environment.clustered else None
     speaks = _speaker(cluster) if cluster else None
     for host in hosts:
         note(host.name)
         yield f"hosts/{host.name}/record.json", host.model_dump_json(indent=2)
         try:
             with remote.connect(environment, host) as connection:
-                yield from _on_host(environment, host, f"/etc/hostwright/{name}", connection)
+                yield from _on_host(environment, host, folder, connection)
                 if cluster and host == speaks:  # what is of all servers is asked once
                     yield from _of_cluster(cluster, f"hosts/{host.name}", connection)
         except (OSError, SSHException, Failure) as error:

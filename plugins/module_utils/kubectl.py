@@ -115,19 +115,17 @@ def states(objects: list) -> dict:
 
     With a Deployment's autoscaler among them, there have to be as many of it as that has at least.
     """
-    found, least = {}, {}
+    scalers = [item["spec"] for item in objects if item["kind"] == SCALER]
+    least = {"deployment/" + each["scaleTargetRef"]["name"]: each["minReplicas"] for each in scalers}
+    found = {}
     for item in objects:
-        if item["kind"] == SCALER:
-            least[item["spec"]["scaleTargetRef"]["name"]] = item["spec"]["minReplicas"]
-    for item in objects:
-        if item["kind"] == SCALER:
-            continue
-        state = STATES[item["kind"]](item)
-        wanted = least.get(item["metadata"]["name"], 0) if item["kind"] == "Deployment" else 0
-        if not state and item["spec"].get("replicas", 1) < wanted:
-            state = State("{} of {} asked for".format(item["spec"].get("replicas", 1), wanted))
-        if state:
-            found[reference(item)] = state
+        if item["kind"] != SCALER:
+            name, asked = reference(item), item["spec"].get("replicas", 1)
+            state = STATES[item["kind"]](item)
+            if not state and asked < least.get(name, 0):
+                state = State(f"{asked} of {least[name]} asked for")
+            if state:
+                found[name] = state
     return found
 
 

@@ -152,7 +152,7 @@ class Load:
         key = {"Idempotency-Key": order.key}
         answer = await self._insist(customer, "POST", "/api/orders", json=body, headers=key)
         if answer is None or answer.status_code != 201:
-            order.refused = "" if answer is None else _told(answer)
+            order.refused = _told(answer)
             return
         order.id, order.accepted_at = int(answer.json()["id"]), time.monotonic()
         path = f"/api/orders/{order.id}/status"
@@ -162,7 +162,7 @@ class Load:
             answer.status_code == 200
             or (answer.status_code == 409 and answer.json().get("status") == "confirmed")
         )
-        order.refused = "" if answer is None or order.confirmed else _told(answer)
+        order.refused = "" if order.confirmed else _told(answer)
 
     async def _insist(self, who: Account, method: str, path: str, **more: Any) -> httpx2.Response | None:
         """The first answer that is final; None if there is none in time."""
@@ -206,8 +206,8 @@ def client(gateway: Gateway) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=gateway.url, transport=way, timeout=ATTEMPT)
 
 
-def _told(answer: httpx2.Response) -> str:
-    return f"{answer.status_code} {answer.text[:200]}"
+def _told(answer: httpx2.Response | None) -> str:
+    return f"{answer.status_code} {answer.text[:200]}" if answer is not None else ""
 
 
 def _foreign(answer: httpx2.Response) -> bool:
