@@ -11,7 +11,18 @@ from typing import Any
 
 import yaml
 
-from hostwright import application, environments, former, paths, playbook, proof, scaffold, secrets, toolchain
+from hostwright import (
+    application,
+    environments,
+    former,
+    members,
+    paths,
+    playbook,
+    proof,
+    scaffold,
+    secrets,
+    toolchain,
+)
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts import engine
@@ -52,7 +63,9 @@ def up(
     with phases.phase("toolchain", "Toolchain"):
         toolchain.ensure()
     secrets.check(environment, app)
-    if others := former.look(environment):
+    hosts = engine.outputs(environment)
+    members.check(environment, hosts)
+    if others := former.look(environment, hosts):
         replace(others)
     with phases.phase("hosts", "Hosts") as note:
         outcome = engine.up(environment, note)
@@ -111,11 +124,13 @@ def _keep_authority(environment: Environment) -> None:
 
 
 def plan(environment: Environment) -> None:
-    """What Pulumi and Ansible would change; neither changes anything."""
+    """What Pulumi and Ansible would change; neither changes anything. Raises BadInput as `up` does."""
     application.load(environment.application, components=environment.components)
     toolchain.ensure()
+    hosts = engine.outputs(environment)
+    members.check(environment, hosts)
     print(engine.preview(environment))
-    if not engine.outputs(environment):
+    if not hosts:
         print("hosts do not exist yet: nothing to ask Ansible")
         return
     recap = playbook.run(environment.project, environment.name, SITE, ["--check", "--diff"], echo=True)

@@ -9,22 +9,21 @@ from collections.abc import Sequence
 from hostwright import application, paths, reached, remote
 from hostwright.environments import Environment
 from hostwright.errors import HostwrightError
-from hostwright.hosts import engine
+from hostwright.hosts.record import HostRecord
 
 LOOK = "plugins/module_utils/former.py"
 
 
-def look(environment: Environment) -> list[str]:
+def look(environment: Environment, hosts: Sequence[HostRecord]) -> list[str]:
     """Names of other applications of ours on the environment's hosts, sorted; none where nobody answers.
 
     The roles look too, and refuse what is not named to them: this is for who can be asked beforehand.
     """
     kubectl: tuple[str, ...] = ()
+    if not hosts:
+        return []
+    host = hosts[0]
     try:
-        hosts = engine.outputs(environment)
-        if not hosts:
-            return []
-        host = hosts[0]
         if environment.clustered:
             there = reached.cluster(environment, hosts)
             host, own, kubectl = there.host, there.namespace, there.client

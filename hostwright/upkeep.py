@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hostwright import deploy, environments, paths, playbook, reached
+from hostwright import deploy, environments, members, paths, playbook, reached
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts import engine, stack, typed
@@ -40,9 +40,8 @@ def leaving(environment: Environment, workers: int) -> list[str]:
         raise BadInput(
             "machines that exist are counted where they are listed",
             where=f"infra/Pulumi.{environment.name}.yaml: hostwright:static.hosts",
-            fix="add one there, and hostwright up; before one is taken out there: ansible-playbook "
-            f"-i inventories/{environment.name} hostwright.hostwright.leave "
-            """-e '{"microk8s_leaving": ["NAME"]}'""",
+            fix="add one there, and hostwright up; before one is taken out there: "
+            f"{members.leave(environment, ['NAME'])}",
         )
     wanted = [host.name for host in typed.hosts(_with(environment, workers))]
     return going(engine.outputs(environment), wanted)
@@ -52,12 +51,7 @@ def going(known: Sequence[HostRecord], wanted: Collection[str]) -> list[str]:
     """Those of the known hosts that are not wanted, all of them workers. Raises BadInput."""
     require_hosts(known)
     gone = [host for host in known if host.name not in wanted]
-    if servers := [host.name for host in gone if "servers" in host.groups]:
-        raise BadInput(
-            f"{', '.join(servers)} would go too, and a server holds the cluster's database",
-            where="hostwright:cluster.servers",
-            fix="set it to what it was; only workers can be taken away",
-        )
+    members.check_servers(gone, "hostwright:cluster.servers")
     return [host.name for host in gone]
 
 

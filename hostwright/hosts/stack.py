@@ -24,7 +24,7 @@ OURS = re.compile(r"error: (?P<what>(?!update failed|preview failed)[^\n]+)\n\s+
 def outputs(environment: Environment) -> dict[str, Any]:
     """The stack's outputs, `hosts` and `environment`; empty before the first `up`.
 
-    Raises HostwrightError when Pulumi, the passphrase or the stack is missing.
+    Raises HostwrightError when Pulumi or the passphrase is missing.
     """
     if lacking := toolchain.missing():
         raise Failure(f"the toolchain lacks {', '.join(lacking)}", fix="hostwright toolchain")
@@ -43,6 +43,8 @@ def outputs(environment: Environment) -> dict[str, Any]:
         check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
+    if "no stack named" in done.stderr:
+        return {}
     if done.returncode:
         raise explain(environment, done.stderr or done.stdout)
     return dict(json.loads(done.stdout or "{}"))

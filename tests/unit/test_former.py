@@ -142,7 +142,7 @@ def test_each_topologys_role_is_told(made: Any) -> None:
 
 
 def test_before_the_first_hosts_nothing_runs(made: Any) -> None:
-    assert former.look(made("single")) == []
+    assert former.look(made("single"), []) == []
 
 
 def test_where_nobody_is_asked_nothing_is_replaced() -> None:
