@@ -21,6 +21,7 @@ VOTERS = 3
 RESOLVERS = 2  # pods of the cluster's DNS, where there are as many nodes
 HOSTNAME = "kubernetes.io/hostname"  # the label that volumes of one node name it by
 EVERYONE = ["0.0.0.0/0", "::/0"]
+OURS = ("app.kubernetes.io/managed-by", "hostwright")  # the label of what hostwright deploys
 
 
 class Unfit(Exception):
@@ -132,6 +133,14 @@ def _node(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def used(text: str) -> bool:
+    """Whether `kubectl get persistentvolumes,namespaces -o json` has a volume, or an application of ours."""
+    return any(
+        each["kind"] == "PersistentVolume" or OURS in each["metadata"].get("labels", {}).items()
+        for each in json.loads(text)["items"]
+    )
+
+
 def status(text: str) -> dict[str, Any] | None:
     """Members of the database (address -> role) and enabled addons, of `status --format yaml`.
 
@@ -153,7 +162,8 @@ def plan(hosts: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
     `hosts`: name of the node -> `group` (servers or workers), `address`, and what was seen of it: `worker`
     (its lock says so), `joining` (a join was begun and not ended), `nodes` (what its API lists, None where
-    it does not answer, as on workers), `members` (of its database).
+    it does not answer, as on workers), `members` (of its database), `used` (whether a node that is alone has
+    what must not be lost).
 
     Answer: `leader`, `joining` (name -> `again`, whether it has to be installed anew first), `gone` (what the
     leader has to forget: names of nodes, and addresses its database alone knows), and who is to be upgraded,
@@ -193,7 +203,8 @@ def _check_group(name: str, seen: dict[str, Any]) -> None:
 
 
 def _leader(servers: dict[str, dict[str, Any]]) -> str:
-    """The server whose cluster the others are to be in: the largest, of which there may be one only."""
+    """The server whose cluster the others are to be in: the largest, of which there may be one only; where
+    all are alone, one that is used."""
     sound = {name: each for name, each in servers.items() if each["nodes"] and not each["joining"]}
     large = {frozenset(each["nodes"]) for each in sound.values() if len(each["nodes"]) > 1}
     apart = [(one, other) for one in large for other in large if not one & other]
@@ -208,7 +219,7 @@ def _leader(servers: dict[str, dict[str, Any]]) -> str:
             f"no server has an API that answers ({silent}). After a power cut more than half of the servers "
             "must be up; `microk8s inspect` on them says more"
         )
-    return max(sound, key=lambda name: len(sound[name]["nodes"]))
+    return max(sound, key=lambda name: (len(sound[name]["nodes"]), sound[name]["used"]))
 
 
 def _belongs(name: str, seen: dict[str, Any], leader: str, known: dict[str, Any]) -> bool:
@@ -232,13 +243,19 @@ def _again(name: str, seen: dict[str, Any], leader: str) -> bool:
     if seen["nodes"] is None:
         raise Unfit(
             f"{name} does not answer, and {leader} does not know it. It may hold a database that nobody "
-            f"else has, so it is left alone. If it does not: `snap remove --purge microk8s` on {name}, and "
-            "run again"
+            "else has, so it is left alone. If it does not: `install -D /dev/null "
+            f"/var/lib/hostwright/microk8s-joining` on {name}, which has it installed anew, and run again"
         )
     if set(seen["nodes"]) - {name}:
         others = ", ".join(sorted(seen["nodes"]))
         raise Unfit(
             f"{name} is in another cluster ({others}) than {leader}. `microk8s leave` on it, and run again"
+        )
+    if seen["used"]:
+        raise Unfit(
+            f"{name} has a cluster of its own that is used: its volumes, or its application, would be lost "
+            f"if it joined {leader}. If it is to be kept, list it in the group servers, and beside it none "
+            f"that is used or has a cluster. If not, `microk8s reset` on {name}, and run again"
         )
     return False
 

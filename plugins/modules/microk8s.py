@@ -11,7 +11,8 @@ description:
     as both mislead. Every command and every wait has an end; where one is reached, C(microk8s inspect) is
     run and the message names its report.
   - A join that was cut off is known by a mark of our own and by MicroK8s' own lock. Such a node is no member
-    and holds nothing, so that its snap is removed and installed again before it joins.
+    and holds nothing, so that its snap is removed and installed again before it joins. A data volume that is
+    mounted where the snap keeps its data is emptied with it, and stays.
 options:
   state:
     description:
@@ -194,6 +195,7 @@ report:
 import functools  # noqa: E402  (Ansible wants the documentation first)
 import json  # noqa: E402
 import re  # noqa: E402
+import shutil  # noqa: E402
 import socket  # noqa: E402
 import ssl  # noqa: E402
 import time  # noqa: E402
@@ -212,6 +214,7 @@ CERTS = Path("/var/snap/microk8s/current/certs")
 YEARLY = ("server.crt", "front-proxy-client.crt")
 OURS = Path("/var/lib/hostwright")
 JOINING, UPGRADING = OURS / "microk8s-joining", OURS / "microk8s-upgrading"
+ASIDE = OURS / "microk8s-common"  # where a data volume is mounted while the snap is removed
 # A snap needs the ones before it.
 ORDER = ("snapd", "core22", "microk8s")
 ASK = 60  # seconds that a question may take
@@ -504,12 +507,14 @@ class Host:
 
     def _see(self) -> dict[str, Any]:
         installed = self._installed()
+        nodes = None if self._worker() else self._nodes()
         return self._nothing() | {
             "version": installed["version"] if installed else "",
             "worker": self._worker(),
             "joining": self._joining(),
-            "nodes": None if self._worker() else self._nodes(),
+            "nodes": nodes,
             "members": {} if self._worker() else self._members(),
+            "used": nodes is not None and len(nodes) == 1 and self._used(),
         }
 
     def _nothing(self) -> dict[str, Any]:
@@ -527,6 +532,7 @@ class Host:
             "report": "",
             "nodes": {self.name: alone},
             "members": {},
+            "used": False,
         }
 
     def _worker(self) -> bool:
@@ -551,6 +557,9 @@ class Host:
         members: dict[str, str] = (self._status() or {}).get("members", {})
         return members
 
+    def _used(self) -> bool:
+        return decide.used(self._asked("kubectl", "get", "persistentvolumes,namespaces", "-o", "json"))
+
     def _workloads(self) -> str:
         return self._asked("kubectl", "get", "deployments,daemonsets", "-A", "-o", "json")
 
@@ -565,6 +574,7 @@ class Host:
     # --- the snap ---
 
     def _install(self) -> None:
+        self._mount_again()
         if self.given["snaps"]:
             there = decide.snaps(self._run("snap", "list")[1])
             self._from_files([name for name in ORDER if name not in there])
@@ -606,14 +616,45 @@ class Host:
 
     def _remove(self) -> None:
         """Take the snap away with all it has; what pods left in its folder is somebody's, and stays."""
+        self._mount_again()
         storage = COMMON / "default-storage"
         if storage.is_dir() and any(storage.iterdir()):
             raise decide.Unfit(
                 f"{self.name} has to be installed anew, and {storage} has data of pods. Move it "
                 "elsewhere, or delete it, and run again"
             )
+        if self._mounted(COMMON):
+            self._set_aside()
         self._snap("remove", "--purge", "microk8s")
         JOINING.unlink(missing_ok=True)
+
+    def _set_aside(self) -> None:
+        """Have the data volume be empty, and elsewhere: snapd cannot remove a folder where one is mounted.
+
+        How it came to be mounted (fstab, a unit, a container's engine) is not asked, so it stays mounted.
+        """
+        self._microk8s("stop", timeout=self._left())  # and with it what pods have mounted below
+        ASIDE.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Private, and without what is mounted below: whatever that is, it is not emptied.
+        self._must("mount", "--bind", "--make-private", str(COMMON), str(ASIDE))
+        self._must("umount", "--recursive", "--lazy", str(COMMON))
+        for each in ASIDE.iterdir():
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            else:
+                each.unlink()
+
+    def _mount_again(self) -> None:
+        """Bring a volume back that is set aside, by this run or by one that was cut off."""
+        if not self._mounted(ASIDE):
+            return
+        if not self._mounted(COMMON):
+            COMMON.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._must("mount", "--bind", str(ASIDE), str(COMMON))
+        self._must("umount", str(ASIDE))
+
+    def _mounted(self, place: Path) -> bool:
+        return self._run("mountpoint", "--quiet", str(place))[0] == 0
 
     def _enable(self, minor: int) -> bool:
         """Enable what is missing, one by one, and look whether it then is; whether any was."""
@@ -695,6 +736,11 @@ class Host:
         if code:
             said = " ".join((err or out).split()) or f"exit status {code}"
             self._fail(f"snap {' '.join(words)} on {self.name}: {said}")
+
+    def _must(self, *words: str) -> None:
+        code, out, err = self._run(*words)
+        if code:
+            self._fail(f"{' '.join(words)} on {self.name}: {_last(out, err)}")
 
     def _run(self, *words: str, timeout: int = ASK) -> tuple[int, str, str]:
         """A command that ends, and that nobody answers."""

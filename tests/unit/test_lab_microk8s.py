@@ -306,6 +306,9 @@ def test_what_the_stand_in_does_not_have_is_refused(host: Make) -> None:
     assert node("kubectl", "apply", "-f", "-")[0] == 1
     assert node("kubectl", "get", "nodes", "node-9")[0] == 1
     assert node.json("kubectl", "get", "persistentvolumes", "-o", "json")["items"] == []
+    kept = node.json("kubectl", "get", "persistentvolumes,namespaces", "-o", "json")["items"]
+    assert {each["kind"] for each in kept} == {"Namespace"}
+    assert "kube-system" in [each["metadata"]["name"] for each in kept]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from hashlib import sha3_384
@@ -82,8 +85,43 @@ def test_install_hold_refresh_remove(run: Snap, tmp_path: Path) -> None:
     assert (data / "kept").exists()
     assert run("refresh", "microk8s") == (0, 'snap "microk8s" has no updates available\n')
     assert run("remove", "--purge", "microk8s")[0] == 0
-    assert list((tmp_path / "root/var/snap/microk8s").iterdir()) == []
+    assert not (tmp_path / "root/var/snap/microk8s").exists()
     assert run("remove", "microk8s") == (0, 'snap "microk8s" is not installed\n')
+
+
+MOUNTED = """
+mount -t tmpfs none "$COMMON"
+touch "$COMMON/kept"
+"$@" remove --purge microk8s
+echo "ended with $?; there is $(ls "$COMMON")"
+"$@" list
+umount "$COMMON"
+"$@" remove --purge microk8s
+"""
+SNAPD = f"""
+import sys
+sys.path.insert(0, {str(OVERLAY / "snapd/usr/lib/snapd")!r})
+import snap
+from pathlib import Path
+sys.exit(snap.Snapd(Path(sys.argv[1])).run(sys.argv[2:]))
+"""
+
+
+def test_a_folder_where_a_volume_is_mounted_is_emptied_and_keeps_its_snap(run: Snap, tmp_path: Path) -> None:
+    run("install", "microk8s", "--classic", "--channel=1.35/stable")
+    root, private = tmp_path / "root", ("unshare", "--map-root-user", "--mount")
+    done = subprocess.run(
+        [*private, "sh", "-c", MOUNTED, "sh", sys.executable, "-c", SNAPD, str(root)],
+        env=os.environ | {"COMMON": str(root / "var/snap/microk8s/common")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "error: cannot perform the following tasks:\n- Remove data for snap" in done.stderr
+    assert f"(unlinkat {root}/var/snap/microk8s/common: device or resource busy)" in done.stderr
+    assert "ended with 1; there is \n" in done.stdout
+    assert "\nmicrok8s  v1.35.0" in done.stdout
+    assert done.stdout.endswith("microk8s removed\n")
 
 
 def test_what_is_there_already_is_left_as_it_is(run: Snap) -> None:

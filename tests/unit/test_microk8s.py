@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 sys.path.append(str(Path(__file__).parents[2] / ".collections"))
 from ansible_collections.hostwright.hostwright.plugins.module_utils import microk8s
@@ -63,6 +64,7 @@ def seen(name: str, *nodes: str, group: str = "servers", **other: Any) -> dict[s
         "worker": False,
         "joining": False,
         "members": members,
+        "used": False,
     }
     return found | {"nodes": listing(*nodes) if nodes else None} | other
 
@@ -228,6 +230,36 @@ def test_the_first_of_fresh_servers_leads_and_all_others_join() -> None:
     }
 
 
+@pytest.mark.parametrize("order", [("k1", "k2", "k3"), ("k3", "k2", "k1"), ("k2", "k1", "k3")])
+def test_a_cluster_that_is_used_leads_wherever_it_is_listed(order: tuple[str, ...]) -> None:
+    hosts = {name: seen(name, name, used=name == "k2") for name in order}
+    found = plan(hosts)
+    assert found["leader"] == "k2"
+    assert found["joining"] == {name: {"again": False} for name in order if name != "k2"}
+
+
+def test_what_is_used_has_a_volume_or_an_application() -> None:
+    labelled = {"kubernetes.io/metadata.name": "shop-prod", "app.kubernetes.io/managed-by": "hostwright"}
+    system = {"kind": "Namespace", "metadata": {"name": "kube-system"}}
+    stranger = {
+        "kind": "Namespace",
+        "metadata": {"name": "other", "labels": {"app.kubernetes.io/managed-by": "Helm"}},
+    }
+    assert not microk8s.used(json.dumps({"items": []}))
+    assert not microk8s.used(json.dumps({"items": [system, stranger]}))
+    for each in (
+        {"kind": "PersistentVolume", **volume("pv-1", "k1")},
+        {"kind": "Namespace", "metadata": {"name": "shop-prod", "labels": labelled}},
+    ):
+        assert microk8s.used(json.dumps({"items": [system, each]}))
+
+
+def test_namespaces_of_ours_have_the_label_that_is_looked_for() -> None:
+    place = "golden/warehouse/cluster/0-namespace/namespace-warehouse-prod.yaml"
+    namespace = yaml.safe_load((Path(__file__).parents[1] / place).read_text())
+    assert microk8s.used(json.dumps({"items": [namespace]}))
+
+
 def test_who_is_in_stays_in() -> None:
     names = ("k1", "k2", "k3", "k4")
     hosts = {name: seen(name, *names) for name in names[:3]} | {"k4": worker("k4")}
@@ -300,6 +332,22 @@ def test_an_address_of_another_host_counts_for_nothing() -> None:
         (
             {"k1": seen("k1", "k1"), "k2": seen("k2", worker=True)},
             "k2 is a worker, and its group says server",
+        ),
+        (
+            {"k1": seen("k1", "k1", used=True), "k2": seen("k2", "k2", used=True)},
+            "k2 has a cluster of its own that is used: .* would be lost if it joined k1",
+        ),
+        (
+            {"k1": seen("k1", "k1"), "k2": seen("k2", "k2", group="workers", used=True)},
+            "k2 has a cluster of its own that is used: .* list it in the group servers",
+        ),
+        (
+            {
+                "k1": seen("k1", "k1", used=True),
+                "k2": seen("k2", "k2", "k3"),
+                "k3": seen("k3", "k2", "k3"),
+            },
+            "k1 has a cluster of its own that is used: .* if it joined k2",
         ),
         (
             {"k1": seen("k1", "k1", "k2"), "k2": seen("k2", "k1", "k2", group="workers")},

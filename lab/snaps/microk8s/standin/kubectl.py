@@ -14,6 +14,7 @@ GROUPS = {
     "deployments": "/apis/apps/v1/deployments",
     "daemonsets": "/apis/apps/v1/daemonsets",
     "persistentvolumes": "/api/v1/persistentvolumes",
+    "namespaces": "/api/v1/namespaces",
 }
 ALIASES = {
     "node": "nodes",
@@ -22,6 +23,8 @@ ALIASES = {
     "daemonset": "daemonsets",
     "ds": "daemonsets",
     "pv": "persistentvolumes",
+    "namespace": "namespaces",
+    "ns": "namespaces",
 }
 
 
@@ -103,9 +106,9 @@ def _get(node: Node, kinds: list[str], name: str, options: dict[str, str]) -> in
 
 
 def _line(item: dict[str, Any]) -> str:
-    status = item["status"]
+    status = item.get("status", {})
     if "conditions" not in status:
-        return f"{item['metadata']['name']} {item['metadata']['namespace']}"
+        return f"{item['metadata']['name']} {item['metadata'].get('namespace', '')}".rstrip()
     ready = "Ready" if status["conditions"][0]["status"] == "True" else "NotReady"
     held = ",SchedulingDisabled" if item["spec"].get("unschedulable") else ""
     return f"{item['metadata']['name']} {ready}{held} {status['nodeInfo']['kubeletVersion']}"

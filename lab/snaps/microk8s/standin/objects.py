@@ -9,7 +9,8 @@ from . import tls
 from .database import Document
 from .node import API, KUBELET, Node
 
-LISTS = ("nodes", "deployments", "daemonsets", "persistentvolumes")  # of the last there are none
+LISTS = ("nodes", "deployments", "daemonsets", "persistentvolumes", "namespaces")
+SPACES = ("default", "kube-node-lease", "kube-public", "kube-system")  # of volumes there are none
 ADDONS = {
     "dns": ("CoreDNS", "1.13.1"),
     "rbac": ("Role-Based Access Control for authorisation", ""),
@@ -45,6 +46,11 @@ def listed(kind: str, document: Document) -> dict[str, Any]:
         nodes = document["nodes"]
         with ThreadPoolExecutor(16) as pool:
             items = list(pool.map(node, nodes, nodes.values()))
+    elif kind == "namespaces":
+        spaces = sorted({*SPACES, *(space for _, space, _ in _workloads(document))})
+        items = [
+            {"metadata": {"name": each, "labels": {"kubernetes.io/metadata.name": each}}} for each in spaces
+        ]
     else:
         items = [_workload(name, space, document) for of, space, name in _workloads(document) if of == kind]
     return {"apiVersion": "v1", "kind": "List", "items": items}

@@ -191,16 +191,21 @@ class Snapd:
         if not self._installed(name):
             print(f'snap "{name}" is not installed', file=sys.stderr)
             return
+        data = self.root / "var/snap" / name
+        self.services("stop", name)
+        if not purge:
+            saved = self.state / "snapshots" / f"{name}-{int(time.time())}"
+            shutil.copytree(data, saved, symlinks=True)
+        shutil.rmtree(data, ignore_errors=True)
+        if data.exists():  # for a mount is in it; the data is gone, and the snap stays
+            task = f'Remove data for snap "{name}" ({self._known(name)["revision"]})'
+            raise Failed(TASKS.format(task=task, why=f"unlinkat {data}/common: device or resource busy"))
         self.services("disable", name)
         if units := self._units(name):
             for unit in units:
                 unit.unlink()
             _systemctl("daemon-reload")
-        if not purge:
-            saved = self.state / "snapshots" / f"{name}-{int(time.time())}"
-            shutil.copytree(self.root / "var/snap" / name, saved, symlinks=True)
         shutil.rmtree(self.root / "snap" / name)
-        _empty(self.root / "var/snap" / name)
         (self.root / "snap/bin" / name).unlink(missing_ok=True)
         (self.state / "snaps" / f"{name}.json").unlink()
         print(f"{name} removed")
@@ -240,7 +245,7 @@ class Snapd:
                 self._hook(name, "install")
         except Failed:
             shutil.rmtree(self.root / "snap" / name)
-            _empty(data)
+            shutil.rmtree(data, ignore_errors=True)
             raise
         known = {"name": name, "version": meta["version"], "revision": revision, "tracking": tracking}
         held = bool(before and before["held"])
@@ -424,16 +429,6 @@ def _unpack(file: Path, place: Path) -> None:
                 if mode := entry.external_attr >> 16:
                     (scratch / entry.filename).chmod(mode & 0o777)
         scratch.rename(place)
-
-
-def _empty(folder: Path) -> None:
-    """Remove what is in a folder; a folder that is a mount of its own stays."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            if not os.path.ismount(path) and not any(path.iterdir()):
-                path.rmdir()
-        else:
-            path.unlink()
 
 
 def _systemctl(*words: str) -> None:
