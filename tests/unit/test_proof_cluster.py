@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import http.server
 import json
@@ -505,24 +506,72 @@ class Names(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_an_errand_asks_by_name_at_an_address(machine: Machine, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def gateway(
+    machine: Machine, folder: Path, handler: type[http.server.BaseHTTPRequestHandler]
+) -> Iterator[tuple[Any, list[str | None]]]:
+    """An errand at a warehouse on loopback, whose gateway answers so; and the names it is asked by."""
     made = secrets.complete(application.load("warehouse"), {}, "test", ["shop.example.com"])
-    (tmp_path / "certificate").write_text(made["gateway_certificate"])
-    (tmp_path / "key").write_text(made["gateway_private_key"])
+    (folder / "certificate").write_text(made["gateway_certificate"])
+    (folder / "key").write_text(made["gateway_private_key"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    context.load_cert_chain(folder / "certificate", folder / "key")
     asked: list[str | None] = []
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Names)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    known = SimpleNamespace(secrets=made, addresses=["127.0.0.1"], known_as=machine.known_as, clustered=True)
+    known = SimpleNamespace(
+        secrets=made, addresses=["127.0.0.1"], known_as=machine.known_as, clustered=True,
+        variables={"hostwright_environment": {"name": "prod"}},
+    )  # fmt: skip
     errand = warehouse.Errand(known)
-    answer = errand.http.get(f"https://shop.example.com:{server.server_port}/")
+    errand.http.base_url = f"https://shop.example.com:{server.server_port}"
+    yield errand, asked
     server.shutdown()
     server.server_close()
-    assert answer.headers["X-Host"] == f"shop.example.com:{server.server_port}"
+
+
+def test_an_errand_asks_by_name_at_an_address(machine: Machine, tmp_path: Path) -> None:
+    with gateway(machine, tmp_path, Names) as (errand, asked):
+        answer = errand.http.get("/")
+    assert answer.headers["X-Host"] == errand.http.base_url.netloc.decode()
     assert asked == ["shop.example.com"]
+
+
+def test_an_admin_with_another_password_is_asked_for_once(machine: Machine, tmp_path: Path) -> None:
+    """More wrong logins would shut the real one out; the rows say how the proof learns the new password."""
+    seen = []
+
+    class Changed(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.append((self.path, told.get("email")))
+            user = {"email": told.get("email"), "role": "customer"}
+            order = {"id": 7, "created_at": "2026-01-01T00:00:00Z"}
+            status, body = (201, order) if self.path == "/api/orders" else (200, {"token": "t", "user": user})
+            if told.get("email") == "admin@warehouse.example":
+                status, body = 401, {"error": "Invalid email or password"}
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    rows = ("test_notification", "test_webhook", "test_statistics", "test_mail")
+    wanted = (
+        r"put it there, in infra/: pulumi config set --stack prod --secret secret-admin_password; then hostw"
+    )
+    with gateway(machine, tmp_path, Changed) as (errand, _):
+        for name in rows:
+            more = {} if name == "test_webhook" else {"detail": print}
+            with pytest.raises(AssertionError, match=wanted):
+                getattr(warehouse, name)(errand, "warehouse", **more)
+        with pytest.raises(AssertionError, match=wanted):
+            warehouse.test_logout(errand, "warehouse")
+    assert [path for path, email in seen if email == "admin@warehouse.example"] == ["/api/auth/login"]
+    assert [path for path, _ in seen].count("/api/orders") == 1
 
 
 # --- What the tests make of a cluster ---

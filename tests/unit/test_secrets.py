@@ -365,17 +365,19 @@ def test_what_an_operator_set_goes_before_what_was_made(
     stack.checked(environment, stack.pulumi(environment, *own))
     assert secrets.ensure(environment, warehouse, ADDRESSES)["admin_email"] == "boss@shop.example"
     assert "admin_email" not in secrets._kept(environment)[0], "his would come back when he takes it out"
-    own = ("config", "set", "--secret", "secret-rabbitmq_password", "of my own")
-    stack.checked(environment, stack.pulumi(environment, *own))
+    for name in ("rabbitmq_password", "admin_password"):
+        own = ("config", "set", "--secret", f"secret-{name}", "of my own")
+        stack.checked(environment, stack.pulumi(environment, *own))
     before = secrets.ensure(environment, warehouse, ADDRESSES)
     assert before["rabbitmq_password"] == "of my own"
+    assert before["admin_password"] == secrets.read(environment)["admin_password"] == "of my own"
     with pytest.raises(BadInput, match="the secret 'rabbitmq_password' is one you set") as caught:
         secrets.rotate(environment, warehouse, ["token_private_key", "rabbitmq_password"])
     assert "pulumi config set --secret secret-rabbitmq_password" in caught.value.fix
     assert secrets.read(environment) == before
     secrets.forget(environment.name, environment.project)
     assert secrets.read(environment) == {
-        "admin_email": "boss@shop.example", "rabbitmq_password": "of my own"
+        "admin_email": "boss@shop.example", "rabbitmq_password": "of my own", "admin_password": "of my own"
     }  # fmt: skip
 
 
