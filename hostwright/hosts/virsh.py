@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -11,7 +12,10 @@ from hostwright.errors import BadInput, Failure
 
 
 def run(uri: str, *arguments: str, timeout: float = 60) -> str:
-    """What virsh prints. Raises BadInput when the hypervisor does not answer, Failure when virsh refuses."""
+    """What virsh prints, in English. `timeout` in seconds.
+
+    Raises BadInput when the hypervisor does not answer, or not in time, Failure when virsh refuses.
+    """
     try:
         done = subprocess.run(
             ["virsh", "-q", "-c", uri, *arguments],
@@ -19,22 +23,27 @@ def run(uri: str, *arguments: str, timeout: float = 60) -> str:
             text=True,
             check=False,
             timeout=timeout,
+            env=os.environ | {"LC_ALL": "C"},  # what it says of failures is read, here and by who calls
             stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError:
         raise Failure("virsh is not on PATH", fix="install libvirt's client programs") from None
     except subprocess.TimeoutExpired:
-        raise Failure(f"virsh {arguments[0]} did not end within {timeout:.0f} s", where=uri) from None
+        raise _silent(uri, f"virsh {arguments[0]} did not end within {timeout:.0f} s") from None
     if done.returncode == 0:
         return done.stdout
     message = done.stderr.strip()
     if "failed to connect to the hypervisor" in message:
-        raise BadInput(
-            f"the hypervisor does not answer: {message.splitlines()[-1].removeprefix('error: ')}",
-            where=f"hostwright:libvirt.uri: {uri}",
-            fix="start libvirtd (or virtqemud) and join the group libvirt; qemu+ssh: check host, key",
-        )
+        raise _silent(uri, message.splitlines()[-1].removeprefix("error: "))
     raise Failure(f"virsh {' '.join(arguments)}: {message}", where=uri)
+
+
+def _silent(uri: str, why: str) -> BadInput:
+    return BadInput(
+        f"the hypervisor does not answer: {why}",
+        where=f"hostwright:libvirt.uri: {uri}",
+        fix="start libvirtd (or virtqemud) and join the group libvirt; qemu+ssh: check host, key",
+    )
 
 
 def names(uri: str, kind: str) -> set[str]:

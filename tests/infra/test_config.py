@@ -473,6 +473,58 @@ def test_unreachable_hypervisor(values: Any) -> None:
     assert uri in caught.value.where
 
 
+SAYS = """[ "$LC_ALL" = C ] || { echo "błąd: nie można połączyć się z hiperwizorem" >&2; exit 1; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "patience", "why"),
+    [
+        ("exec sleep 60\n", 1, "virsh list did not end within 1 s"),
+        (
+            f"{SAYS}echo 'error: failed to connect to the hypervisor' >&2\n"
+            "echo 'error: Cannot recv data: Host key verification failed.' >&2; exit 1\n",
+            60,
+            "Cannot recv data: Host key verification failed.",
+        ),
+    ],
+    ids=["silent", "Polish"],
+)
+def test_a_hypervisor_that_is_away_is_the_settings_fault(
+    values: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, patience: float, why: str
+) -> None:
+    """Whichever way: to packets that are dropped there is no answer, and an error is in people's language."""
+    uri = "qemu+ssh://root@kvm1/system"
+    made = config.parse("shop", values("libvirt", libvirt=libvirt(values, uri=uri)))
+    speaking(tmp_path, monkeypatch, script)
+    monkeypatch.setitem(virsh.run.__kwdefaults__, "timeout", patience)
+    with pytest.raises(BadInput) as caught:
+        hypervisor.claim(made)
+    assert caught.value.what == f"the hypervisor does not answer: {why}"
+    assert caught.value.where == f"hostwright:libvirt.uri: {uri}"
+    assert "qemu+ssh: check host, key" in caught.value.fix
+    assert caught.value.exit_status == 2
+
+
+def test_what_does_not_run_need_not_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = "error: Requested operation is not valid: domain is not running"
+    speaking(tmp_path, monkeypatch, f"{SAYS}echo '{refusal}' >&2; exit 1\n")
+    hypervisor._stop("qemu:///system", "destroy", "shop-1")
+    speaking(tmp_path, monkeypatch, "echo 'error: access denied' >&2; exit 1\n")
+    with pytest.raises(Failure, match="virsh destroy shop-1: error: access denied"):
+        hypervisor._stop("qemu:///system", "destroy", "shop-1")
+
+
+def speaking(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A virsh of our own, for somebody who reads Polish."""
+    program = folder / "virsh"
+    program.write_text(f"#!/bin/sh\n{script}")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    for name in ("LC_ALL", "LANG"):
+        monkeypatch.setenv(name, "pl_PL.UTF-8")
+
+
 @pytest.mark.parametrize(
     ("static", "message", "where"),
     [

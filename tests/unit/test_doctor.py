@@ -293,5 +293,5 @@ def test_a_hypervisor_that_does_not_answer_keeps_no_other_need_untold(
     environment = Environment("shop", Path("/nowhere"), {"libvirt": {"uri": "qemu+ssh://kvm1/system"}})
     needs = {each.name: each for each in doctor._libvirt(environment, required=True)}
     assert not needs["libvirt"].usable
-    assert needs["libvirt"].detail.startswith("virsh uri did not end within")
+    assert needs["libvirt"].detail == "the hypervisor does not answer: virsh uri did not end within 0 s"
     assert "kvm" in needs
