@@ -114,7 +114,7 @@ def init(
     sha256: str = "",
 ) -> None:
     """Make a project of your own: hostwright init shop --driver static --host web1=192.0.2.10"""
-    target = Path(directory).expanduser().resolve()
+    target = paths.expanded(directory).resolve()
     written = scaffold.create(
         target,
         environment,
@@ -123,7 +123,7 @@ def init(
         app,
         host or (),
         user,
-        Path(mirror).expanduser() if mirror else None,
+        paths.expanded(mirror) if mirror else None,
         _listed(components),
         _count(servers, "--servers"),
         _count(workers, "--workers"),
@@ -195,7 +195,7 @@ def lab(
     observability: bool = False,
 ) -> None:
     """Build a mirror and a proven environment on this machine, from nothing: hostwright lab"""
-    deploy.lab(topology, driver, app, only_mirror, observability)
+    deploy.lab(topology, driver, application.located(app), only_mirror, observability)
 
 
 @task(
@@ -258,7 +258,7 @@ def render_(
     images = dict(pair.split("=", 1) for pair in given if "=" in pair)
     if len(images) != len(given):
         raise BadInput("an image without a name", where="--image", fix="--image NAME=REFERENCE")
-    chosen = application.load(app, components=_listed(components))
+    chosen = application.load(application.located(app), components=_listed(components))
     with writing("give another --out"):
         if format == "compose":
             written = render.write(Path(out or "build/compose"), chosen, images)
@@ -299,7 +299,7 @@ def _count(given: str, option: str) -> int | None:
 def graph_(_: Context, app: str = "warehouse", format: str = "svg", out: str = "") -> None:
     """Draw services, ports and stores: hostwright graph --out warehouse.svg"""
     scaffold.check_choice("format", format, ("svg", "mermaid"))
-    picture = graph.graph(application.load(app), format)
+    picture = graph.graph(application.load(application.located(app)), format)
     if out:
         with writing("give another --out"):
             Path(out).write_text(picture)
@@ -418,7 +418,7 @@ def _check_services(environment: Environment, hosts: Sequence[HostRecord], names
 )
 def support_bundle(_: Context, environment: str = "", out: str = "") -> None:
     """Gather what a maintainer asks for, secrets removed: hostwright support-bundle"""
-    path = support.write(environments.load(environment), Path(out).expanduser() if out else None, say)
+    path = support.write(environments.load(environment), paths.expanded(out) if out else None, say)
     print(path)
     say("secrets are removed; names and addresses of people and machines are not: look before you send it")
 

@@ -59,7 +59,7 @@ def up(
     is touched, Failure when a phase does not end well.
     """
     phases = phases or Phases()
-    app = application.load(environment.application, components=environment.components)
+    app = application.load(environment.application, environment.project, environment.components)
     with phases.phase("toolchain", "Toolchain"):
         toolchain.ensure()
     secrets.check(environment, app)
@@ -125,7 +125,7 @@ def _keep_authority(environment: Environment) -> None:
 
 def plan(environment: Environment) -> None:
     """What Pulumi and Ansible would change; neither changes anything. Raises BadInput as `up` does."""
-    application.load(environment.application, components=environment.components)
+    application.load(environment.application, environment.project, environment.components)
     toolchain.ensure()
     hosts = engine.outputs(environment)
     members.check(environment, hosts)

@@ -32,6 +32,14 @@ def project(start: Path | None = None) -> Path:
     )
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with a leading `~` or `~user` taken for a home folder; of a user who is not there it stays."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def cache() -> Path:
     """What can be made again: toolchain, mirror, downloads."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hostwright"

@@ -183,6 +183,7 @@ def _settings(
         )
     check_choice("driver", driver, DRIVERS)
     check_choice("topology", topology, TOPOLOGIES)
+    app = application.located(app)
     application.load(app, components=components)
     groups = _groups(topology, servers, workers)
     settings: dict[str, Any] = {"application": app, "topology": topology, "driver": driver}
@@ -224,7 +225,7 @@ def _image(settings: dict[str, Any], image: str, sha256: str) -> dict[str, Any]:
     given = {}
     if image:
         if "://" not in image:
-            image = str(Path(image).expanduser().resolve())
+            image = str(paths.expanded(image).resolve())
         if not (image.startswith("https://") or Path(image).is_file()):
             what = f"the image {image} does not exist"
             raise BadInput(what, where="--image", fix="give a file or an https URL")

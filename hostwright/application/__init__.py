@@ -56,6 +56,7 @@ def load(
 ) -> Application:
     """The application of that name (the project's own before the toolkit's), or the one in that file.
 
+    A relative path is of the project (default: the one here), where there is one, and not of infra/.
     `components`: which of the declared ones it has here, by name, or "all". Raises BadInput with file, line
     and key of the first thing that is wrong.
     """
@@ -104,6 +105,11 @@ def _chosen(
                 fix=f"add {', '.join(lacking)}, or take {name} out",
             )
     return chosen
+
+
+def located(name_or_path: str) -> str:
+    """What a command line says, for anywhere: a path is of the current folder there; a name stays."""
+    return str(paths.expanded(name_or_path).resolve()) if _is_path(name_or_path) else name_or_path
 
 
 def names(project: Path | None = None) -> list[str]:
@@ -546,16 +552,25 @@ def _service(
 
 def _roots(project: Path | None) -> list[Path]:
     """Folders `services` to look in: the project's own before the toolkit's."""
+    own = _project(project)
+    return list(dict.fromkeys(root / "services" for root in (own, paths.toolkit()) if root))
+
+
+def _project(project: Path | None) -> Path | None:
+    """The one given, else the one here; none where the toolkit's applications are looked at from anywhere."""
     try:
-        own = [(project or paths.project()) / "services"]
-    except BadInput:  # the toolkit's applications can be looked at from anywhere
-        own = []
-    return list(dict.fromkeys([*own, paths.toolkit() / "services"]))
+        return project or paths.project()
+    except BadInput:
+        return None
+
+
+def _is_path(name_or_path: str) -> bool:
+    return name_or_path.endswith((".yml", ".yaml")) or "/" in name_or_path
 
 
 def _find(name_or_path: str, project: Path | None) -> Path:
-    if name_or_path.endswith((".yml", ".yaml")) or "/" in name_or_path:
-        path = Path(name_or_path).expanduser().resolve()
+    if _is_path(name_or_path):
+        path = ((_project(project) or Path()) / paths.expanded(name_or_path)).resolve()
         if not path.is_file():
             raise BadInput(
                 "no such application file", where=str(path), fix="give the path of a file that exists"

@@ -165,7 +165,7 @@ def extend(
 
 def _tests(environment: Environment) -> Path:
     """Where the contract tests of its application are, if it has any."""
-    return lines.folder(application.load(environment.application).name)
+    return lines.folder(application.load(environment.application, environment.project).name)
 
 
 def _written(result: ProofResult, quiet: bool, hosts: bool = True) -> ProofResult:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import deploy, environments, paths, scaffold, secrets, toolchain
+from hostwright import application, deploy, environments, paths, scaffold, secrets, toolchain
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 from hostwright.hosts import engine, stack
+from tests.live import program
 
 Init = Callable[..., Path]
 
@@ -31,6 +32,48 @@ def init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Init:
         return tmp_path / name
 
     return make
+
+
+# --- Where its application is ---
+
+
+def asked_for(monkeypatch: pytest.MonkeyPatch, shop: Path) -> None:
+    """The file apps/mine.yml is found by the environment and by roles, wherever they are asked."""
+    for place, told in ((shop, ""), (shop / "infra", ""), (shop.parent, str(shop))):
+        monkeypatch.chdir(place)
+        monkeypatch.setenv("HOSTWRIGHT_PROJECT", told)
+        chosen = environments.load("prod")
+        found = [application.load(chosen.application, chosen.project), application.load(chosen.application)]
+        assert [each.source for each in found] == [shop.parent / "apps/mine.yml"] * 2, place
+
+
+def test_an_application_file_is_found_from_everywhere(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "apps/mine.yml"
+    mine.parent.mkdir()
+    shutil.copy(paths.toolkit() / "services/apps/starter.yml", mine)
+    monkeypatch.chdir(tmp_path)
+    shop = init("shop", app="./apps/mine.yml")
+    asked_for(monkeypatch, shop)
+    settings = shop / "infra/Pulumi.prod.yaml"
+    text = settings.read_text()
+    for relative in ("../apps/mine.yml", "./../apps/mine.yml"):
+        settings.write_text(text.replace(str(mine), relative))
+        assert settings.read_text() != text
+        asked_for(monkeypatch, shop)
+
+
+def test_an_application_of_a_command_line_is_of_the_current_folder(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = init("shop")
+    shutil.copy(paths.toolkit() / "services/apps/starter.yml", shop / "inventories/mine.yml")
+    monkeypatch.chdir(shop / "inventories")
+    command = [program("hostwright"), "graph", "--app", "./mine.yml", "--out", str(tmp_path / "mine.svg")]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    assert (tmp_path / "mine.svg").is_file()
+    assert application.located("starter") == "starter"
 
 
 # --- Whose a name is ---
