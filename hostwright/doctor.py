@@ -222,7 +222,7 @@ def _loop_devices() -> Need:
 def _libvirt(environment: Environment | None, required: bool) -> Iterator[Need]:
     settings = (environment.settings.get("libvirt") or {}) if environment else {}
     given = settings.get("uri") or "qemu:///system"
-    uris = [given] if isinstance(given, str) else given
+    uris = [str(each) for each in (given if isinstance(given, list) else [given])]
     if not shutil.which("virsh"):
         yield Need("libvirt", False, False, "virsh not on PATH", "install libvirt and its client", required)
         uris = []

@@ -16,6 +16,8 @@ from hostwright.errors import BadInput
 
 TOPOLOGIES = ("single", "cluster")
 DRIVERS = ("libvirt", "container", "static")
+# Settings that hold others.
+SECTIONS = ("cluster", "ssh", "hosts", "network", "libvirt", "container", "static")
 # Where a project has what of the toolkit.
 LINKS = {".collections/ansible_collections/hostwright/hostwright": ".", "tests/hosts": "tests/hosts"}
 
@@ -59,7 +61,7 @@ class Environment:
     def key(self) -> Path:
         """The private half of the SSH key: of the settings, a relative path being of infra/, or its own."""
         given = (self.settings.get("ssh") or {}).get("privateKey")
-        return self.project / "infra" / Path(given).expanduser() if given else self.state / "id_ed25519"
+        return self.project / "infra" / paths.expanded(str(given)) if given else self.state / "id_ed25519"
 
     @property
     def state(self) -> Path:
@@ -137,7 +139,8 @@ def names(project: Path) -> list[str]:
 def load(name: str = "", project: Path | None = None) -> Environment:
     """The named environment, else the one $HOSTWRIGHT_ENVIRONMENT names, else the only one there is.
 
-    Its project gets the links that it lacks. Raises BadInput when that leaves none or several.
+    Its project gets the links that it lacks. Raises BadInput when that leaves none or several, and for a file
+    whose settings have not the form of some.
     """
     project = project or paths.project()
     known = names(project)
@@ -157,13 +160,42 @@ def load(name: str = "", project: Path | None = None) -> Environment:
             where=str(path),
             fix=f"give one of: {', '.join(known)}" if known else "hostwright init DIR, or hostwright lab",
         )
-    try:
-        document = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise BadInput(
-            "the environment's file is not YAML", where=f"{path}: {error}", fix="mend the file"
-        ) from None
-    config = document.get("config") or {}
-    settings = {key.removeprefix("hostwright:"): value for key, value in config.items()}
+    settings = _read(path)
     link(project)
     return Environment(name, project, settings)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The settings by name, those of SECTIONS being mappings. Raises BadInput."""
+    try:
+        document = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInput(
+            "the environment's file cannot be read as YAML", where=f"{path}: {error}", fix="mend the file"
+        ) from None
+    config = _mapping(_mapping(document, path).get("config"), path, "config")
+    settings = {key.removeprefix("hostwright:"): value for key, value in config.items()}
+    sections = {
+        name: _mapping(settings[name], path, f"hostwright:{name}") for name in SECTIONS if name in settings
+    }
+    chosen = settings.get("components") or []
+    if not isinstance(chosen, str | list) or not all(isinstance(each, str) for each in chosen):
+        raise BadInput(
+            "components are neither a list of names nor all",
+            where=f"{path}: hostwright:components",
+            fix="hostwright:components: [prometheus, grafana], for instance; or: all",
+        )
+    return settings | sections
+
+
+def _mapping(value: Any, path: Path, key: str = "") -> dict[str, Any]:
+    """The mapping there; nothing is an empty one. Raises BadInput for anything else, and for odd names."""
+    value = value or {}
+    wrong = [each for each in value if not isinstance(each, str)] if isinstance(value, dict) else []
+    if isinstance(value, dict) and not wrong:
+        return value
+    raise BadInput(
+        f"{wrong[0]!r} is no setting's name" if wrong else f"{key or 'the file'} is not names with values",
+        where=f"{path}: {key}".removesuffix(": "),
+        fix="write NAME: VALUE, a line each, or {NAME: VALUE}; docs/environments.md names all of them",
+    )

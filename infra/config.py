@@ -25,10 +25,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from hostwright import paths
-from hostwright.environments import DRIVERS, TOPOLOGIES, is_name
+from hostwright.environments import DRIVERS, SECTIONS, TOPOLOGIES, is_name
 from hostwright.errors import BadInput
-
-SECTIONS = ("cluster", "ssh", "hosts", "network", "libvirt", "container", "static")
 
 DOCKER_BRIDGE = IPv4Network("172.17.0.0/16")  # where Docker puts what is on no network of its own
 POD_BLOCK = 26  # Calico gives each host pods' addresses by such blocks
@@ -373,14 +371,14 @@ def _bad_input(where: str, error: ValidationError) -> BadInput:
 def _image(libvirt: Libvirt | None, folder: Path) -> Libvirt | None:
     if libvirt is None or libvirt.image.startswith("https://"):
         return libvirt
-    return libvirt.model_copy(update={"image": str(folder / Path(libvirt.image).expanduser())})
+    return libvirt.model_copy(update={"image": str(folder / paths.expanded(libvirt.image))})
 
 
 def _keys(where: str, settings: Settings, folder: Path) -> Ssh:
     """The login with both halves of its key: those of the settings, else the environment's own."""
     ssh = settings.ssh
     public = ssh.public_key.strip()
-    private = folder / ssh.private_key.expanduser()
+    private = folder / paths.expanded(ssh.private_key)
     if ssh.private_key == Path():
         private = paths.state(settings.environment) / "id_ed25519"
     if not private.is_file():

@@ -367,11 +367,50 @@ def test_down_asks_first(home: dict[str, str], project: Path) -> None:
     assert "--yes" in done.stderr
 
 
+BROKEN = [
+    (b"config: {\n", "the environment's file cannot be read as YAML", ": while parsing"),
+    (
+        "config: {hostwright:application: \u0142}\n".encode("iso-8859-2"),
+        "cannot be read as YAML",
+        ": unacceptable character",
+    ),
+    (b"- a\n", "the file is not names with values", "\n"),
+    (b"config: foo\n", "config is not names with values", ": config\n"),
+    (b"config: {5: foo}\n", "5 is no setting's name", ": config\n"),
+    (
+        b"config: {hostwright:libvirt: foo}\n",
+        "hostwright:libvirt is not names with",
+        ": hostwright:libvirt\n",
+    ),
+    (b"config: {hostwright:ssh: [foo]}\n", "hostwright:ssh is not names with", ": hostwright:ssh\n"),
+    (b"config: {hostwright:components: 5}\n", "components are neither a list", ": hostwright:components\n"),
+]
+
+
 def test_a_broken_settings_file_is_named(home: dict[str, str], project: Path) -> None:
-    (project / "infra/Pulumi.prod.yaml").write_text("config: {\n")
+    path = project / "infra/Pulumi.prod.yaml"
+    for content, what, where in BROKEN:
+        path.write_bytes(content)
+        done = run(home, project, "up")
+        assert (done.returncode, done.stdout) == (2, ""), f"{content!r}: {done.stderr}"
+        assert what in done.stderr
+        assert f"where: {path}{where}" in done.stderr
+        assert "fix: " in done.stderr
+        assert "Traceback" not in done.stderr
+        assert path.read_bytes() == content
+
+
+def test_a_key_in_the_home_of_nobody_is_named(home: dict[str, str], project: Path) -> None:
+    toolchain.ensure()
+    path = project / "infra/Pulumi.prod.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["config"]["hostwright:ssh"]["privateKey"] = "~no-such-user/key"
+    path.write_text(yaml.safe_dump(document))
     done = run(home, project, "up")
-    assert done.returncode == 2
-    assert "Pulumi.prod.yaml" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert f"the SSH key {project}/infra/~no-such-user/key does not exist" in done.stderr
+    assert "where: infra/Pulumi.prod.yaml: hostwright:ssh.privateKey" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_rotate_names_what_it_changed_and_what_is_next(home: dict[str, str], project: Path) -> None:

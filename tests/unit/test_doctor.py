@@ -285,6 +285,15 @@ def test_every_hypervisor_is_asked(
     assert [need.usable for need in found] == ["kvm2" not in uri for uri in uris]
 
 
+def test_a_uri_that_is_none_keeps_no_other_need_untold(bare: Path) -> None:
+    program(bare, "virsh", "echo 'error: failed to connect to the hypervisor' >&2; exit 1")
+    for given in (5, [5], {"a": "b"}):
+        environment = Environment("shop", Path("/nowhere"), {"libvirt": {"uri": given}})
+        needs = {each.name: each for each in doctor._libvirt(environment, required=True)}
+        assert not needs["libvirt"].usable
+        assert "kvm" in needs
+
+
 def test_a_hypervisor_that_does_not_answer_keeps_no_other_need_untold(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
