@@ -101,7 +101,8 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
 STEPS = (("0-namespace",), ("secrets", "1-base", "2-stores"), ("3-jobs",), ("4-workloads",))
 # What can be restarted; stores first, as others ask them.
 LASTING = ("StatefulSet", "Deployment", "DaemonSet")
-RUNNING = "deployments,statefulsets,daemonsets,jobs,horizontalpodautoscalers"
+ROLLED = "deployments,statefulsets,daemonsets"
+RUNNING = f"{ROLLED},jobs,horizontalpodautoscalers"
 WAITED = (*LASTING, "Job", SCALER)
 OURS = ("--server-side", "--force-conflicts", "--field-manager", "hostwright")
 ASKED = "asked for"
@@ -197,7 +198,7 @@ class Rollout:
 
     def apply(self) -> None:
         """Step by step, waiting for what each brings."""
-        before = {reference(each): each for each in self.mine("deployments,statefulsets")}
+        before = {reference(each): each for each in self.mine(ROLLED)}
         self.begin_again()
         for step in STEPS:
             folders = [Path(self.folder, each) for each in step if Path(self.folder, each).is_dir()]
@@ -213,7 +214,7 @@ class Rollout:
 
     def asked(self, names: list) -> dict:
         """KIND/NAME -> what is to be restarted, as it is."""
-        there = self.mine("deployments,statefulsets,daemonsets")
+        there = self.mine(ROLLED)
         unknown = sorted({*names} - {each["metadata"]["name"] for each in there})
         if unknown:
             self.module.fail_json(msg="nothing of that name can be restarted: {}".format(", ".join(unknown)))
@@ -261,7 +262,8 @@ class Rollout:
         undone = []
         for each in self.there(sorted(before)):
             name = reference(each)
-            if name in unwell and each["metadata"]["generation"] != before[name]["metadata"]["generation"]:
+            # Of what an autoscaler alone has changed the revision before is an older release.
+            if name in unwell and each["spec"]["template"] != before[name]["spec"]["template"]:
                 self.undo(name)
                 undone.append(name)
         if undone:

@@ -221,6 +221,11 @@ if words[0] == "patch":
     Path(store).write_text(json.dumps(objects))
 elif words[:2] == ["get", "--namespace"]:
     sys.exit("You must specify the type of resource to get.")
+elif words[0] == "diff":
+    applied = Path(f"{store}.applied")
+    for each in json.loads(applied.read_text()) if applied.exists() else []:
+        if each not in objects:
+            print(f"+++ /tmp/MERGED-1/v1.{each['kind']}.space.{each['metadata']['name']}")
 elif words[0] == "apply":
     Path(store).write_text(Path(f"{store}.applied").read_text())
 elif words[:2] == ["get", "-R"] and Path(f"{store}.folder").exists():
@@ -234,6 +239,7 @@ else:
     with open(f"{store}.log", "a") as log:
         print(*words[:words.index("--namespace")], file=log)
     for each in named:
+        each["spec"]["template"] = {"made": each["metadata"]["generation"]}
         each["metadata"]["generation"] += 1
         each["status"]["observedGeneration"] += 1
         if each["metadata"]["name"] == "bad":
@@ -243,7 +249,7 @@ else:
 
 
 def part(kind: str, name: str, **status: Any) -> Item:
-    found = item(kind, {"observedGeneration": 2, **status}, replicas=1)
+    found = item(kind, {"observedGeneration": 2, **status}, replicas=1, template={})
     return found | {"metadata": {"name": name, "generation": 2}}
 
 
@@ -339,12 +345,45 @@ def test_a_store_that_does_not_become_well_is_undone_too(tmp_path: Path) -> None
         metadata = {"name": name, "generation": 1}
         pods.append({"kind": "Pod", "metadata": metadata, "spec": {}, "status": status})
     (tmp_path / "objects").write_text(json.dumps([*stores, *pods]))
-    stores[0]["metadata"]["generation"] = stores[0]["status"]["observedGeneration"] = 3
+    stores[0]["spec"]["template"] = {"image": "another"}
     (tmp_path / "objects.applied").write_text(json.dumps([*stores, *pods]))
     answer, did = run(tmp_path, timeout=2)
     assert (answer["failed"], answer["undone"]) == (True, ["statefulset/orders-db"])
     assert "statefulset/orders-db: 0 of 1 ready" in answer["msg"]
     assert did == ["logs orders-db-0", "rollout undo statefulset/orders-db", "delete pod/orders-db-0"]
+
+
+def test_daemons_that_do_not_become_well_are_undone_too(tmp_path: Path) -> None:
+    (tmp_path / "4-workloads").mkdir()
+    there = {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3}
+    daemons = [part("DaemonSet", name, **there) for name in ("node-exporter", "otel-collector")]
+    (tmp_path / "objects").write_text(json.dumps(daemons))
+    daemons[0]["spec"]["template"] = {"image": "another"}
+    daemons[0]["status"] |= {"updatedNumberScheduled": 1, "numberAvailable": 2}
+    (tmp_path / "objects.applied").write_text(json.dumps(daemons))
+    (tmp_path / "objects.folder").write_text(json.dumps(daemons))
+    answer, did = run(tmp_path, timeout=1)
+    assert (answer["failed"], answer["undone"]) == (True, ["daemonset/node-exporter"])
+    assert "daemonset/node-exporter: on 1 of 3 nodes" in answer["msg"]
+    assert did == ["rollout undo daemonset/node-exporter"]
+
+
+def test_what_an_autoscaler_alone_has_changed_is_not_undone(tmp_path: Path) -> None:
+    """There would be the release before the one that serves well."""
+    (tmp_path / "4-workloads").mkdir()
+    one = {"updatedReplicas": 1, "availableReplicas": 1, "replicas": 1}
+    parts = [part("Deployment", "orders", **one), part("Deployment", "auth", **one)]
+    (tmp_path / "objects").write_text(json.dumps(parts))
+    for each in parts:
+        each["metadata"]["generation"] = each["status"]["observedGeneration"] = 3
+    parts[0]["spec"]["replicas"] = 2
+    parts[1]["spec"]["template"] = {"image": "another"}
+    parts[1]["status"]["availableReplicas"] = 0
+    (tmp_path / "objects.applied").write_text(json.dumps(parts))
+    (tmp_path / "objects.folder").write_text(json.dumps(parts))
+    answer, did = run(tmp_path, timeout=1)
+    assert "deployment/orders: 1 of 2 available" in answer["msg"]
+    assert (answer["undone"], did) == (["deployment/auth"], ["rollout undo deployment/auth"])
 
 
 def test_a_store_that_never_became_well_goes_on_once_it_is_mended(tmp_path: Path) -> None:
