@@ -3,7 +3,7 @@
 Phases and the same steps by hand, the application through its gateway, its services by themselves and on the
 plain server, the policy gateway beside others and services behind it beside Flask's, analytics over a million
 orders, a cluster, and how all that grows with the number of hosts. By name only, as they take longest: `up`
-with all that watches the application, from nothing, and on an emulated guest.
+with all that watches the application, from nothing (one host, and a cluster), and on an emulated guest.
 """
 
 from __future__ import annotations
@@ -72,13 +72,17 @@ def _phases(seconds: float) -> dict[str, Any]:
     return {"phases": found, "gateway": asdict(through) | more}
 
 
-def _cold(_seconds: float) -> dict[str, Any]:
+def _cold(_seconds: float, part: str = "cold", servers: int = 0) -> dict[str, Any]:
     # Where the cache is, there is room, and a file system that overlays can be laid over.
     paths.cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cold-", dir=paths.cache()) as folder:
-        found = phases.cold(Path(folder), _say)
-    _told("cold", found)
-    return {"cold": found}
+        found = phases.cold(Path(folder), _say, servers)
+    _told(part, found)
+    return {part: found}
+
+
+def _cold_cluster(seconds: float) -> dict[str, Any]:
+    return _cold(seconds, "cold-cluster", servers=3)
 
 
 def _libvirt(_seconds: float) -> dict[str, Any]:
@@ -156,9 +160,9 @@ def _say(text: str) -> None:
 PARTS = {
     "phases": _phases, "services": _services, "policy": _policy, "gatekeeper": _gatekeeper,
     "analytics": _analytics, "cluster": _cluster, "growth": _growth,
-    "observed": _observed, "cold": _cold, "libvirt": _libvirt,
+    "observed": _observed, "cold": _cold, "cold-cluster": _cold_cluster, "libvirt": _libvirt,
 }  # fmt: skip
-BY_NAME = ("observed", "cold", "libvirt")  # are not among all
+BY_NAME = ("observed", "cold", "cold-cluster", "libvirt")  # are not among all
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`hostwright up` to its proof: `python -m tests.bench --only phases`, cold, libvirt or observed.
+"""`hostwright up` to its proof, see `python -m tests.bench --only phases`, and the parts by name.
 
-With everything cached, step by step and beside the same by hand; from nothing; on an emulated guest; and with
-all that watches the application.
+With everything cached, step by step and beside the same by hand; from nothing, one host or a cluster; on an
+emulated guest; and with all that watches the application.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ UP, ALL = "up, to its proof", "all of it"
 TARGETS = {
     "phases": {UP: 240, "proof": 20, "second up": 30},
     "cold": {ALL: 1800},
+    "cold-cluster": {ALL: 3600},
     "libvirt": {UP: 1200},
     "observed": {},
 }
@@ -99,17 +100,23 @@ def measure(folder: Path, load: float, say: Say) -> tuple[dict[str, Any], gatewa
     return found, through
 
 
-def cold(folder: Path, say: Say) -> dict[str, Any]:
+def cold(folder: Path, say: Say, servers: int = 0) -> dict[str, Any]:
     """From nothing: the toolchain, the mirror, and `up`, with caches of their own in the folder.
 
-    The container engine keeps what it has, which is not the lab's alone: layers that it built are not built
-    again.
+    `servers`: of a cluster; without, one host. The container engine keeps what it has, which is not the
+    lab's alone: layers that it built are not built again.
     """
     clock = Clock(say)
+    topology = "cluster" if servers else "single"
     with _own_caches(folder):
         clock.run("toolchain", [program("hostwright"), "toolchain"], ROOT, os.environ)
-        clock.run("mirror", [program("hostwright"), "lab", "--only-mirror"], ROOT, os.environ)
-        with temporary(_made(folder, "bench-cold")) as live:
+        clock.run(
+            "mirror",
+            [program("hostwright"), "lab", "--only-mirror", "--topology", topology],
+            ROOT,
+            os.environ,
+        )
+        with temporary(_made(folder, "bench-cold", servers=servers)) as live:
             clock.up(live)
     clock.note(ALL, sum(clock.seconds[step] for step in ("toolchain", "mirror", UP)))
     return {"seconds": clock.seconds}
@@ -188,9 +195,9 @@ def _most(target: float | None) -> str:
     return "" if target is None else f", at most {target}"
 
 
-def _made(folder: Path, name: str, components: bool = False) -> Live:
+def _made(folder: Path, name: str, components: bool = False, servers: int = 0) -> Live:
     (folder / name).mkdir()
-    return make(folder / name, name, NETWORK, components)
+    return make(folder / name, name, NETWORK, components, servers=servers)
 
 
 @contextmanager

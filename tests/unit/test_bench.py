@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -153,6 +153,12 @@ Proof: 310 of 310 hold (14.8 s)
         ),
         ("phases", {"changes": {"Pulumi": 0, "Ansible": 2}}, ["phases, second up: 2 changes by Ansible"]),
         ("cold", {"seconds": {phases.ALL: 1801.0}}, ["cold, all of it: 1801 s, at most 1800"]),
+        ("cold-cluster", {"seconds": {phases.ALL: 3600.0}}, []),
+        (
+            "cold-cluster",
+            {"seconds": {phases.ALL: 3601.0}},
+            ["cold-cluster, all of it: 3601 s, at most 3600"],
+        ),
         ("libvirt", {"seconds": {phases.UP: 1201.0}}, ["libvirt, up, to its proof: 1201 s, at most 1200"]),
     ],
 )
@@ -161,6 +167,40 @@ def test_targets_of_phases(part: str, changes: dict[str, Any], said: list[str]) 
     assert list(phases.missing(part, found)) == said
     assert "at most" in phases.table(part, found)
     assert list(bench.missing({part: found})) == said, "the whole run asks it too"
+
+
+def test_every_part_of_phases_can_be_asked_for() -> None:
+    assert {*phases.TARGETS} <= {*bench.PARTS}
+    assert {*bench.BY_NAME} <= {*bench.PARTS}
+
+
+@pytest.mark.parametrize(
+    ("part", "topology", "servers"), [("cold", "single", 0), ("cold-cluster", "cluster", 3)]
+)
+def test_from_nothing_the_mirror_is_of_what_is_made(
+    part: str, topology: str, servers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Any] = []
+
+    def run(_: Any, step: str, command: list[str], *__: Any) -> str:
+        said.append(command[1:])
+        phases.Clock.note(_, step, 1.0)
+        return ""
+
+    def made(_: Path, name: str, **more: int) -> str:
+        said.append((name, more))
+        return name
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(phases.Clock, "run", run)
+    monkeypatch.setattr(phases.Clock, "up", lambda clock, _: clock.note(phases.UP, 1.0))
+    monkeypatch.setattr(phases, "_made", made)
+    monkeypatch.setattr(phases, "temporary", nullcontext)
+    monkeypatch.setattr(phases.lab, "serve", lambda: None)
+    found = bench.PARTS[part](0)
+    assert found == {part: {"seconds": {"toolchain": 1.0, "mirror": 1.0, phases.UP: 1.0, phases.ALL: 3.0}}}
+    mirror = ["lab", "--only-mirror", "--topology", topology]
+    assert said == [["toolchain"], mirror, ("bench-cold", {"servers": servers})]
 
 
 def test_the_flat_playbook_has_what_the_firewall_takes() -> None:
