@@ -38,7 +38,7 @@ MAX_PAGE = 1000
 class Attempt:
     """One request: its path, when it was sent (monotonic seconds), and what went wrong, if anything did.
 
-    `answered`: by whatever status, within `ATTEMPT`.
+    `answered`: by whatever status, in time.
     """
 
     path: str
@@ -96,22 +96,26 @@ class Shop:
 class Load:
     """Placed by `rate` a second while it runs; `orders` and `attempts` stay to be looked at."""
 
-    def __init__(self, people: People, http: httpx2.AsyncClient, rate: float) -> None:
+    def __init__(self, people: People, http: httpx2.AsyncClient, rate: float, attempt: float) -> None:
         self.people = people
         self.orders: list[Order] = []
         self.attempts: list[Attempt] = []
         self._http = http
         self._rate = rate
+        self._attempt = attempt
         self._mark = uuid.uuid4().hex[:12]
         self._stop = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, people: People, rate: float) -> AsyncIterator[Load]:
-        """On exit nobody begins anything new, and who waits for an answer gets it or gives up."""
-        async with client(people.gateway) as http:
-            load = cls(people, http, rate)
+    async def running(cls, people: People, rate: float, attempt: float = ATTEMPT) -> AsyncIterator[Load]:
+        """On exit nobody begins anything new, and who waits for an answer gets it or gives up.
+
+        `attempt`: seconds that each waits for an answer.
+        """
+        async with client(people.gateway, attempt) as http:
+            load = cls(people, http, rate, attempt)
             loops = [asyncio.create_task(each) for each in (load._customers(), *map(load._reader, READS))]
             try:
                 yield load
@@ -181,7 +185,7 @@ class Load:
         headers = who.bearer | more.pop("headers", {})
         answer, problem = None, None
         try:
-            async with asyncio.timeout(ATTEMPT):
+            async with asyncio.timeout(self._attempt):
                 answer = await self._http.request(method, path, headers=headers, **more)
             if answer.status_code >= 500 or answer.status_code in (401, 429) or _foreign(answer):
                 problem = _told(answer)
@@ -200,10 +204,10 @@ class Load:
             return
 
 
-def client(gateway: Gateway) -> httpx2.AsyncClient:
+def client(gateway: Gateway, attempt: float = ATTEMPT) -> httpx2.AsyncClient:
     limits = httpx2.Limits(max_connections=200, max_keepalive_connections=20)
     way = AsyncNamed(gateway.address, gateway.tls, limits)
-    return httpx2.AsyncClient(base_url=gateway.url, transport=way, timeout=ATTEMPT)
+    return httpx2.AsyncClient(base_url=gateway.url, transport=way, timeout=attempt)
 
 
 def _told(answer: httpx2.Response | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 
 from tests.faults.faults import Fault
-from tests.faults.load import MAX_PAGE, Load, Order, People, client
+from tests.faults.load import ATTEMPT, MAX_PAGE, Load, Order, People, client
 
 SETTLE = 90.0  # seconds in which an event comes, or no more do: one that failed waits for 5 s, then for 30 s
 NO_ANSWER = (AssertionError, IndexError, ValueError, httpx2.HTTPError)  # or half of one, from a busy engine
@@ -111,13 +111,16 @@ class Traces:
         return found
 
 
-async def run(way: Fault, rate: float = 0) -> Row:
-    """Whatever happens in between, all is back as it was. `rate`: orders a second, if not the fault's own."""
+async def run(way: Fault, rate: float = 0, attempt: float = ATTEMPT) -> Row:
+    """Whatever happens in between, all is back as it was.
+
+    `rate`: orders a second, if not the fault's own. `attempt`: seconds after which a request has failed.
+    """
     with way.staged():
         people = way.shop.people
         async with client(people.gateway) as http:
             watch = await Watch.begun(people, http)
-            async with Load.running(people, rate or way.rate) as load:
+            async with Load.running(people, rate or way.rate, attempt) as load:
                 await asyncio.sleep(CALM)
                 await asyncio.to_thread(way.begin)
                 try:
