@@ -11,6 +11,7 @@ from typing import Any
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED = "app.kubernetes.io/managed-by=hostwright"
 NAME = "app.kubernetes.io/name"
+TRIED = "hostwright/tried"  # on a pod: for which nodes it was made anew, and came to one with all others
 NODES = "hostwright/nodes"  # on a Service of type LoadBalancer: whose addresses are to be its own
 # Of these there may be some that nobody wants any more. Volumes and claims are not among them.
 PRUNED = (
@@ -108,6 +109,37 @@ def ready(node: dict) -> bool:
     """Whether a node takes pods and runs them."""
     conditions = {each["type"]: each["status"] for each in node["status"].get("conditions", [])}
     return conditions.get("Ready") == "True" and not node["spec"].get("unschedulable", False)
+
+
+def taking(nodes: list) -> list:
+    """Names of those that take pods and run them."""
+    return sorted(each["metadata"]["name"] for each in nodes if ready(each))
+
+
+def crowded(objects: list, nodes: list) -> dict:
+    """KIND/NAME -> names of its pods, of each Deployment that has several ready, all on one of several nodes.
+
+    The scheduler chooses where a pod is made and moves none: they stay where they are when a node is added,
+    or emptied and filled again. Those that came together when they were made anew for these nodes are none.
+    """
+    names = {*taking(nodes)}
+    if len(names) < 2:
+        return {}
+    found = {}
+    for part in [each["metadata"]["name"] for each in objects if each["kind"] == "Deployment"]:
+        pods = [each for each in objects if each["kind"] == "Pod" and _serves(each, part)]
+        marks = [each["metadata"].get("annotations", {}).get(TRIED, "") for each in pods]
+        tried = any(names <= {*mark.split(",")} for mark in marks)
+        if len(pods) > 1 and len({each["spec"]["nodeName"] for each in pods}) == 1 and not tried:
+            found[f"deployment/{part}"] = [each["metadata"]["name"] for each in pods]
+    return found
+
+
+def _serves(pod: dict, part: str) -> bool:
+    """Whether it is one of the part, ready and not about to go."""
+    metadata = pod["metadata"]
+    its = metadata.get("labels", {}).get(NAME) == part and "deletionTimestamp" not in metadata
+    return its and _conditions(pod).get("Ready", {}).get("status") == "True"
 
 
 def states(objects: list) -> dict:

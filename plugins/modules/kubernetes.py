@@ -15,6 +15,9 @@ description:
     has the events and the last lines of what is not well. Mended, it goes on where nothing was before.
   - A Service of type LoadBalancer that names nodes has the addresses of these, as where nothing else would
     give it one; the cluster's own proxy answers there.
+  - Pods of a Deployment that are all on one node, where several take pods, are made anew, as when a node was
+    added, or emptied and filled again. Where they come together again, that is not repeated for these nodes.
+    With O(spread) that alone is done.
   - With O(restart) that alone is made anew, and nothing else is looked at.
   - What carries the application's labels and is not in the folder goes last, when everything else is there;
     an autoscaler first, as it would set back what the folder says.
@@ -44,6 +47,10 @@ options:
     type: list
     elements: str
     default: []
+  spread:
+    description: Deployments that are on one node and could be on several are made anew, and that is all.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -89,11 +96,14 @@ from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl impo
     NODES,
     PRUNED,
     SCALER,
+    TRIED,
     Kubectl,
     addressed,
     changed,
+    crowded,
     reference,
     states,
+    taking,
     wait,
 )
 
@@ -118,6 +128,7 @@ def main() -> None:
         "timeout": {"type": "int", "default": 900},
         "kubectl": {"type": "list", "elements": "str", "default": ["/snap/bin/microk8s", "kubectl"]},
         "restart": {"type": "list", "elements": "str", "default": []},
+        "spread": {"type": "bool", "default": False},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     if module.params["restart"]:
@@ -126,6 +137,12 @@ def main() -> None:
         if not module.check_mode:
             rollout.restart(asked)
         module.exit_json(changed=True, reasons=dict.fromkeys(asked, ASKED), removed=[])
+    if module.params["spread"]:
+        rollout = Rollout(module)
+        # What was on a node that was emptied last may not be there again yet.
+        wait(lambda: states(rollout.mine("deployments")), rollout.timeout)
+        together = rollout.spread()
+        module.exit_json(changed=bool(together), reasons=together, removed=[])
     if module.check_mode and not Path(module.params["directory"], STEPS[0][0]).is_dir():
         module.exit_json(changed=True, reasons={"manifests": "not there yet"}, removed=[])
     rollout = Rollout(module)
@@ -142,8 +159,9 @@ def main() -> None:
         else:
             rollout.publish(moved)
         rollout.remove(unwanted)
+    together = rollout.spread()
     reasons = dict.fromkeys(moved, "not at its nodes' addresses") | differing
-    reasons |= dict.fromkeys(unwanted, "nobody wants it")
+    reasons |= dict.fromkeys(unwanted, "nobody wants it") | together
     module.exit_json(
         changed=bool(reasons or unwell),
         reasons=reasons | {name: str(state) for name, state in unwell.items()},
@@ -231,6 +249,22 @@ class Rollout:
             unwell = self.settled([name])
             if unwell:
                 self.fail(unwell, before)
+
+    def crowded(self) -> dict:
+        """Deployments whose pods are all on one node, and need not be -> their pods."""
+        return crowded(self.mine("deployments,pods"), self.kubectl.objects("nodes"))
+
+    def spread(self) -> dict:
+        """Have the scheduler place these anew, and mark what comes together again; object -> why."""
+        together = self.crowded()
+        if together and not self.module.check_mode:
+            self.restart({reference(each): each for each in self.there(sorted(together))})
+            again = [pod for name, pods in self.crowded().items() if name in together for pod in pods]
+            if again:
+                tried = f"{TRIED}={','.join(taking(self.kubectl.objects('nodes')))}"
+                pods = [f"pod/{each}" for each in again]
+                self.kubectl("annotate", *pods, "--overwrite", "--namespace", self.namespace, tried)
+        return dict.fromkeys(together, "all of it is on one node")
 
     def settled(self, names: list) -> dict:
         """What of these is not well when all are, or the time is over."""

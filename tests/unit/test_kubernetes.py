@@ -17,9 +17,12 @@ from hostwright.render import Cluster, Environment, pinned, render
 
 sys.path.append(str(Path(__file__).parents[2] / ".collections"))
 from ansible_collections.hostwright.hostwright.plugins.module_utils.kubectl import (
+    NAME,
     NODES,
+    TRIED,
     addressed,
     changed,
+    crowded,
     pins,
     ready,
     states,
@@ -206,7 +209,8 @@ def test_what_a_pod_waits_for(status: Item, what: str | None) -> None:
 
 
 # Of kubectl what a rollout asks: objects are a file, those that `apply` brings another beside it, those of
-# the folder a third where they are others. What is restarted becomes well, but for `bad`.
+# the folder a third where they are others. What is restarted becomes well, but for `bad`; its pods
+# are dealt out over the nodes, unless it is pinned to one. What has a `then` is that when it was looked at.
 KUBECTL = """
 import json, sys
 from pathlib import Path
@@ -218,6 +222,11 @@ if words[0] == "patch":
     named |= status
     with open(f"{store}.log", "a") as log:
         print(*words[:2], *words[4:6], json.dumps(status), file=log)
+    Path(store).write_text(json.dumps(objects))
+elif words[0] == "annotate":
+    key, _, value = words[-1].partition("=")
+    for each in named:
+        each["metadata"]["annotations"] = {key: value}
     Path(store).write_text(json.dumps(objects))
 elif words[:2] == ["get", "--namespace"]:
     sys.exit("You must specify the type of resource to get.")
@@ -235,10 +244,17 @@ elif words[0] == "get":
     every = kinds == ["namespace"] or words[1].startswith("-")
     chosen = [each for each in objects if every or f"{each['kind'].lower()}s" in kinds]
     print(json.dumps({"kind": "List", "items": named or chosen}))
+    Path(store).write_text(json.dumps([each.get("then", each) for each in objects]))
 else:
     with open(f"{store}.log", "a") as log:
         print(*words[:words.index("--namespace")], file=log)
+    nodes = [each["metadata"]["name"] for each in objects if each["kind"] == "Node"]
     for each in named:
+        labels = {"app.kubernetes.io/name": each["metadata"]["name"]}
+        pods = [pod for pod in objects if pod["kind"] == "Pod" and pod["metadata"].get("labels") == labels]
+        for at, pod in enumerate(pods):
+            pod["metadata"].pop("annotations", None)
+            pod["spec"]["nodeName"] = each["spec"].get("pinned") or nodes[at % len(nodes)]
         each["spec"]["template"] = {"made": each["metadata"]["generation"]}
         each["metadata"]["generation"] += 1
         each["status"]["observedGeneration"] += 1
@@ -458,6 +474,89 @@ def test_a_rollout_gives_services_the_addresses_of_their_nodes(tmp_path: Path) -
     addresses = [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}]
     status = json.dumps({"status": {"loadBalancer": {"ingress": addresses}}})
     assert answers[-1][1] == [f"patch service/gateway-8080 --subresource=status --type=merge {status}"]
+
+
+def pod(part: str, number: int, node: str, ready: str = "True", **metadata: Any) -> Item:
+    status = {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": ready}]}
+    named = {"name": f"{part}-{number}", "generation": 1, "labels": {NAME: part}} | metadata
+    return {"kind": "Pod", "metadata": named, "spec": {"nodeName": node}, "status": status}
+
+
+def taking(name: str, status: str = "True", **spec: Any) -> Item:
+    found = node(name)
+    found["status"]["conditions"] = [{"type": "Ready", "status": status}]
+    return found | {"metadata": {"name": name, "generation": 1}, "spec": spec}
+
+
+A, B, C = taking("a"), taking("b"), taking("c")
+TOGETHER = [pod("orders", number, "a") for number in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("pods", "nodes", "found"),
+    [
+        (TOGETHER, [A, B], True),
+        (TOGETHER, [A], False),
+        (TOGETHER, [A, taking("b", "Unknown")], False),
+        (TOGETHER, [A, taking("b", unschedulable=True)], False),
+        (TOGETHER, [taking("a", unschedulable=True), B, C], True),
+        (TOGETHER[:1], [A, B], False),
+        ([TOGETHER[0], pod("orders", 2, "b")], [A, B], False),
+        ([*TOGETHER, pod("orders", 3, "b", "False")], [A, B], True),
+        ([*TOGETHER, pod("orders", 3, "b", deletionTimestamp="now")], [A, B], True),
+        ([TOGETHER[0], pod("auth", 2, "a")], [A, B], False),
+        ([TOGETHER[0], pod("orders", 2, "a", annotations={TRIED: "a,b"})], [A, B], False),
+        ([TOGETHER[0], pod("orders", 2, "a", annotations={TRIED: "a,b"})], [A, B, C], True),
+        ([TOGETHER[0], pod("orders", 2, "a", annotations={TRIED: "a,b,c"})], [A, B], False),
+    ],
+)
+def test_pods_that_are_all_on_one_node(pods: list[Item], nodes: list[Item], found: bool) -> None:
+    names = {"deployment/orders": ["orders-1", "orders-2"]}
+    assert crowded([part("Deployment", "orders"), *pods], nodes) == (names if found else {})
+
+
+@pytest.mark.parametrize("pinned", ["", "a"])
+def test_a_node_more_has_pods_too_where_they_can_be_there(tmp_path: Path, pinned: str) -> None:
+    """Once for a set of nodes: a second run changes nothing, whether it was of use or not."""
+    well = {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 2}
+    orders = part("Deployment", "orders", **well)
+    orders["spec"] |= {"replicas": 2, "pinned": pinned}
+    (tmp_path / "0-namespace").mkdir()
+    (tmp_path / "objects").write_text(json.dumps([orders, *TOGETHER, A, B]))
+    answers = [run(tmp_path, timeout=5, _ansible_check_mode=check) for check in (True, False, False)]
+    why = {"deployment/orders": "all of it is on one node"}
+    assert [each["reasons"] for each, _ in answers] == [why, why, {}]
+    assert [each["changed"] for each, _ in answers] == [True, True, False]
+    once = ["rollout restart deployment/orders"]
+    assert [did for _, did in answers] == [[], once, once]
+    found = json.loads((tmp_path / "objects").read_text())
+    assert [each["spec"]["nodeName"] for each in found[1:3]] == ["a", pinned or "b"]
+    (tmp_path / "objects").write_text(json.dumps([*found, C]))
+    _, did = run(tmp_path, timeout=5)
+    assert did == (once * 2 if pinned else once)
+
+
+def test_nothing_else_is_looked_at_where_the_nodes_are_filled_again(tmp_path: Path) -> None:
+    """What was brought and does not become well is another verb's."""
+    well = {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 2}
+    orders = part("Deployment", "orders", **well)
+    orders["spec"]["replicas"] = 2
+    stuck = part("Deployment", "auth", conditions=[STUCK])
+    (tmp_path / "objects").write_text(json.dumps([orders, stuck, *TOGETHER, A, B]))
+    answers = [run(tmp_path, spread=True, timeout=5) for _ in range(2)]
+    assert [each["changed"] for each, _ in answers] == [True, False]
+    assert answers[-1][1] == ["rollout restart deployment/orders"]
+
+
+def test_pods_of_an_emptied_node_are_waited_for(tmp_path: Path) -> None:
+    well = {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 2}
+    soon, orders = (part("Deployment", "orders", **well | more) for more in ({"availableReplicas": 1}, {}))
+    soon["spec"]["replicas"] = orders["spec"]["replicas"] = 2
+    unready = pod("orders", 2, "a", "False")
+    objects = [soon | {"then": orders}, TOGETHER[0], unready | {"then": TOGETHER[1]}, A, B]
+    (tmp_path / "objects").write_text(json.dumps(objects))
+    answer, did = run(tmp_path, spread=True)
+    assert (answer["changed"], did) == (True, ["rollout restart deployment/orders"])
 
 
 def test_what_is_not_there_is_named_before_anything_is_restarted(tmp_path: Path) -> None:
