@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
+from weakref import WeakSet
 
 import psycopg
 from fastapi import Depends
@@ -43,6 +44,10 @@ def metadata() -> MetaData:
     )
 
 
+# Units of work that added events to the outbox. One of a lane may stay after a rollback: it costs a look.
+adding: WeakSet[AsyncSession | psycopg.AsyncConnection] = WeakSet()
+
+
 class Database:
     """The database of a service; `async with database.transaction() as session` is a unit of work."""
 
@@ -51,6 +56,7 @@ class Database:
         self._committing = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._settings = settings
         self.sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self.relays: set[Callable[[], None]] = set()  # to be woken by a commit that added events
 
     @classmethod
     @asynccontextmanager
@@ -76,6 +82,14 @@ class Database:
         """Commits on a clean exit, rolls back on any exception."""
         async with self.sessions.begin() as session:
             yield session
+        self.committed(session)
+
+    def committed(self, unit: AsyncSession | psycopg.AsyncConnection) -> None:
+        """Wakes the relays if the unit of work that was just committed added events."""
+        if unit in adding:
+            adding.discard(unit)
+            for wake in self.relays:
+                wake()
 
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[AsyncConnection]:

@@ -58,8 +58,10 @@ class Lanes:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection]:
         """Commits on a clean exit, rolls back on any exception."""
-        async with self.lane() as connection, connection.transaction():
-            yield connection
+        async with self.lane() as connection:
+            async with connection.transaction():
+                yield connection
+            self._database.committed(connection)
 
     async def _take(self) -> psycopg.AsyncConnection | None:
         try:

@@ -21,7 +21,7 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -56,7 +56,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit import context, logging
-from kit.database import Database, metadata
+from kit.database import Database, adding, metadata
 from kit.events import check
 
 log = logging.get("kit.outbox")
@@ -148,13 +148,14 @@ class Event:
 async def add(session: AsyncSession | psycopg.AsyncConnection, *events: Event) -> None:
     """Writes events in the caller's transaction: they are published if, and only if, it commits.
 
-    The transaction is a session's, or one on a connection of the driver itself (`kit.lanes`). Raises
-    `kit.events.Misfit` for what no consumer would take.
+    The transaction is `Database.transaction`, or `Lanes.transaction` on a connection of the driver itself:
+    their commit wakes the relays. Raises `kit.events.Misfit` for what no consumer would take.
     """
     if not events:
         return
     for each in events:
         check(each.queue, each.payload)
+    adding.add(session)
     if isinstance(session, AsyncSession):
         await session.execute(insert(outbox), [_row(each) for each in events])
         return
@@ -222,6 +223,7 @@ class Relay:
     ) -> None:
         """`batch` is of each queue, times are in seconds.
 
+        `interval` is between looks that nothing wakes: for events of another process, or whose time has come.
         A refused event is dead after `max_attempts`, with `backoff` doubling between, of which up to half is
         left out by chance: those refused together do not come back together.
         """
@@ -235,33 +237,36 @@ class Relay:
         self._backoff = backoff
         self._max_backoff = max_backoff
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stop = asyncio.Event()
         self._metrics = _metrics(registry or CollectorRegistry())
         self._measured = float("-inf")
 
-    def wake(self) -> None:
-        """Looks at once instead of after `interval`: call it after a commit that added events."""
-        self._wake.set()
-
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
-        """Runs in the background; on exit the batch in flight is finished first."""
+        """Runs in the background, woken by commits; on exit the batch in flight is finished first."""
+        self._database.relays.add(self._wake.set)
         task = asyncio.create_task(self.run(), name=f"outbox-relay {self._queues[0]}")
         try:
             yield self
         finally:
-            self._stopping = True
-            self.wake()
+            self._database.relays.discard(self._wake.set)
+            self._stop.set()
+            self._wake.set()
             _, pending = await asyncio.wait({task}, timeout=self._lease / 2)
             for each in pending:
                 each.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     async def run(self) -> None:
-        """Relays until stopped; a broker or database that is down is waited for, with one warning."""
+        """Relays until stopped; a broker or database that is down is waited for, with one warning.
+
+        The first event of a quiet time leaves at once. Looks are GATHER apart at least, however often commits
+        wake it.
+        """
         down: str | None = None
         pause = self._interval
-        while not self._stopping:
+        while not self._stop.is_set():
+            self._wake.clear()  # before the look: what a commit adds meanwhile is found by the next
             try:
                 moved = await self.once()
                 await self._measure()
@@ -278,14 +283,17 @@ class Relay:
                         detail=str(error),
                         exc_info=not expected,
                     )
-                down, moved = reason, 0
+                down = reason
                 pause = min(pause * 2, MAX_PAUSE)
-            else:
-                if down:
-                    log.info("relay goes on", queues=self._queues)
-                down, pause = None, self._interval
+                await _within(self._stop, pause)  # no commit brings back who is away
+                continue
+            if down:
+                log.info("relay goes on", queues=self._queues)
+            down, pause = None, self._interval
             if moved < self._batch:
-                await self._sleep(min(pause, GATHER) if moved else pause)
+                await _within(self._stop, GATHER)
+            if not moved:
+                await _within(self._wake, pause - GATHER)
 
     async def once(self) -> int:
         """Publishes one batch; returns how many events the broker answered for. Raises `BrokerDown`."""
@@ -380,13 +388,12 @@ class Relay:
             self._metrics.dead.labels(queue).set(given_up)
         self._measured = time.monotonic()
 
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    """Returns when it comes, at the latest after that time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 GATHER = (

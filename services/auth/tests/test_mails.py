@@ -7,12 +7,14 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import aio_pika
 import pytest
 from auth import bootstrap
 from auth.tests.conftest import PASSWORD, Api, Start, until
+from kit.outbox import Relay
 from testing.rabbitmq import RabbitMQ
 
 NEW = "nowy-rower-8"
@@ -224,6 +226,23 @@ async def test_all_works_while_rabbitmq_is_away(start: Start, rabbitmq: RabbitMQ
         assert each.headers["cloudEvents:type"] == "mail.requested"
         assert each.headers["cloudEvents:source"] == "/auth"
         assert each.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+
+
+async def test_mails_leave_with_the_commit_that_asks_for_them(
+    start: Start, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay would look by itself in an hour."""
+    monkeypatch.setattr(bootstrap, "Relay", partial(Relay, interval=3600))
+    await messages(rabbitmq)
+    relayed = "SELECT count(*) = 0 FROM outbox"
+    async with start(**rabbitmq.settings()) as api:
+        for email in ("jan@example.com", "ewa@example.com"):
+            assert (await api.register(email)).status_code == 201
+            await until(api, relayed)
+            await forgotten(api, email)
+            await until(api, relayed)
+    found = [json.loads(each.body)["template"] for each in await messages(rabbitmq)]
+    assert found == ["welcome", "password_reset"] * 2
 
 
 async def messages(rabbitmq: RabbitMQ) -> list[aio_pika.abc.AbstractIncomingMessage]:

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import aio_pika
 import httpx2
 import jwt
 import pytest
+from auth import bootstrap
 from auth.tests.conftest import ADMIN, Api, Start, until
+from kit.outbox import Relay
 from testing.rabbitmq import RabbitMQ
 from testing.service import environment
 
@@ -100,9 +103,13 @@ async def test_tokens_are_of_the_shared_secret(api: Api, common: dict[str, objec
 
 
 async def test_events_reach_who_binds_a_queue(
-    start: Start, rabbitmq: RabbitMQ, own_settings: dict[str, object]
+    start: Start, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By RabbitMQ, once for each who asked for them; without anybody they are gone, and nothing waits."""
+    """By RabbitMQ, once for each who asked for them; without anybody they are gone, and nothing waits.
+
+    They leave with the commit that makes them: the relay would look by itself in an hour.
+    """
+    monkeypatch.setattr(bootstrap, "Relay", partial(Relay, interval=3600))
     given = {"contract": "starter", "application": "starter", **rabbitmq.settings()}
     async with start(**given) as api, await aio_pika.connect(rabbitmq.url) as connection:
         await register(api, email="early@example.com")

@@ -20,6 +20,7 @@ from kit import broker, outbox
 from kit.broker import RabbitPublisher
 from kit.database import Database
 from kit.events import Misfit
+from kit.lanes import Lanes
 from kit.outbox import BrokerDown, Event, Relay
 from kit.tests.conftest import Settings, messages
 from prometheus_client import CollectorRegistry
@@ -455,16 +456,90 @@ async def test_the_migration_of_an_older_outbox(settings: Settings, database: Da
     assert await waiting(database) == 1
 
 
-async def test_wake_and_orderly_stop(
+async def test_a_commit_that_added_events_wakes_the_relay(
     settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
 ) -> None:
-    async with Relay(database, publisher, queues=[queue], interval=600).running() as relay:
-        await asyncio.sleep(0.2)
+    """Through a session and on a lane: none waits for the relay's next look, which would be in an hour."""
+    async with (
+        Lanes.open(database) as lanes,
+        Relay(database, publisher, queues=[queue], interval=3600).running(),
+    ):
+        for n in range(3):
+            await write(database, event(queue, 2 * n))
+            await emptied(database)
+            async with lanes.transaction() as lane:
+                await outbox.add(lane, event(queue, 2 * n + 1))
+            await emptied(database)
+    assert numbers(await messages(settings, queue)) == list(range(6))
+
+
+async def test_what_a_commit_adds_during_a_look_is_found_by_the_next(database: Database, queue: str) -> None:
+    class Held:
+        def __init__(self) -> None:
+            self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+        async def publish(self, _: Event) -> None:
+            self.asked.set()
+            await self.answer.wait()
+
+    held = Held()
+    async with Relay(database, held, queues=[queue], interval=3600).running():
         await write(database, event(queue, 1))
-        relay.wake()
+        await held.asked.wait()
+        await write(database, event(queue, 2))
+        held.answer.set()
+        await emptied(database)
+
+
+async def test_only_a_commit_that_added_events_wakes(database: Database, queue: str) -> None:
+    woken: list[str] = []
+    database.relays.add(lambda: woken.append("woken"))
+    async with database.transaction() as session:
+        await session.execute(text("SELECT 1"))
+    async with Lanes.open(database) as lanes:
+        for expected in (0, 1):
+            async with lanes.transaction() as lane:
+                await lane.execute("SELECT 1")
+                if expected:
+                    await outbox.add(lane, event(queue, 1))
+                assert not woken, "nobody would find the event yet"
+            assert len(woken) == expected
+        async with lanes.transaction() as lane:
+            await lane.execute("SELECT 1")
+    assert len(woken) == 1
+
+
+async def test_a_burst_of_commits_is_moved_in_few_batches(
+    database: Database, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them wakes, and yet events gather: for a second here, lest it matter how fast a commit is."""
+    monkeypatch.setattr(outbox, "GATHER", 1.0)
+    moved: list[int] = []
+
+    class Counting(Relay):
+        async def once(self) -> int:
+            moved.append(await super().once())
+            return moved[-1]
+
+    class Taking:
+        async def publish(self, _: Event) -> None:
+            return None
+
+    async with Counting(database, Taking(), queues=[queue], interval=3600).running():
+        for n in range(50):
+            await write(database, event(queue, n))
+        await emptied(database)
+    assert sum(moved) == 50
+    assert len([each for each in moved if each]) <= 10
+
+
+async def test_orderly_stop(
+    settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+) -> None:
+    async with Relay(database, publisher, queues=[queue], interval=3600).running():
+        await write(database, event(queue, 1))
         await emptied(database)
     await write(database, event(queue, 2))
-    relay.wake()
     await asyncio.sleep(0.5)
     assert await waiting(database) == 1, "after the stop nobody relays"
     assert numbers(await messages(settings, queue)) == [1]

@@ -9,12 +9,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import aio_pika
 import httpx2
 import pytest
+from kit.outbox import Relay
 from kit.tokens import Issuer
+from orders import bootstrap
 from orders.events import NOTIFICATIONS
 from orders.tests.conftest import BOSS, JAN, ORDER, STAFF, Api, Start, messages, rows
 from testing import patient
@@ -83,6 +86,23 @@ async def test_the_message(api: Api, rabbitmq: RabbitMQ) -> None:
     told = datetime.fromisoformat(str(attributes["time"]))
     assert told == datetime.fromisoformat(changed["updated_at"].replace("Z", "+00:00"))
     assert first.headers["cloudEvents:type"] == "order.created"
+
+
+async def test_events_leave_with_the_commit_that_made_them(
+    start: Start, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order placed, and one changed; the relay would look by itself in an hour."""
+    monkeypatch.setattr(bootstrap, "Relay", partial(Relay, interval=3600))
+    async with start() as api:
+        jan, staff = api.as_user(JAN), api.as_user(STAFF)
+        for _ in range(2):
+            order = await jan.place()
+            await relayed(api.database)
+            for status in ("confirmed", "shipped"):
+                assert (await staff.change(order["id"], status)).status_code == 200
+                await relayed(api.database)
+    found = [each["status"] for each in bodies(await messages(rabbitmq))]
+    assert found == ["new", "confirmed", "shipped"] * 2
 
 
 async def test_a_refused_change_tells_nobody(api: Api, rabbitmq: RabbitMQ) -> None:
