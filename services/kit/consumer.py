@@ -77,6 +77,7 @@ class Consumer:
         self._over = asyncio.Event()  # of the connection of this moment
         self._sessions = 0
         self._metrics = _metrics(registry or CollectorRegistry())
+        self._metrics.connected.labels(queue)  # there from the start, as an alert cannot ask for what is not
 
     @property
     def dead(self) -> str:

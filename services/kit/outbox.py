@@ -239,6 +239,14 @@ class Relay:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._metrics = _metrics(registry or CollectorRegistry())
+        for metric in (
+            self._metrics.published,
+            self._metrics.refused,
+            self._metrics.pending,
+            self._metrics.dead,
+        ):
+            for queue in self._queues:
+                metric.labels(queue)  # there from the start, as an alert cannot ask for what is not
         self._measured = float("-inf")
 
     @asynccontextmanager
@@ -268,8 +276,10 @@ class Relay:
         while not self._stop.is_set():
             self._wake.clear()  # before the look: what a commit adds meanwhile is found by the next
             try:
-                moved = await self.once()
-                await self._measure()
+                try:
+                    moved = await self.once()
+                finally:  # above all while nothing leaves
+                    await self._measure()
             except (
                 Exception
             ) as error:  # whatever it is: a relay that ended would lose no event, but tell none

@@ -98,8 +98,8 @@ class Shop:
         labels = {"queue": self.queue, "outcome": outcome}
         return self.registry.get_sample_value("consumer_messages_total", labels) or 0
 
-    def connected(self) -> float:
-        return self.registry.get_sample_value("consumer_connected", {"queue": self.queue}) or 0
+    def connected(self) -> float | None:
+        return self.registry.get_sample_value("consumer_connected", {"queue": self.queue})
 
     async def left(self, queue: str = "") -> list[aio_pika.abc.AbstractIncomingMessage]:
         return await messages(self.settings, queue or self.queue)

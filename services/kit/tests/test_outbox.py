@@ -62,6 +62,13 @@ async def emptied(database: Database, within: float = 60.0) -> None:
             await asyncio.sleep(0.05)
 
 
+async def measured(registry: CollectorRegistry, queue: str, pending: int) -> None:
+    """Until the relay tells that so many wait."""
+    async with asyncio.timeout(60):
+        while registry.get_sample_value("outbox_pending", {"queue": queue}) != pending:
+            await asyncio.sleep(0.05)
+
+
 def numbers(found: list[aio_pika.abc.AbstractIncomingMessage]) -> list[int]:
     return [json.loads(each.body)["n"] for each in found]
 
@@ -139,10 +146,21 @@ async def test_many_relays_at_once_send_each_event_once(
 
 
 async def test_broker_down_then_up(
-    rabbitmq: RabbitMQ, settings: Settings, database: Database, publisher: RabbitPublisher, queue: str
+    rabbitmq: RabbitMQ,
+    settings: Settings,
+    database: Database,
+    publisher: RabbitPublisher,
+    queue: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Events written before, during and after an outage all arrive, once, and none is charged an attempt."""
-    async with Relay(database, publisher, queues=[queue], max_attempts=1, **FAST).running():
+    """Events written before, during and after an outage all arrive, once, and none is charged an attempt.
+
+    How many wait is told meanwhile.
+    """
+    monkeypatch.setattr(outbox, "MEASURE", 0.0)
+    registry = CollectorRegistry()
+    relay = Relay(database, publisher, queues=[queue], max_attempts=1, registry=registry, **FAST)
+    async with relay.running():
         await write(database, *(event(queue, n) for n in range(10)))
         await emptied(database)
         await asyncio.to_thread(rabbitmq.stop)
@@ -150,12 +168,13 @@ async def test_broker_down_then_up(
             for n in range(10, 30):
                 await write(database, event(queue, n, aggregate=str(n % 4)))
                 await asyncio.sleep(0.02)
-            await asyncio.sleep(1)
+            await measured(registry, queue, 20)
             assert await waiting(database) == 20
         finally:
             rabbitmq.start()  # in this thread: the server ends together with the thread that started it
         await write(database, event(queue, 30))
         await emptied(database)
+        await measured(registry, queue, 0)
     found = await messages(settings, queue)
     assert sorted(numbers(found)) == list(range(31))
     assert len({each.message_id for each in found}) == 31
@@ -169,6 +188,11 @@ async def test_starts_without_a_broker(settings: Settings, database: Database, q
             await Relay(database, publisher, queues=[queue]).once()
         with pytest.raises(BrokerDown):
             await publisher.publish(event(queue, 2))
+        registry = CollectorRegistry()
+        relay = Relay(database, publisher, queues=[queue], registry=registry)
+        assert registry.get_sample_value("outbox_published_total", {"queue": queue}) == 0
+        async with relay.running():
+            await measured(registry, queue, 1)
     async with RabbitPublisher.open(
         settings
     ) as publisher:  # the row was given back: no waiting for its lease
