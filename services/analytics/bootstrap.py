@@ -34,7 +34,7 @@ def create(settings: AnalyticsSettings) -> FastAPI:
             consumer = Consumer(
                 settings,
                 projection.QUEUE,
-                together(database, settings.service_name, projection.apply),
+                together(database, settings.service_name, projection.apply, "event counted"),
                 database=database,
                 concurrency=AT_ONCE,
                 registry=registry,

@@ -171,7 +171,7 @@ class RequestMiddleware:
                 body = self.errors.body(error)
                 await JSONResponse(body, status_code=error.status)(scope, receive, stamped)
             finally:
-                # The gateway logs every request under the same id; ours tell only what went wrong.
+                # The gateway logs every request under the same id; we what went wrong, and what was done.
                 if status >= 400:
                     log.info("refused", route=template(scope), status=status)
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kit import logging
 from kit.batch import Batch
 from kit.database import Database
 from kit.events import Message
@@ -33,11 +34,12 @@ def once(database: Database, consumer: str, handler: Handler) -> Effect:
     return effect
 
 
-def together(database: Database, consumer: str, handler: HandlerOfMany) -> Effect:
+def together(database: Database, consumer: str, handler: HandlerOfMany, done: str) -> Effect:
     """As `once`, and events that come during one transaction share the next, in the order they came in.
 
     A consumer must have several in hand for that. Where they fail together each is handled alone, so that a
-    bad one harms no other.
+    bad one harms no other. `done` is the log's line of each that had its effect: the handler, which works for
+    several, cannot write it under the id of each one's request.
     """
 
     async def share(arrivals: Sequence[_Arrival]) -> dict[_Arrival, bool | Exception]:
@@ -70,11 +72,14 @@ def together(database: Database, consumer: str, handler: HandlerOfMany) -> Effec
         return outcomes
 
     arrived = Batch(each_in_turn)
+    log = logging.get(consumer)
 
     async def effect(message: Message) -> bool:
         outcome = await arrived(_Arrival(message))
         if isinstance(outcome, Exception):
             raise outcome
+        if outcome:
+            log.info(done, event_id=str(message.id), type=message.type)
         return bool(outcome)
 
     return effect

@@ -35,6 +35,7 @@ CHANNEL = "notifications"
 CREATED = "order.created"
 EVENTS = (CREATED, "order.status_changed")
 Channel = Literal["rabbitmq", "webhook"]  # by which an event came
+KEPT = "notification kept"  # the log's line
 MISSED = 200  # notifications read at a time for who catches up
 
 
@@ -75,8 +76,8 @@ class Notifications:
         self.enrichment = enrichment
         self.retention = retention
         self.received: dict[Channel, Effect] = {
-            "rabbitmq": together(database, consumer, partial(self._record, "rabbitmq")),
-            "webhook": together(database, consumer, partial(self._record, "webhook")),
+            "rabbitmq": together(database, consumer, partial(self._record, "rabbitmq"), KEPT),
+            "webhook": together(database, consumer, partial(self._record, "webhook"), KEPT),
         }
 
     async def _record(self, channel: Channel, session: AsyncSession, events: Sequence[Message]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import orjson
-from kit import outbox
+from kit import logging, outbox
 from kit.authentication import SERVICE, Identity
 from kit.errors import Conflict, ErrorBody, Forbidden, NotFound
 from kit.lanes import Lanes
@@ -26,6 +26,8 @@ from orders import idempotency, live
 from orders.language import Language
 from orders.models import Source
 from orders.status import OPEN, Life, Status
+
+log = logging.get("orders")
 
 # Staff see every order and move it along, services see every order; everybody else is a customer.
 STAFF = ("admin", "employee")
@@ -185,7 +187,9 @@ class Orders:
     async def place(self, new: NewOrder, by: Identity) -> Order:
         """Raises `Forbidden`."""
         async with self.lanes.transaction() as connection:
-            return await self._place(connection, new, by)
+            order = await self._place(connection, new, by)
+        _log("order placed", order)
+        return order
 
     async def place_once(
         self, new: NewOrder, by: Identity, key: str, answer: Callable[[Order], bytes]
@@ -198,8 +202,10 @@ class Orders:
             first = await idempotency.begin(connection, by.user_id, key, new.fingerprint())
             if first is not None:
                 return first, True
-            given = answer(await self._place(connection, new, by))
+            order = await self._place(connection, new, by)
+            given = answer(order)
             await idempotency.finish(connection, by.user_id, key, given)
+        _log("order placed", order)
         return given, False
 
     async def find(self, key: Key, by: Identity) -> Order:
@@ -251,6 +257,7 @@ class Orders:
             order = await (await cursor.execute(DELETE[type(key)], [key])).fetchone()
         if order is None:
             raise OrderNotFound
+        _log("order deleted", order)
         return order
 
     async def change_status(self, key: Key, new: Status, by: Identity) -> Order:
@@ -260,7 +267,9 @@ class Orders:
         """
         self._may(new, by)
         async with self.lanes.transaction() as connection:
-            return await self._move(connection, key, new, by)
+            order = await self._move(connection, key, new, by)
+        _log("order changed", order)
+        return order
 
     async def change(self, key: Key, items: Sequence[Item], new: Status | None, by: Identity) -> Order:
         """Other items, for an owner while the order is new, for staff until it is final; then a status.
@@ -277,7 +286,10 @@ class Orders:
                 raise ItemsStay
             values = {"id": order_id, "items": _json(items), "total_amount": total(items)}
             order = await _one(connection, REPLACE, values)
-            return order if new is None else await self._move(connection, key, new, by)
+            if new is not None:
+                order = await self._move(connection, key, new, by)
+        _log("order changed", order)
+        return order
 
     def _may(self, new: Status, by: Identity) -> None:
         """Before anything is read: nobody finds out what exists by asking for what they may never do."""
@@ -359,6 +371,11 @@ class Orders:
         await outbox.add(connection, *self.rules.told(order, old))
         if self.rules.live:
             await live.tell(connection, live.Update(order.id, order.owner_id, order.status, updated_by))
+
+
+def _log(what: str, order: Order) -> None:
+    """After the commit: what the log says was done is done."""
+    log.info(what, order_id=order.id, status=order.status)
 
 
 def _page(where: str, sort: str) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -200,6 +201,7 @@ class Deployed:
     """analytics as a real process, beside a real RabbitMQ."""
 
     url: str
+    log: Path
     settings: Mapping[str, object]
     issuer: Issuer
 
@@ -223,4 +225,4 @@ def deployed(
 ) -> Iterator[Deployed]:
     settings = common | postgres.settings(postgres.create(template("analytics"))) | rabbitmq.settings()
     with Service.running("analytics", settings) as service:
-        yield Deployed(service.url, settings, issuer)
+        yield Deployed(service.url, service.log, settings, issuer)

@@ -12,19 +12,22 @@ import aio_pika
 from analytics.projection import QUEUE
 from analytics.tests.conftest import Deployed, Start, body, days_agree, life, rows
 from kit.broker import cloud_event
+from kit.context import REQUEST_ID
 from kit.outbox import Event
 from testing import patient
 from testing.process import until as waited
 from testing.rabbitmq import RabbitMQ
 
 
-async def publish(rabbitmq: RabbitMQ, *bodies: Any, event_id: uuid.UUID | None = None) -> None:
+async def publish(
+    rabbitmq: RabbitMQ, *bodies: Any, event_id: uuid.UUID | None = None, **headers: str
+) -> None:
     """As orders does."""
     async with await aio_pika.connect(rabbitmq.url) as connection:
         channel = await connection.channel()
         await channel.declare_queue(QUEUE, durable=True)
         for each in bodies:
-            event = Event("order.created", "order", "1", QUEUE, {}, id=event_id or uuid.uuid4())
+            event = Event("order.created", "order", "1", QUEUE, {}, headers, event_id or uuid.uuid4())
             message = aio_pika.Message(
                 json.dumps(each).encode(),
                 message_id=str(event.id),
@@ -82,6 +85,23 @@ async def test_events_become_figures(deployed: Deployed, rabbitmq: RabbitMQ) -> 
     # Each at least once, as a broker that is slow to confirm is told again.
     found_dead = [json.dumps(each) for each in await dead(rabbitmq)]
     assert list(dict.fromkeys(found_dead)) == [json.dumps(each) for each in (unreadable, too_much, no_time)]
+
+
+async def test_what_was_counted_is_logged_under_the_id_of_its_request(
+    deployed: Deployed, rabbitmq: RabbitMQ
+) -> None:
+    event_id = uuid.uuid4()
+    await publish(rabbitmq, body(50), event_id=event_id, **{REQUEST_ID: "placed-1"})
+
+    def lines() -> list[dict[str, Any]]:
+        written = deployed.log.read_text().rpartition("\n")[0]
+        return [json.loads(each) for each in written.splitlines() if "event counted" in each]
+
+    async with asyncio.timeout(60):
+        while not (found := [each for each in lines() if each["event_id"] == str(event_id)]):
+            await asyncio.sleep(0.1)
+    (line,) = found
+    assert (line["logger"], line["level"], line["request_id"]) == ("analytics", "info", "placed-1")
 
 
 async def test_the_broker_may_be_away(deployed: Deployed, rabbitmq: RabbitMQ) -> None:

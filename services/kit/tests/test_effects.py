@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+from kit import context, logging
 from kit.database import Database
 from kit.effects import Effect, together
 from kit.events import Message
@@ -60,15 +62,37 @@ async def at_once(effect: Effect, handler: Handler, *messages: Message) -> list[
 
 async def test_those_that_wait_share_a_transaction_in_their_order(database: Database) -> None:
     handler = Handler()
-    effect = together(database, "shop", handler)
+    effect = together(database, "shop", handler, "done")
     assert await at_once(effect, handler, *(message(n) for n in (4, 3, 2, 1))) == [True] * 4
     assert handler.shared == [[4], [3, 2, 1]]
     assert await kept(database) == [1, 2, 3, 4]
 
 
+async def test_each_is_logged_under_the_id_of_its_own_request(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though one transaction is of several; a twin and a bad one did nothing."""
+    logging.configure("shop")
+    handler = Handler()
+    effect = together(database, "shop", handler, "number kept")
+
+    async def of_request(told: Message) -> bool:
+        with context.bound({context.REQUEST_ID: f"request-{told.payload['n']}"}):
+            return await effect(told)
+
+    events = [message(n) for n in (1, 2, 3, -4)]
+    await at_once(of_request, handler, *events, events[1])
+    lines = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+    assert sorted((each["request_id"], each["event_id"]) for each in lines) == [
+        (f"request-{each.payload['n']}", str(each.id)) for each in events[:3]
+    ]
+    about = {(each["logger"], each["level"], each["message"], each["type"]) for each in lines}
+    assert about == {("shop", "info", "number kept", "order.created")}
+
+
 async def test_a_twin_has_no_effect_whenever_it_comes(database: Database) -> None:
     handler = Handler()
-    effect = together(database, "shop", handler)
+    effect = together(database, "shop", handler, "done")
     one, two = message(1), message(2)
     assert await at_once(effect, handler, one, one, two, two) == [True, False, True, False]
     assert await effect(two) is False
@@ -77,7 +101,7 @@ async def test_a_twin_has_no_effect_whenever_it_comes(database: Database) -> Non
 
 async def test_a_bad_one_harms_no_other(database: Database) -> None:
     handler = Handler()
-    effect = together(database, "shop", handler)
+    effect = together(database, "shop", handler, "done")
     outcomes = await at_once(effect, handler, *(message(n) for n in (1, 2, -3, 4)))
     assert [str(each) for each in outcomes] == ["True", "True", "-3", "True"]
     assert isinstance(outcomes[2], Bad)
@@ -88,7 +112,7 @@ async def test_a_bad_one_alone_is_not_tried_twice(database: Database) -> None:
     handler = Handler()
     handler.go_on.set()
     with pytest.raises(Bad):
-        await together(database, "shop", handler)(message(-1))
+        await together(database, "shop", handler, "done")(message(-1))
     assert handler.shared == [[-1]]
 
 
@@ -101,7 +125,7 @@ async def test_troubles_of_the_database_are_everybodys(database: Database) -> No
         if len(messages) > 1:
             await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    effect = together(database, "shop", cut_off)
+    effect = together(database, "shop", cut_off, "done")
     outcomes = await at_once(effect, handler, *(message(n) for n in (1, 2, 3)))
     assert outcomes[0] is True
     assert [type(each) for each in outcomes[1:]] == [OperationalError] * 2
@@ -115,7 +139,7 @@ async def test_two_with_the_same_events_do_not_wait_for_each_other(database: Dat
     handlers = Handler(), Handler()
     for handler in handlers:
         handler.go_on.set()
-    queue, webhook = (together(database, "shop", handler) for handler in handlers)
+    queue, webhook = (together(database, "shop", handler, "done") for handler in handlers)
     async with asyncio.timeout(60):
         outcomes = await asyncio.gather(
             *(queue(each) for each in events), *(webhook(each) for each in reversed(events))

@@ -150,6 +150,26 @@ async def test_signed_but_no_event(api: Api) -> None:
     assert await api.listed() == []
 
 
+async def test_what_was_kept_is_logged_under_the_id_of_its_request(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, and without what it says."""
+    happened = event()
+    content, headers = signed(happened)
+    capsys.readouterr()
+    for _ in range(2):
+        answer = await api.http.post(
+            "/webhooks/orders", content=content, headers=headers | {"X-Request-ID": "placed-1"}
+        )
+        assert answer.status_code == 202
+    written = capsys.readouterr().out
+    lines = [json.loads(each) for each in written.splitlines()]
+    (line,) = [each for each in lines if each["message"] == "notification kept"]
+    assert (line["logger"], line["level"], line["request_id"]) == ("notification", "info", "placed-1")
+    assert (line["event_id"], line["type"]) == (str(happened.id), "order.created")
+    assert "Kowalski" not in written
+
+
 async def test_what_is_old_is_forgotten(api: Api, start: Start) -> None:
     old, young = await told(api, 2)
     rows(

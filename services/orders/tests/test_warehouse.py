@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from urllib.parse import urlencode
 
@@ -418,6 +419,36 @@ async def test_history(api: Api) -> None:
     assert (order["created_at"], order["updated_at"]) == (times[0], times[-1])
     hidden = await api.as_user(JAN).get(f"/api/orders/{other}/history")
     assert (hidden.status_code, hidden.json()) == (404, {"error": "Order not found"})
+
+
+async def test_what_was_done_is_logged_under_the_id_of_its_request(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, and without what a customer said of themselves."""
+    jan, staff = api.as_user(JAN), api.as_user(STAFF)
+    capsys.readouterr()
+    answers = [
+        await jan.call("POST", "/api/orders", ORDER, **{"X-Request-ID": name, "Idempotency-Key": key})
+        for name, key in (("placed-1", "k-1"), ("placed-2", "k-2"), ("placed-3", "k-2"))
+    ]
+    one, two, again = (each.json()["id"] for each in answers)
+    assert again == two
+    path, confirmed = f"/api/orders/{one}/status", {"status": "confirmed"}
+    assert (await staff.call("PATCH", path, confirmed, **{"X-Request-ID": "changed-1"})).status_code == 200
+    written = capsys.readouterr().out
+    lines = [json.loads(each) for each in written.splitlines()]
+    told = [
+        (each["request_id"], each["level"], each["message"], each["order_id"], each["status"])
+        for each in lines
+        if each["logger"] == "orders"
+    ]
+    assert told == [
+        ("placed-1", "info", "order placed", one, "new"),
+        ("placed-2", "info", "order placed", two, "new"),
+        ("changed-1", "info", "order changed", one, "confirmed"),
+    ]
+    assert "Kowalski" not in written
+    assert "jan@example.com" not in written
 
 
 async def test_health(api: Api) -> None:
