@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import kit.app
 from fastapi import FastAPI
+from kit import logging, outbox
 from kit.authentication import Local
 from kit.consumer import Consumer
 from kit.database import Database
@@ -16,6 +18,10 @@ from kit.tokens import Verifier
 from analytics import projection
 from analytics.reports import Reports, Scheduler
 from analytics.settings import AnalyticsSettings
+
+log = logging.get("analytics")
+
+PURGE = 3600.0  # seconds
 
 
 class State(kit.app.State):
@@ -40,8 +46,13 @@ def create(settings: AnalyticsSettings) -> FastAPI:
                 registry=registry,
             )
             scheduler = Scheduler(reports, settings.runs, registry=registry)
-            async with consumer.running(), scheduler.running():
-                yield State(database=database, authenticator=Local(verifier), reports=reports)
+            purging = asyncio.create_task(_purge(database))
+            try:
+                async with consumer.running(), scheduler.running():
+                    yield State(database=database, authenticator=Local(verifier), reports=reports)
+            finally:
+                purging.cancel()
+                await asyncio.gather(purging, return_exceptions=True)
 
     return kit.app.create(
         settings,
@@ -49,3 +60,13 @@ def create(settings: AnalyticsSettings) -> FastAPI:
         routers=[kit.app.contract("analytics", settings.contract).router],
         lifespan=lifespan,
     )
+
+
+async def _purge(database: Database) -> None:
+    while True:
+        try:
+            async with database.transaction() as session:
+                await outbox.purge(session)
+        except Exception as error:  # whatever it is: a purge that ended here would be missed by nobody
+            log.warning("purge failed", reason=type(error).__name__)
+        await asyncio.sleep(PURGE)

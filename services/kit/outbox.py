@@ -44,6 +44,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    delete,
     func,
     insert,
     select,
@@ -192,6 +193,11 @@ async def first_time(session: AsyncSession, consumer: str, *event_ids: uuid.UUID
     ]
     statement = upsert(inbox).values(rows).on_conflict_do_nothing().returning(inbox.c.event_id)
     return set((await session.scalars(statement)).all())
+
+
+async def purge(session: AsyncSession, age: timedelta | None = None) -> None:
+    """Takes out of the inbox what came that long ago, INBOX unless given."""
+    await session.execute(delete(inbox).where(inbox.c.received_at < func.now() - (age or INBOX)))
 
 
 class BrokerDown(Exception):
@@ -406,6 +412,9 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
+# How long the inbox knows an event: one comes again after an outage, of the broker or of whoever sends or
+# takes it, or from the outbox of a database that was restored.
+INBOX = timedelta(days=90)
 GATHER = (
     0.05  # seconds for events to come together: under load a batch for each event would cost more than it
 )

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from kit import outbox
 from sqlalchemy import ColumnElement, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -101,10 +102,11 @@ async def locked(session: AsyncSession, mail_id: int) -> Mail | None:
 
 
 async def purge(session: AsyncSession, days: int) -> None:
-    """Forgets mails of long ago: whom we wrote to is not kept for ever."""
+    """Forgets mails of long ago, as whom we wrote to is not kept for ever, and which events came then."""
     await session.execute(
         delete(Mail).where(Mail.created_at < func.now() - func.make_interval(0, 0, 0, days))
     )
+    await outbox.purge(session)
 
 
 def _where(filters: Filters) -> Sequence[ColumnElement[bool]]:

@@ -155,7 +155,7 @@ class Notifications:
         old = func.now() - self.retention
         async with self.database.transaction() as session:
             gone = await session.execute(delete(Logged).where(Logged.created_at < old))
-            await session.execute(delete(outbox.inbox).where(outbox.inbox.c.received_at < old))
+            await outbox.purge(session, self.retention)
         return int(gone.rowcount)  # type: ignore[attr-defined]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import io
 import re
+import uuid
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -315,6 +317,22 @@ async def test_any_instance_has_the_files(start: Start, staff: Api) -> None:
     report = await staff.generate(format="txt")
     async with start() as other:
         assert (await other.as_user(STAFF).get(report["file_path"])).text.startswith("Report\n")
+
+
+async def test_events_of_long_ago_are_forgotten(start: Start, own_settings: dict[str, object]) -> None:
+    """And those of today are known: one that comes again is not counted again."""
+    new = uuid.uuid4()
+    for event_id, days in ((uuid.uuid4(), 100), (new, 0)):
+        rows(
+            own_settings,
+            "INSERT INTO inbox VALUES ('analytics', %s, now() - make_interval(days => %s))",
+            event_id,
+            days,
+        )
+    async with start(), asyncio.timeout(60):  # it tidies up when it starts
+        while len(rows(own_settings, "SELECT event_id FROM inbox")) == 2:
+            await asyncio.sleep(0.05)
+    assert rows(own_settings, "SELECT event_id FROM inbox") == [(new,)]
 
 
 async def test_health(api: Api) -> None:

@@ -6,11 +6,13 @@ import uuid
 from typing import Any
 
 import pytest
+from kit import outbox
 from kit.database import Database
 from mail import maillog
 from mail.rendering import examples
 from mail.settings import MailSettings
 from mail.tests.conftest import Api, Start, rows
+from sqlalchemy import text
 
 PATHS = [
     ("GET", "/api/mail"),
@@ -154,6 +156,14 @@ async def test_old_mails_are_forgotten(api: Api) -> None:
     logged(api, created_at="2026-01-01T10:00:00Z")
     kept = logged(api)
     settings = MailSettings.model_validate(api.settings)
-    async with Database.open(settings) as database, database.transaction() as session:
-        await maillog.purge(session, 90)
+    old, new = uuid.uuid4(), uuid.uuid4()
+    async with Database.open(settings) as database:
+        async with database.transaction() as session:
+            await outbox.first_time(session, "mail", old, new)
+            aged = "UPDATE inbox SET received_at = now() - interval '100 days' WHERE event_id = :old"
+            await session.execute(text(aged), {"old": old})
+        for days in (90, 1):  # however short the log is, an event that comes again is known
+            async with database.transaction() as session:
+                await maillog.purge(session, days)
     assert rows(api.settings, "SELECT id FROM mail_log") == [(kept,)]
+    assert rows(api.settings, "SELECT event_id FROM inbox") == [(new,)]
