@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import ssl
 import threading
 from collections.abc import Iterator
@@ -77,7 +78,9 @@ class Account:
         with self.http() as http:
             answer = http.post("/api/auth/refresh", json={"refresh_token": self.refresh_token})
         if answer.status_code in (400, 401, 403):
-            raise Refused(f"the session has ended; run: hostwright-notifier login {self.url}")
+            given = ["--ca", self.ca] if self.ca else []
+            again = shlex.join(["hostwright-notifier", "login", *given, self.url])
+            raise Refused(f"the session has ended; run: {again}")
         found = answer.raise_for_status().json()
         self.refresh_token = str(found["refresh_token"])
         self.save()

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     login = commands.add_parser(
         "login",
-        help="log in, once",
+        help="log in",
         epilog="example: hostwright-notifier login https://shop.example",
         description="Asks e-mail and password (from standard input, a line each, where that is no terminal).",
     )

@@ -99,7 +99,9 @@ def test_it_comes_back_after_an_outage(desktop: Desktop, gateway: Gateway, deplo
 
 
 @pytest.mark.usefixtures("login")
-def test_an_ended_session_is_said_and_not_tried_again(desktop: Desktop, deployed: Deployed) -> None:
+def test_an_ended_session_is_said_and_not_tried_again(
+    desktop: Desktop, gateway: Gateway, deployed: Deployed
+) -> None:
     with desktop.running() as agent:
         token = json.loads(desktop.account.read_text())["refresh_token"]
         url = f"{deployed.auth.url}/api/auth"
@@ -111,8 +113,9 @@ def test_an_ended_session_is_said_and_not_tried_again(desktop: Desktop, deployed
         until(lambda: desktop.shown() == 1)
         assert agent.wait() == 2
     desktop.close_all()
-    assert desktop.history()[0][0] == "Powiadomienia o zamówieniach są wyłączone"
-    assert "error: the session has ended; run: hostwright-notifier login" in desktop.log()
+    said = f"the session has ended; run: hostwright-notifier login --ca {gateway.ca} {gateway.url}"
+    assert desktop.history()[0] == ("Powiadomienia o zamówieniach są wyłączone", said)
+    assert f"error: {said}\n" in desktop.log()
 
 
 @pytest.mark.usefixtures("login")
