@@ -8,6 +8,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
 from kit import broker
+from kit.dead import put_back
 from kit.errors import Conflict, ErrorBody, NotFound, ServiceError, Unavailable
 from kit.settings import BrokerSettings
 from pydantic import Field
@@ -60,15 +61,15 @@ async def retry(session: AsyncSession, settings: BrokerSettings, mail_id: int) -
     await session.flush()
     # Its next attempt waits for the row until this is committed.
     try:
-        if not await _put_back(settings, mail.event_id):
+        if not await _return(settings, mail.event_id):
             raise Gone
     except (AMQPError, OSError, TimeoutError) as error:
         raise Unavailable from error
     return mail
 
 
-async def _put_back(settings: BrokerSettings, event_id: uuid.UUID) -> bool:
-    """Published before it is taken out: a crash in between makes a twin, which the inbox drops."""
+async def _return(settings: BrokerSettings, event_id: uuid.UUID) -> bool:
+    """Whether the message was there; then it is in its queue again."""
     async with await aio_pika.connect(str(broker.url(settings)), timeout=broker.TIMEOUT) as connection:
         channel = await connection.channel(on_return_raises=True)
         try:
@@ -78,18 +79,7 @@ async def _put_back(settings: BrokerSettings, event_id: uuid.UUID) -> bool:
         found = await _find(queue, str(event_id))
         if found is None:
             return False
-        again = aio_pika.Message(
-            found.body,
-            # Without what was noted of its failures.
-            headers={name: value for name, value in found.headers.items() if not name.startswith("x-")},
-            content_type=found.content_type,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=found.message_id,
-            timestamp=found.timestamp,
-            type=found.type,
-        )
-        await channel.default_exchange.publish(again, QUEUE, timeout=broker.TIMEOUT)
-        await found.ack()
+        await put_back(channel, QUEUE, found)
         return True
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import aio_pika
 import pytest
-from kit import broker, context, logging, outbox
+from kit import broker, context, dead, logging, outbox
 from kit.broker import RabbitPublisher
 from kit.consumer import Consumer, Message, Poison
 from kit.database import Database
@@ -265,6 +265,47 @@ async def test_an_event_that_comes_twice_has_its_effect_once(shop: Shop) -> None
         await shop.counted("repeated", 3)
     assert await effects(shop.database) == [1, 2]
     assert shop.count("consumed") == 1
+
+
+async def test_dead_events_are_listed_and_returned(
+    rabbitmq: RabbitMQ, shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an operator does it. Each has its effect once, and nothing of its failures is left."""
+    given = {"service_name": "shop", "application": "warehouse", **rabbitmq.settings()}
+    for name, value in given.items():
+        monkeypatch.setenv(name.upper(), str(value))
+
+    async def command(*arguments: str) -> tuple[int, list[str], str]:
+        capsys.readouterr()
+        status = await asyncio.to_thread(dead.main, [shop.queue, *arguments])
+        written = capsys.readouterr()
+        return status, written.out.splitlines(), written.err
+
+    async def refuse(_: AsyncSession, __: Message) -> None:
+        raise Poison("no such\nthing")
+
+    async def look(session: AsyncSession, message: Message) -> None:
+        assert not [name for name in message.headers if name.startswith("x-")]
+        await effect(session, message)
+
+    assert (await command())[0] == 2
+    async with shop.consumer(refuse).running():
+        told = await shop.publish(1, 2)
+        await shop.counted("dead", 2)
+    wanted = {f"{each.time.isoformat()} {each.id} {each.type} Poison: no such thing" for each in told}
+    for _ in range(2):  # who looks takes nothing
+        status, (*each, count), _ = await command()
+        assert (status, set(each), count) == (0, wanted, f"2 in {shop.queue}.dead")
+    status, (*each, count), _ = await command("--return")
+    assert (status, set(each), count) == (0, wanted, f"2 returned to {shop.queue}")
+    async with shop.consumer(look).running():
+        await shop.did(1, 2)
+        await shop.counted("consumed", 2)
+    assert await command() == (0, [f"0 in {shop.queue}.dead"], "")
+    monkeypatch.setenv("BROKER_PORT", str(free_port()))
+    status, lines, error = await command("--return")
+    assert (status, lines) == (1, [])
+    assert error.startswith("error: RabbitMQ at 127.0.0.1:")
 
 
 async def test_the_broker_goes_away_while_consuming(rabbitmq: RabbitMQ, shop: Shop) -> None:
