@@ -64,6 +64,8 @@ class Cluster:
     """What one kind of controller has to be told and another overlooks, as the largest body it passes on."""
     public_nodes: tuple[str, ...] = ()
     """Nodes whose own addresses have the public ports that no Ingress has; none where there is a balancer."""
+    ssh_ports: tuple[int, ...] = (22,)
+    """At which one logs in to its nodes."""
     pods: tuple[str, ...] = ("10.1.0.0/16",)
     """Networks of the pods: from there come the controller's requests, and the gateway's."""
 

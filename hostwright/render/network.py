@@ -13,8 +13,8 @@ from hostwright.errors import BadInput
 from hostwright.render.manifests import Body, Manifest, Place
 
 NODES = "hostwright/nodes"  # on a Service of type LoadBalancer: whose addresses are its own
-# What a node answers at by itself: a Service at its address would take the port away from it.
-NODES_OWN = {22: "sshd", 10250: "the kubelet", 16443: "the API", 19001: "the database", 25000: "the agent"}
+# What a node answers at by itself, beside sshd: a Service at its address would take the port away from it.
+NODES_OWN = {10250: "the kubelet", 16443: "the API", 19001: "the database", 25000: "the agent"}
 MIGRATE = "-migrate"  # of a service: its job, which reaches the database and nobody else
 MONITORING = "monitoring"  # the label of all that watches
 DNS = 53
@@ -134,9 +134,10 @@ def public_nodes(place: Place, owner: str) -> tuple[str, ...]:
 
 def _balancer(place: Place, port: Port, entry: Body) -> Manifest:
     name, nodes = f"{port.owner}-{port.number}", public_nodes(place, port.owner)
-    if nodes and port.number in NODES_OWN:
+    taken = NODES_OWN | dict.fromkeys(place.environment.cluster.ssh_ports, "sshd")
+    if nodes and port.number in taken:
         raise BadInput(
-            f"port {port.number} is {NODES_OWN[port.number]}'s on each node",
+            f"port {port.number} is {taken[port.number]}'s on each node",
             where=place.application.name,
             fix="give the listener another port, or have a balancer: app_kubernetes_public_nodes: []",
         )

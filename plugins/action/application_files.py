@@ -35,6 +35,7 @@ CLUSTER = {
     "ingress_namespace": {"type": "str", "required": True},
     "ingress_annotations": {"type": "dict", "default": {}},
     "public_nodes": {"type": "list", "elements": "str", "default": []},
+    "ssh_ports": {"type": "list", "elements": "int", "default": [22]},
     "pods": {"type": "list", "elements": "str", "required": True},
 }
 ARGUMENTS = {

@@ -17,7 +17,7 @@ import pytest
 from docker.models.containers import Container
 
 import lab
-from hostwright.hosts import containers
+from hostwright.hosts import containers, ssh
 from infra import topology
 from tests.live import SHOP, Live, inside, project, purge
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow  # a host and its application from nothing, for on
 NAME = "test-static"
 ADDRESS, ADDRESS6 = "10.97.0.11", "fd00:97::11"
 NOBODY = "10.97.0.99"
-USER = "ops"
+USER, PORT = "ops", 2222
 # The machine is not the environment's: it carries a mark of the tests' own, by which a killed run is cleaned.
 THEIRS = f"{NAME}-theirs"
 NETWORK = {
@@ -95,14 +95,19 @@ def machine(environment: Live, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 "publicKey": key.with_suffix(".pub").read_text().strip(),
             }
         )
-        yield Machine(key)
+        made = Machine(key)
+        made.run(
+            "sh", "-c", f"echo Port {PORT} > /etc/ssh/sshd_config.d/00-port.conf && systemctl restart sshd"
+        )
+        yield made
     finally:
         purge(THEIRS)
 
 
 def host(**changes: object) -> dict[str, Any]:
     """The section `static` with the one machine."""
-    return {"hosts": [{"name": "web1", "address": ADDRESS, "address6": ADDRESS6, "user": USER} | changes]}
+    known = {"name": "web1", "address": ADDRESS, "address6": ADDRESS6, "port": PORT, "user": USER}
+    return {"hosts": [known | changes]}
 
 
 def refused(live: Live) -> tuple[str, str]:
@@ -122,7 +127,7 @@ def test_a_machine_that_does_not_answer_is_named(environment: Live, machine: Mac
     environment.set(static=host(address=NOBODY))
     what, fix = refused(environment)
     assert f"web1 ({NOBODY}) does not answer" in what
-    assert "reach its port 22" in fix
+    assert f"reach its port {PORT}" in fix
 
 
 def test_a_key_that_is_not_accepted_is_put_there_as_told(environment: Live, machine: Machine) -> None:
@@ -163,7 +168,8 @@ def test_up_and_up_again(environment: Live, machine: Machine) -> None:
     first = environment.hostwright("up")
     assert "1 up" in first.stdout + first.stderr
     (record,) = environment.hosts()
-    assert (record["name"], record["address"], record["user"]) == ("web1", ADDRESS, USER)
+    assert (record["name"], record["address"], record["port"]) == ("web1", ADDRESS, PORT)
+    assert record["user"] == USER
     assert record["facts"] == {"driver": "static"}
     before = machine.identity()
     again = environment.hostwright("up")
@@ -172,6 +178,9 @@ def test_up_and_up_again(environment: Live, machine: Machine) -> None:
     assert machine.identity() == before
     proof = Path(environment.env["XDG_STATE_HOME"]) / "hostwright" / NAME / "proof" / "proof.json"
     assert json.loads(proof.read_text())["ok"]
+    zone = machine.run("cat", "/etc/firewalld/zones/hostwright.xml")
+    assert f'port="{PORT}"' in zone
+    assert 'port="22"' not in zone
 
 
 def test_day_to_day_commands(environment: Live, machine: Machine) -> None:
@@ -186,11 +195,12 @@ def test_a_machine_with_another_host_key_is_not_trusted(environment: Live, machi
     known = Path(environment.env["XDG_STATE_HOME"]) / "hostwright" / NAME / "known_hosts"
     trusted = known.read_text()
     other = machine.key.with_suffix(".pub").read_text().split()[:2]
-    known.write_text(f"{ADDRESS} {' '.join(other)}\n")
+    entry = ssh.entry(ADDRESS, PORT)
+    known.write_text(f"{entry} {' '.join(other)}\n")
     done = environment.hostwright("up", check=False, timeout=120)
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"web1 ({ADDRESS}) has another host key than before" in done.stderr
-    assert f"ssh-keygen -R '{ADDRESS}' -f {known}" in done.stderr
+    assert f"ssh-keygen -R '{entry}' -f {known}" in done.stderr
     known.write_text(trusted)
 
 

@@ -56,6 +56,7 @@ CASES = [
     ("base", {"default_ipv4": {}}, {}, "no default route, neither IPv4 nor IPv6"),
     ("base", {}, {"base_users": [{"name": "root"}]}, "'root' is not a login name that the role may manage"),
     ("firewall", {}, {"firewall_ports": [{"port": 70000}]}, "port 70000 from"),
+    ("firewall", {}, {"firewall_ports": [], "ansible_port": 70001}, "port 70001 from"),
     ("firewall", {}, {"firewall_ports": [{"port": 80, "sources": []}]}, "at least one"),
     ("firewall", {}, {"firewall_ports": [{"port": 80, "sources": ["10.0.0.1"]}]}, "networks as 10.0.0.0/8"),
     ("firewall", {}, {"firewall_ports": [{"port": 80, "protocol": "sctp"}]}, "must be one of: tcp, udp"),

@@ -675,14 +675,14 @@ def test_a_stores_address_is_that_of_the_node_with_its_data() -> None:
     assert found["4-workloads/deployment-gateway.yaml"] == rendered()["4-workloads/deployment-gateway.yaml"]
 
 
-@pytest.mark.parametrize("number", [22, 16443])
+@pytest.mark.parametrize("number", [22, 2222, 16443])
 def test_a_node_keeps_its_own_ports(number: int) -> None:
     app = public()
     last = app.gateway.listeners[-1].model_copy(update={"port": number})
     gateway = app.gateway.model_copy(update={"listeners": (*app.gateway.listeners[:-1], last)})
     app = dataclasses.replace(app, gateway=gateway)
     rendered(app)  # a balancer's address is nobody else's
-    cluster = Cluster(pins=kubernetes.pinned(app, NODES), public_nodes=NODES)
+    cluster = Cluster(pins=kubernetes.pinned(app, NODES), public_nodes=NODES, ssh_ports=(22, 2222))
     with pytest.raises(BadInput, match=f"port {number} is .* on each node"):
         rendered(app, cluster=cluster)
 
