@@ -461,7 +461,25 @@ class Machine:
         """Whether we, from here, are among those who may reach the port at the address."""
         if look.port.scope != "public" or (":" in look.address and not self.ipv6):
             return False
-        return among(look.port.sources, look.address, look.port.number)
+        if look.port.number not in self.let_in(look.address, forwarded=True):
+            return False
+        # A cluster's policies and balancers look at the application's sources too, and an Ingress does not.
+        beyond = self.clustered and not of_ingress(look.port)
+        return not beyond or among(look.port.sources, look.address, look.port.number)
+
+    def let_in(self, address: str, forwarded: bool = False) -> set[int]:
+        """The TCP ports that the firewall is told to open to us, by the way we come to the address.
+
+        With `forwarded` those alone that lead to a container.
+        """
+        everyone = self.wanted["__firewall_everyone"]
+        return {
+            int(each["port"])
+            for each in self.wanted["__firewall_all"]
+            if each.get("protocol", "tcp") == "tcp"
+            and (each.get("forwarded", False) or not forwarded)
+            and among(each.get("sources", everyone), address, int(each["port"]))
+        }
 
     def answer(self, look: Look) -> dict[str, Any]:
         """What was answered there, see knock.knock."""
@@ -588,7 +606,7 @@ def _secrets(environment: str) -> dict[str, str]:
 class Wanted(Mapping[str, Any]):
     """Variables of the roles for one host: defaults, then the inventory's, then the roles' own.
 
-    Their templates are filled in by Ansible itself when they are asked for.
+    Their templates are filled in by Ansible itself when they are first asked for.
     """
 
     def __init__(self, variables: Mapping[str, Any], roles: list[str], facts: Mapping[str, Any]) -> None:
@@ -616,9 +634,12 @@ class Wanted(Mapping[str, Any]):
             | {"ansible_facts": dict(facts)}
         )
         self._templar = Templar(loader=loader, variables=self._raw)
+        self._filled: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        return self._templar.template(self._raw[name])
+        if name not in self._filled:
+            self._filled[name] = self._templar.template(self._raw[name])
+        return self._filled[name]
 
     def __iter__(self) -> Any:
         return iter(self._raw)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hostwright.proof.wanted import Machine, among, module_utils
+from hostwright.proof.wanted import Machine, module_utils
 
 microk8s = module_utils("microk8s")
 
@@ -149,8 +149,7 @@ def test_kubeconfig(machine: Machine) -> None:
 
 def admitted(machine: Machine) -> bool:
     """Whether we are among those who may reach the API, by the way we come."""
-    rules = [each for each in machine.wanted["firewall_ports"] if int(each["port"]) == API]
-    return any(among(each["sources"], machine.addresses[0], API) for each in rules)
+    return API in machine.let_in(machine.addresses[0])
 
 
 @pytest.mark.place("outside")

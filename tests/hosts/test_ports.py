@@ -10,7 +10,7 @@ import pytest
 
 from hostwright.application import Port
 from hostwright.proof.observe import RESOLVER
-from hostwright.proof.wanted import Look, Machine, among
+from hostwright.proof.wanted import Look, Machine
 
 pytestmark = pytest.mark.app_compose
 
@@ -68,7 +68,8 @@ def test_silent_outside(machine: Machine, case: Look, detail: Detail) -> None:
     answer, port = machine.answer(case), case.port
     detail(answer["state"])
     assert answer["state"] != "open", (
-        f"port {port.number} of {port.owner} has scope {port.scope}, and answers outside at {case.address}"
+        f"port {port.number} of {port.owner} has scope {port.scope}, is not open to us here, "
+        f"and answers outside at {case.address}"
     )
 
 
@@ -150,17 +151,6 @@ def declared(machine: Machine, protocol: str) -> set[int]:
         int(each["port"])
         for each in machine.wanted["firewall_ports"]
         if each.get("protocol", "tcp") == protocol and not each.get("forwarded", False)
-    }
-
-
-def let_in(machine: Machine, address: str) -> set[int]:
-    """The TCP ports that the firewall is told to open to us, by the way we come to the address."""
-    everyone = machine.wanted["__firewall_everyone"]
-    return {
-        int(each["port"])
-        for each in machine.wanted["__firewall_all"]
-        if each.get("protocol", "tcp") == "tcp"
-        and among(each.get("sources", everyone), address, int(each["port"]))
     }
 
 
@@ -253,7 +243,7 @@ def test_nothing_else_answers_outside(
     """from outside, no undeclared TCP port of {case} answers"""
     found = machine.open_ports(case)
     detail(f"open of 65535: {', '.join(map(str, found)) or 'none'}")
-    others = sorted(set(found) - let_in(machine, case))
+    others = sorted(set(found) - machine.let_in(case))
     assert others == [], "\n".join(
         f"port {port}/tcp answers at {case}: {machine.who_listens(port)}" for port in others
     )

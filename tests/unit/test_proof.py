@@ -23,7 +23,10 @@ from hostwright import application, paths, proof, secrets
 from hostwright.environments import Environment
 from hostwright.errors import Failure
 from hostwright.proof import knock, observe, report, wanted
+from tests.rows import proof_of
 from tests.unit.test_secrets import CHAIN, SHOP, given
+
+ports = proof_of("test_ports")
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 
@@ -192,6 +195,70 @@ def test_a_host_is_asked_for_by_what_its_certificate_is_for(
     assert (target["name"], target["ca"]) == ("shop.example.com", secrets.trusted(held))
     del machine.variables["app_compose_names"]
     assert machine.known_as("127.0.0.1") == "127.0.0.1", "which the proof says that it is not for"
+
+
+# --- What the firewall is told ---
+
+DOCUMENTED = next(
+    found
+    for block in re.findall(
+        r"```yaml\n(.*?)```", (paths.toolkit() / "docs/environments.md").read_text(), re.DOTALL
+    )
+    if "firewall_ports" in (found := yaml.safe_load(block))
+)["firewall_ports"]
+
+
+def told(folder: Path, **variables: Any) -> wanted.Machine:
+    """A host that is this machine, of the warehouse, with these variables, and as it would be seen."""
+    environment = {"name": "prod", "topology": "single", "application": "warehouse"}
+    host = {"ansible_host": "127.0.0.1", "hostwright_environment": environment} | variables
+    path = folder / "hosts.yml"
+    path.write_text(yaml.safe_dump({"all": {"children": {"single": {"hosts": {"web1": host}}}}}))
+    machine = wanted.Machine("web1", str(path))
+    system = {"ID": "opensuse-leap", "ID_LIKE": "suse opensuse", "container": ""}
+    machine.__dict__["_look"] = {"os": system, "selinux": "enforcing", "addresses": ["127.0.0.1", "::1"]}
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("variables", "port"),
+    [
+        ({}, 22),
+        ({"ansible_port": 2222}, 2222),
+        ({"ansible_port": 2222, "firewall_ssh_port": 22}, 22),
+    ],
+    ids=["as ever", "another", "a forwarded one"],
+)
+def test_the_port_of_ssh_is_the_one_we_come_by(tmp_path: Path, variables: dict[str, int], port: int) -> None:
+    machine = told(tmp_path, firewall_ports=[], **variables)
+    assert machine.let_in("127.0.0.1") == {port}
+    machine.open_ports = lambda _: [port]  # type: ignore[method-assign]
+    ports.test_nothing_else_answers_outside(machine, machine.seen, "127.0.0.1", str)
+    sshd = {"protocol": "tcp", "address": "0.0.0.0", "process": "sshd", "unit": "sshd.service"}  # noqa: S104
+    assert [each for each in (22, 2222, 2223) if ports.allowed(machine, sshd | {"port": each})] == [port]
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_what_firewall_ports_admits_is_what_must_be_open(tmp_path: Path, here: bool) -> None:
+    """The documented list, from where it admits nobody, and with where we are among those it admits."""
+    given = [
+        each | {"sources": [*each["sources"], *(["127.0.0.0/8"] if here else [])]} for each in DOCUMENTED
+    ]
+    machine = told(tmp_path, firewall_ports=given)
+    assert {443, 80} <= {port.number for port in machine.published if port.scope == "public"}
+    opened = {(look.port.number, look.address) for look in ports.wide(machine)}
+    assert opened == ({(443, "127.0.0.1")} if here else set())
+    assert {(80, "127.0.0.1"), (80, "::1"), (443, "::1")} <= {
+        (look.port.number, look.address) for look in ports.closed(machine)
+    }
+
+
+def test_what_firewall_ports_opens_of_the_host_alone_leads_to_no_container(tmp_path: Path) -> None:
+    machine = told(
+        tmp_path, firewall_ports=[{"port": 443}, {"port": 80, "protocol": "udp", "forwarded": True}]
+    )
+    assert machine.let_in("127.0.0.1") == {22, 443}
+    assert ports.wide(machine) == []
 
 
 # --- Scanning ---

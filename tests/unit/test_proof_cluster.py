@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import http.server
 import json
 import os
@@ -307,6 +308,8 @@ def asked(inventory: str, application: str = "warehouse") -> Machine:
         "app_kubernetes_settings": {},
         "firewall_ports": [{"port": 10250}, {"port": 443, "forwarded": True}],
         "firewall_ssh_port": 22,
+        "__firewall_everyone": ["0.0.0.0/0", "::/0"],
+        "__firewall_all": [{"port": 22}, {"port": 10250}, {"port": 443, "forwarded": True}],
     }
     found.__dict__["_look"] = {"addresses": [], "cluster": {"nodes": []}}
     return found
@@ -362,7 +365,7 @@ def test_the_api_is_open_to_operators_and_else_closed(
 ) -> None:
     """Which of the two is looked at follows from where we are."""
     machine.variables = machine.variables | {"hostwright_host": {"address": "127.0.0.1"}}
-    machine.wanted["firewall_ports"].append({"port": 16443, "sources": sources})
+    machine.wanted["__firewall_all"].append({"port": 16443, "sources": sources})
     cases = {
         name: list(next(m for m in test.pytestmark if m.name == "each").kwargs["cases"](machine))
         for name, test in vars(microk8s).items()
@@ -375,7 +378,6 @@ def test_the_api_is_open_to_operators_and_else_closed(
 def test_a_port_that_is_open_to_others_is_not_open_to_us(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.wanted["__firewall_everyone"] = ["0.0.0.0/0", "::/0"]
     machine.wanted["__firewall_all"] = [
         {"port": 22},
         {"port": 443},
@@ -389,6 +391,21 @@ def test_a_port_that_is_open_to_others_is_not_open_to_us(
     open_ports.append(10250)
     with pytest.raises(AssertionError, match="port 10250/tcp answers at"):
         ports.test_nothing_else_answers_outside(machine, machine.seen, "127.0.0.1", str)
+
+
+def test_a_port_is_open_to_whom_firewall_and_application_admit(machine: Machine) -> None:
+    assert machine.application
+    machine.variables = machine.variables | {"hostwright_host": {"address": "127.0.0.1"}}
+    looks = machine.looks("outside")
+    https = next(each for each in looks if each.port.number == 443 and each.address == "127.0.0.1")
+    http = next(each for each in looks if each.port.number == 80 and each.address == "127.0.0.1")
+    assert machine.admits(https)
+    assert not machine.admits(http), "of the two the firewall is told to open one"
+    others = {"sources": ("192.0.2.0/24",)}
+    by_balancer = {"number": 10250, "owner": "orders-db", **others}
+    assert machine.admits(dataclasses.replace(https, port=dataclasses.replace(https.port, **others)))
+    machine.wanted["__firewall_all"].append({"port": 10250, "forwarded": True})
+    assert not machine.admits(dataclasses.replace(https, port=dataclasses.replace(https.port, **by_balancer)))
 
 
 def test_loopback_is_a_forwarded_port(machine: Machine) -> None:
