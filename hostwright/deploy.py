@@ -25,7 +25,7 @@ from hostwright import (
 )
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
-from hostwright.hosts import engine
+from hostwright.hosts import engine, typed
 from hostwright.progress import Phases
 
 SITE = "playbooks/site.yml"
@@ -60,6 +60,7 @@ def up(
     """
     phases = phases or Phases()
     app = application.load(environment.application, environment.project, environment.components)
+    typed.check_apart(environment, app)
     with phases.phase("toolchain", "Toolchain"):
         toolchain.ensure()
     secrets.check(environment, app)
@@ -125,7 +126,8 @@ def _keep_authority(environment: Environment) -> None:
 
 def plan(environment: Environment) -> None:
     """What Pulumi and Ansible would change; neither changes anything. Raises BadInput as `up` does."""
-    application.load(environment.application, environment.project, environment.components)
+    app = application.load(environment.application, environment.project, environment.components)
+    typed.check_apart(environment, app)
     toolchain.ensure()
     hosts = engine.outputs(environment)
     members.check(environment, hosts)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import docker
 from docker.errors import DockerException
 
-from hostwright import paths, toolchain
+from hostwright import application, paths, toolchain
 from hostwright.environments import Environment
 from hostwright.errors import HostwrightError
 from hostwright.hosts import containers, kvm, typed, virsh
@@ -135,6 +135,7 @@ def _settings(environment: Environment) -> Iterator[Need]:
 
     try:
         settings = typed.settings(environment)
+        typed.check_apart(environment, application.load(environment.application, environment.project))
     except HostwrightError as error:
         yield Need("settings", True, False, f"{error.what} ({error.where})", error.fix)
         return

@@ -67,6 +67,30 @@ class Environment:
     def state(self) -> Path:
         return paths.state(self.name)
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What group_vars/all of its inventory says, as it is written: templates are not filled in.
+
+        Raises BadInput for what is not YAML.
+        """
+        found: dict[str, Any] = {}
+        for path in sorted((self.project / "inventories" / self.name / "group_vars/all").glob("*.yml")):
+            try:
+                document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506  (a SafeLoader)
+            except yaml.YAMLError as error:
+                raise BadInput(
+                    "the inventory's file is not YAML", where=f"{path}: {error}", fix="mend the file"
+                ) from None
+            found |= document if isinstance(document, dict) else {}
+        return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Has nothing for what only Ansible reads, as `!vault`."""
+
+
+_Loader.add_multi_constructor("!", lambda *_: None)
+
 
 def link(project: Path) -> None:
     """Let Ansible find the toolkit's collection, and pytest the proof: links to where they are installed.

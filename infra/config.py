@@ -28,7 +28,6 @@ from hostwright import paths
 from hostwright.environments import DRIVERS, SECTIONS, TOPOLOGIES, is_name
 from hostwright.errors import BadInput
 
-DOCKER_BRIDGE = IPv4Network("172.17.0.0/16")  # where Docker puts what is on no network of its own
 POD_BLOCK = 26  # Calico gives each host pods' addresses by such blocks
 # What the operating system, the engine and an application need at least, in MiB and GiB. The parts of
 # Kubernetes that run on a server only take a GiB.
@@ -276,6 +275,33 @@ def parse(environment: str, values: Mapping[str, Any], folder: Path | None = Non
     return settings
 
 
+def check_apart(settings: Settings, inner: Mapping[IPv4Network | IPv6Network, str]) -> None:
+    """Raise BadInput when hosts have addresses of a network that is inside of them.
+
+    `inner`: such networks, and by which setting another takes the place of each.
+    """
+    where = f"infra/Pulumi.{settings.environment}.yaml: hostwright:"
+    for network, setting in inner.items():
+        for number, host in enumerate(settings.static.hosts if settings.static else ()):
+            for key in ("address", "address6"):
+                address = getattr(host, key)
+                if address and address in network:
+                    raise BadInput(
+                        f"the address {address} of {host.name} is in {network}, used inside the hosts",
+                        where=f"{where}static.hosts.{number}.{key}",
+                        fix=f"choose another network for the inside: {setting}",
+                    )
+        for key in () if settings.static else ("cidr", "cidr6"):
+            own = getattr(settings.network, key)
+            if own and own.version == network.version and own.overlaps(network):
+                raise BadInput(
+                    f"the hosts' network {own} overlaps {network}, which is used inside the hosts",
+                    where=f"{where}network.{key}",
+                    fix="choose another private network, such as 10.93.0.0/24; "
+                    f"or another for the inside: {setting}",
+                )
+
+
 def check_servers(servers: int, where: str) -> None:
     """Raise BadInput for a number of servers that a cluster cannot have, or should not."""
     if servers == 2:
@@ -318,27 +344,13 @@ def _cluster(where: str, settings: Settings, cluster: Cluster) -> None:
             where=f"{where}: hostwright:cluster.podNetwork",
             fix="choose a larger one: each host takes 64 addresses, and the default has 65,536",
         )
-    for number, host in enumerate(settings.static.hosts if settings.static else ()):
-        for inner in (pods, services):
-            if host.address in inner:
-                raise BadInput(
-                    f"the address {host.address} of {host.name} is in {inner}, used inside the hosts",
-                    where=f"{where}: hostwright:static.hosts.{number}.address",
-                    fix="choose others for the inside: hostwright:cluster.podNetwork, serviceNetwork",
-                )
+    check_apart(
+        settings, {pods: "hostwright:cluster.podNetwork", services: "hostwright:cluster.serviceNetwork"}
+    )
 
 
 def _network(where: str, settings: Settings) -> None:
-    network, cluster = settings.network, settings.cluster
-    inner = [cluster.pod_network, cluster.service_network] if cluster else [DOCKER_BRIDGE]
-    for other in inner:
-        if network.cidr.overlaps(other):
-            raise BadInput(
-                f"the hosts' network {network.cidr} overlaps {other}, which is used inside the hosts",
-                where=f"{where}: hostwright:network.cidr",
-                fix="choose another private network, such as 10.93.0.0/24",
-            )
-    if settings.libvirt and len(settings.libvirt.uris) > 1 and network.mode != "bridge":
+    if settings.libvirt and len(settings.libvirt.uris) > 1 and settings.network.mode != "bridge":
         raise BadInput(
             f"{len(settings.libvirt.uris)} hypervisors, and a network that is inside one of them",
             where=f"{where}: hostwright:network.mode",

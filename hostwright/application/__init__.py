@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -262,6 +264,12 @@ class Application:
     """Those that were chosen, by the names of their containers."""
     declared: tuple[str, ...] = ()
     """All kinds of components that could be."""
+
+    @property
+    def networks(self) -> tuple[IPv4Network, IPv6Network]:
+        """Its own on a single host, a /24 and a /64, unless its environment says others: by its name."""
+        own = zlib.crc32(self.name.encode()) % 256
+        return IPv4Network(f"10.89.{own}.0/24"), IPv6Network(f"fd00:89:{own:x}::/64")
 
     def held(self, images: Mapping[str, object]) -> Application:
         """The same without components whose image is not among these, by name, or that call one of those."""

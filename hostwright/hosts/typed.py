@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from hostwright import paths
+from hostwright.application import Application
 from hostwright.environments import Environment
 from hostwright.errors import BadInput
 
@@ -24,6 +29,36 @@ def settings(environment: Environment) -> Settings:
     from infra import config
 
     return config.parse(environment.name, environment.settings, environment.project / "infra")
+
+
+def check_apart(environment: Environment, application: Application) -> None:
+    """Raise BadInput unless the hosts' addresses are apart from Docker's and the application's on each.
+
+    What the inventory has in place of either counts, if it is written out there. A cluster has neither.
+    """
+    if environment.clustered:
+        return
+    from infra import config
+
+    told = environment.variables
+    docker = yaml.safe_load((paths.toolkit() / "roles/docker/vars/main.yml").read_text())["__docker_daemon"]
+    if isinstance(told.get("docker_daemon"), dict):
+        docker |= told["docker_daemon"]
+    pools = docker["default-address-pools"] if isinstance(docker["default-address-pools"], list) else []
+    own, own6 = application.networks
+    found: dict[str, list[Any]] = {
+        "app_compose_network": [told.get("app_compose_network") or own],
+        "app_compose_network6": [told.get("app_compose_network6") or own6],
+        "docker_daemon.default-address-pools": [pool.get("base") for pool in pools if isinstance(pool, dict)],
+    }
+    inner: dict[IPv4Network | IPv6Network, str] = {}
+    for name, networks in found.items():
+        for network in networks:
+            with suppress(ValueError):  # a template, or what the role itself says is none
+                inner[ip_network(network)] = (
+                    f"{name} in inventories/{environment.name}/group_vars/all/main.yml"
+                )
+    config.check_apart(settings(environment), inner)
 
 
 def hosts(environment: Environment) -> list[HostSpec]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from hostwright.application import Application, Service
@@ -188,12 +186,12 @@ def _network(application: Application, environment: Environment) -> dict[str, An
 
     The n-th instance of every service comes after the (n-1)-th of all, so that scaling moves nobody.
     """
-    own = zlib.crc32(application.name.encode()) % 256
-    cidr = environment.network or IPv4Network(f"10.89.{own}.0/24")
+    own, own6 = application.networks
+    cidr = environment.network or own
     return {
         "cidr": str(cidr),
         "range": str(list(cidr.subnets(new_prefix=26))[3]),
-        "cidr6": str(environment.network6 or IPv6Network(f"fd00:89:{own:x}::/64")),
+        "cidr6": str(environment.network6 or own6),
         "router": str(cidr[1]),
         "gateway": str(cidr[2]),
         "service": lambda place, number: str(cidr[16 + number * 22 + place]),

@@ -6,15 +6,17 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hostwright import application
 from hostwright.environments import Environment
 from hostwright.errors import BadInput, Failure
-from hostwright.hosts import containers, virsh
+from hostwright.hosts import containers, typed, virsh
 from infra import config, hypervisor, preflight, topology
 from infra import image as images
 from infra.config import Settings
@@ -42,7 +44,6 @@ def libvirt(values: Callable[..., dict[str, Any]], **changes: Any) -> dict[str, 
         ({"hosts": {"memory": "much"}}, "hosts.memory", "hostwright:hosts.memory"),
         ({"network": {"cidr": "10.92.0.1/24"}}, "network.cidr", "hostwright:network.cidr"),
         ({"network": {"cidr": "10.92.0.0/29"}}, "too small", "hostwright:network"),
-        ({"network": {"cidr": "172.17.4.0/24"}}, "overlaps 172.17.0.0/16", "hostwright:network.cidr"),
         ({"network": {"mode": "bridge"}}, "name of the bridge", "hostwright:network"),
         ({"network": {"mode": "wifi"}}, "network.mode", "hostwright:network.mode"),
         ({"ssh": {"user": "Root User"}}, "ssh.user", "hostwright:ssh.user"),
@@ -176,6 +177,132 @@ def test_networks_inside_a_cluster_can_be_others(settings: Make) -> None:
 
 def test_a_single_host_has_no_pods_in_the_way(settings: Make) -> None:
     assert str(settings("container", network={"cidr": "10.1.7.0/24"}).network.cidr) == "10.1.7.0/24"
+
+
+def check_apart(values: Any, folder: Path, told: dict[str, str], driver: str, **changes: Any) -> None:
+    """The check, with these texts as files of the inventory's group_vars/all."""
+    inventory = folder / "inventories/shop/group_vars/all"
+    inventory.mkdir(parents=True)
+    for name, text in told.items():
+        (inventory / name).write_text(text)
+    made = Environment("shop", folder, values(driver, **changes))
+    typed.check_apart(made, application.load(made.application))
+
+
+def machine(**addresses: str) -> dict[str, Any]:
+    return {"static": {"hosts": [{"name": "web1", "address": "192.0.2.10"} | addresses]}}
+
+
+IN = "in inventories/shop/group_vars/all/main.yml"
+# Settings by which hosts are inside of what is inside of them: that network, the key, and what moves it.
+INSIDE = [
+    ("container", {"network": {"cidr": "172.17.4.0/24"}}, "172.17.0.0/16", "network.cidr", "docker_daemon"),
+    (
+        "container",
+        {"network": {"cidr": "10.89.252.0/24"}},
+        "10.89.252.0/24",
+        "network.cidr",
+        "app_compose_network",
+    ),
+    (
+        "libvirt",
+        {"network": {"cidr": "10.89.0.0/16"}},
+        "10.89.252.0/24",
+        "network.cidr",
+        "app_compose_network",
+    ),
+    (
+        "container",
+        {"network": {"cidr6": "fd00:89:fc::/64"}},
+        "fd00:89:fc::/64",
+        "network.cidr6",
+        "app_compose_network6",
+    ),
+    ("static", machine(address="172.17.0.10"), "172.17.0.0/16", "static.hosts.0.address", "docker_daemon"),
+    (
+        "static",
+        machine(address="10.89.252.10"),
+        "10.89.252.0/24",
+        "static.hosts.0.address",
+        "app_compose_network",
+    ),
+    (
+        "static",
+        machine(address6="fd00:89:fc::10"),
+        "fd00:89:fc::/64",
+        "static.hosts.0.address6",
+        "app_compose_network6",
+    ),
+    (
+        "static",
+        machine(address6="fd00:172:17::10"),
+        "fd00:172:17::/56",
+        "static.hosts.0.address6",
+        "docker_daemon",
+    ),
+]
+
+
+@pytest.mark.parametrize(("driver", "changes", "network", "where", "setting"), INSIDE)
+def test_hosts_are_apart_from_what_is_inside_of_them(
+    values: Any, tmp_path: Path, driver: str, changes: dict[str, Any], network: str, where: str, setting: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        check_apart(values, tmp_path, {}, driver, **changes)
+    assert f" {network}, " in caught.value.what
+    assert caught.value.where == f"infra/Pulumi.shop.yaml: hostwright:{where}"
+    assert f"{setting}{'.default-address-pools' * (setting == 'docker_daemon')} {IN}" in caught.value.fix
+
+
+@pytest.mark.parametrize(("driver", "changes"), [case[:2] for case in INSIDE])
+def test_what_is_inside_can_be_elsewhere(
+    values: Any, tmp_path: Path, driver: str, changes: dict[str, Any]
+) -> None:
+    """As the inventory says, in any of its files; what is in them for Ansible alone is in nobody's way."""
+    pools = "default-address-pools: [{base: 10.71.0.0/16, size: 24}, {base: 'fd00:71::/56', size: 64}]"
+    told = {
+        "main.yml": f"docker_daemon: {{{pools}}}\nbase_users: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n",
+        "other.yml": "app_compose_network: 10.70.0.0/24\napp_compose_network6: 'fd00:70::/64'\n",
+    }
+    check_apart(values, tmp_path, told, driver, **changes)
+
+
+@pytest.mark.parametrize(
+    ("told", "cidr", "refused"),
+    [
+        ("10.92.0.0/24", "10.92.0.0/24", True),
+        ("null", "10.89.252.0/24", True),
+        ('"{{ theirs }}"', "10.89.252.0/24", False),
+        ("10.92.0.1/24", "10.92.0.0/24", False),
+    ],
+)
+def test_where_the_inventory_has_the_application(
+    values: Any, tmp_path: Path, told: str, cidr: str, refused: bool
+) -> None:
+    """What cannot be read here is left to the role."""
+    with pytest.raises(BadInput, match=f"overlaps {cidr}, ") if refused else nullcontext():
+        check_apart(
+            values,
+            tmp_path,
+            {"main.yml": f"app_compose_network: {told}\n"},
+            "container",
+            network={"cidr": cidr},
+        )
+
+
+def test_docker_may_have_no_range(values: Any, tmp_path: Path) -> None:
+    docker = "docker_daemon: {default-address-pools: null}\n"
+    check_apart(values, tmp_path, {"main.yml": docker}, "static", **machine(address="172.17.0.10"))
+
+
+def test_an_inventory_that_is_not_yaml(values: Any, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="the inventory's file is not YAML") as caught:
+        check_apart(values, tmp_path, {"main.yml": "app_compose_network: [\n"}, "container")
+    assert "group_vars/all/main.yml" in caught.value.where
+
+
+def test_hosts_of_a_cluster_may_be_where_docker_would_be(values: Any, tmp_path: Path) -> None:
+    check_apart(values, tmp_path, {}, "container", topology="cluster", network={"cidr": "172.17.4.0/24"})
 
 
 def test_a_cluster_must_be_meant(values: Any) -> None:

@@ -114,6 +114,7 @@ def libvirt(tmp_path: Path, uri: str = TEST, disk: int = 5, sha256: str = "") ->
         ({"driver": "vmware"}, "unknown driver 'vmware'", "hostwright:driver"),
         ({"topology": "ring"}, "unknown topology 'ring'", "hostwright:topology"),
         ({"network": {"cidr": "172.17.4.0/24"}}, "overlaps 172.17.0.0/16", "hostwright:network.cidr"),
+        ({"network": {"cidr": "10.89.0.0/16"}}, "overlaps 10.89.252.0/24", "hostwright:network.cidr"),
         ({"hosts": {"memory": 256}}, "256 MiB of memory is too small", "hostwright:hosts.memory"),
         ({"hosts": {"memory": 10**8}}, "100000000 MiB of memory, the machine has", "hostwright:hosts.memory"),
         ({"hosts": {"disk": 2}}, "2 GiB of disk is too small", "hostwright:hosts.disk"),

@@ -254,6 +254,15 @@ def test_settings_that_cannot_be(environment: Callable[..., Environment]) -> Non
     assert needs.keys().isdisjoint({"memory", "disk", "networks"})
 
 
+@pytest.mark.parametrize("network", ["172.17.0.0/16", "10.89.252.0/24"])
+def test_hosts_inside_of_what_is_inside_of_them(
+    environment: Callable[..., Environment], network: str
+) -> None:
+    found = need("settings", environment(network={"cidr": network}))
+    assert not found.usable
+    assert f"the hosts' network {network} overlaps {network}, " in found.detail
+
+
 @pytest.mark.parametrize(
     ("given", "uris"),
     [
