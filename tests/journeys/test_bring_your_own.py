@@ -87,7 +87,7 @@ def test_it_is_routed_and_told_who_asks(nobody: httpx2.Client, reader: User) -> 
     assert reader.ask("GET", "/feeds/version").text == IMAGE.rpartition(":")[2]
     entered = reader.ask("GET", "/feeds/unread", follow_redirects=True)
     assert (entered.status_code, entered.url.path) == (200, "/feeds/unread")
-    assert reader.email in reader.ask("GET", "/feeds/settings").text, "whom the token names"
+    assert reader.id in reader.ask("GET", "/feeds/settings").text, "whom the token names"
     assert plain.code(reader.ask("GET", "/feeds/metrics"))[0] == 404
 
 

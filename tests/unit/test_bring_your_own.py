@@ -91,7 +91,7 @@ def test_runs_on_compose_with_a_database_of_its_own(compose: Path) -> None:
     own = services["miniflux"]
     assert (own["image"], own["user"], own["read_only"]) == (IMAGE, "10100:10100", True)
     assert own["environment"]["DATABASE_NAME"] == own["environment"]["DATABASE_USER"] == "miniflux"
-    assert own["environment"]["AUTH_PROXY_HEADER"] == "X-User-Email"
+    assert own["environment"]["AUTH_PROXY_HEADER"] == "X-User-Id"
     assert own["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert "ports" not in own, "only the gateway is reached from outside"
     assert "$$DATABASE_HOST" in own["command"][2], "Compose itself puts nothing in its place"
