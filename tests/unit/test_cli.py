@@ -367,6 +367,69 @@ def test_down_asks_first(home: dict[str, str], project: Path) -> None:
     assert "--yes" in done.stderr
 
 
+# A host that the engine knows, whose commands run here; where the hosts would be made, that is said.
+REPLACES = """
+from contextlib import contextmanager
+from invoke import Context
+from hostwright import cli, remote
+from hostwright.errors import Failure
+from hostwright.hosts import engine
+from hostwright.hosts.record import HostRecord
+
+@contextmanager
+def connect(environment, host):
+    yield Context()
+
+def up(environment, note):
+    raise Failure("the hosts are next")
+
+remote.connect = connect
+engine.outputs = lambda environment: [HostRecord(name="web1", address="192.0.2.10")]
+engine.up = up
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "status", "says"),
+    [
+        ([], None, 2, "add --yes"),
+        ([], "no\n", 2, "nothing was removed"),
+        ([], "prod\n", 1, "the hosts are next"),
+        (["--yes"], None, 1, "the hosts are next"),
+    ],
+    ids=["no terminal", "no", "the name", "--yes"],
+)
+def test_up_asks_before_it_replaces_another_application(
+    home: dict[str, str],
+    project: Path,
+    tmp_path: Path,
+    options: list[str],
+    typed: str | None,
+    status: int,
+    says: str,
+) -> None:
+    toolchain.ensure()
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "sudo").write_text("""#!/bin/sh\necho '{"shop": "shop"}'\n""")
+    (programs / "sudo").chmod(0o755)
+    home |= {"PATH": f"{programs}:{home['PATH']}", "PULUMI_CONFIG_PASSPHRASE": "of the tests only"}
+    ours, theirs = pty.openpty()
+    os.write(ours, (typed or "").encode())
+    done = subprocess.run(
+        [sys.executable, "-c", REPLACES, "up", *options],
+        cwd=project, env=home, stdin=subprocess.DEVNULL if typed is None else theirs,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    os.close(ours)
+    os.close(theirs)
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stdout + done.stderr
+    assert says in done.stderr
+    question = "stops and removes the application shop (its data stays) of 'prod'"
+    assert (question in done.stdout) is (typed is not None)
+
+
 BROKEN = [
     (b"config: {\n", "the environment's file cannot be read as YAML", ": while parsing"),
     (
