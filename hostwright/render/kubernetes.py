@@ -221,8 +221,9 @@ def _gateway(place: Place) -> Iterator[Manifest]:
         name: [{"name": name, "aside": "", "servers": twice(name, service.file.port)}]
         for name, service in place.application.services.items()
     }
-    proxies = [*place.environment.trusted_proxies, *place.environment.cluster.pods]
     behind = network.behind_ingress(place)
+    # Without an Ingress nobody stands before it: its ports admit any pod, which is a client as others are.
+    proxies = [*place.environment.trusted_proxies, *(place.environment.cluster.pods if behind else ())]
     config = _config(
         place, "gateway", gateway_files(place.application, place.environment, pools, proxies, behind)
     )

@@ -742,6 +742,22 @@ def test_a_setting_that_names_a_place_is_an_edge() -> None:
     assert ("mail", "mailsink", 2525) not in flows(found, "ingress")
 
 
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_pods_are_believed_about_clients_only_where_an_ingress_is_among_them(name: str) -> None:
+    app = loaded(name)
+
+    def believed(**more: Any) -> set[str]:
+        (config,) = [
+            each["data"] for path, each in rendered(app, **more).items() if "configmap-gateway" in path
+        ]
+        said = re.findall(r"set_real_ip_from (.*);|set-src .* if { src (.*) }", "\n".join(config.values()))
+        return {network for words in said for network in " ".join(words).split()}
+
+    pods_ = {*environment(app).cluster.pods} if of(known(name, "prod", ""), "Ingress") else set()
+    assert believed() == pods_
+    assert believed(trusted_proxies=("198.51.100.0/24",)) == {"198.51.100.0/24", *pods_}
+
+
 # --- Content and its names ---
 
 
