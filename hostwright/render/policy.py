@@ -62,7 +62,7 @@ def facts(application: Application, environment: Environment, own: Sequence[str]
 
 
 def ordered(routes: Iterable[Route]) -> list[Route]:
-    """The more particular first: the longer path, then the one with fewer parts that stand for anything."""
+    """The more particular first: more parts, then a word in the first part where another has braces."""
 
     def rank(route: Route) -> tuple[int, list[bool]]:
         parts = [part for part in route.path.split("/") if part]
