@@ -83,7 +83,8 @@ def _internals(application: Application) -> list[str]:
     found = {path for each in application.services.values() for path in each.internals}
     if gateway.tokens and gateway.tokens.revoked:
         found.add(gateway.tokens.revoked)
-    return sorted(found)
+    # Many a router takes a path with a slash at its end for the one without.
+    return sorted({form for path in found for form in (path.rstrip("/") or "/", path.rstrip("/") + "/")})
 
 
 def _listener(application: Application, listener: Listener, behind: bool) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_a_listener_of_a_service_leads_there_alone(gateway: Gateway) -> None:
     assert gateway.ask("/any/path", port=8082).json["instance"] == "orders"
     assert gateway.ask("/v1/users/login", "POST", b"{}", port=8082).json["instance"] == "orders"
     assert gateway.ask("/v1/orders", port=8082).status == 401  # what has a route keeps to it
-    for path in ("/health/live", "/metrics"):
+    for path in ("/health/live", "/health/live/", "/health/ready/", "/metrics", "/metrics/", "/metrics/?x"):
         assert gateway.ask(path, port=8082).status == 404
 
 

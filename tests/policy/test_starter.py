@@ -45,7 +45,7 @@ def test_a_direct_path_leads_to_its_service(
 
 @pytest.mark.parametrize("port", [USERS, ORDERS])
 def test_what_is_for_the_application_alone_is_not_there(gateway: Gateway, port: int) -> None:
-    for path in ("/health/live", "/health/ready", "/metrics"):
+    for path in ("/health/live", "/health/ready", "/metrics", "/metrics/"):
         assert gateway.ask(path, port=port).status == 404, path
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hostwright import application
 from hostwright.application import Edge
 from hostwright.errors import BadInput
 from hostwright.proof.wanted import Machine
+from hostwright.render import Environment, render
 from tests.brought import IMAGE, bring
 from tests.live import program
 
@@ -155,6 +157,17 @@ def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("written", ["/feeds/metrics", "/feeds/metrics/"])
+def test_what_is_hidden_is_so_with_a_slash_and_without(copy: Path, written: str) -> None:
+    edit(copy / "services" / "miniflux" / "service.yml", "/feeds/metrics\n", f"{written}\n")
+    network = IPv4Network("10.20.30.0/24")
+    files = render(application.load("starter", copy), Environment(name="prod", network=network))
+    hidden = [each.split() for each in files["gateway/haproxy.cfg"].splitlines() if " /feeds/metrics" in each]
+    assert len(hidden) == 3, "at the door and at each service's own"
+    for paths in hidden:
+        assert {"/feeds/metrics", "/feeds/metrics/", "/readiness", "/readiness/"} <= {*paths}
 
 
 def test_an_application_has_the_last_word(copy: Path) -> None:

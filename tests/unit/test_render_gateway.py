@@ -305,7 +305,11 @@ def test_what_is_no_route_is_404(gateway: Gateway, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/health/live", "/health/ready", "//metrics", "/%6detrics", "/x/../metrics"]
+    "path",
+    [
+        *("/metrics", "/health/live", "/health/ready", "/metrics/", "/health/live/", "/health/ready/"),
+        *("//metrics", "/metrics//", "/%6detrics", "/x/../metrics"),
+    ],
 )
 def test_internals_are_served_to_nobody(gateway: Gateway, path: str) -> None:
     assert gateway.ask(path, port=8080).status == 404
