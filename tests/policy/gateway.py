@@ -171,6 +171,8 @@ class Gateway:
         self.services: dict[str, Service] = {}
         self.secrets = {"jwt_secret": SECRET}
         self.components: str | tuple[str, ...] = ()
+        self.changed: dict[str, str] = {}
+        """What a test has otherwise in the rendered files."""
         self.process: Process | None = None
 
     def write(self, **environment: Any) -> None:
@@ -187,6 +189,7 @@ class Gateway:
             "/tmp/haproxy.sock": f"{self.folder}/haproxy.sock",  # noqa: S108
             "bind :": f"bind {self.address}:",
             "127.0.0.1:1000": f"{self.address}:1000",
+            **self.changed,
         }
         for name, text in self.files.items():
             if name.startswith("gateway/"):

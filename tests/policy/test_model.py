@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.policy.gateway import Gateway
+from tests.policy.gateway import Gateway, desk
 
 Play = Callable[[list[str]], list[list[str]]]
 SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -20,13 +22,20 @@ SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChe
 @pytest.fixture(scope="module")
 def play() -> Iterator[Play]:
     """Cases -> what policy.lua answers to each step of each."""
-    gateway = Gateway()
+    with player() as found:
+        yield found
+
+
+@contextmanager
+def player(document: Mapping[str, Any] | None = None, **environment: Any) -> Iterator[Play]:
+    gateway = Gateway(document, **environment)
     gateway.write()
     own = (gateway.folder / "gateway" / "policy.lua").read_text()
     script = gateway.folder / "model.lua"
     script.write_text(own + Path(__file__).with_name("model.lua").read_text())
     config = gateway.folder / "model.cfg"
-    config.write_text(f"global\n    lua-load {script}\n")
+    most = gateway.application.gateway.memory // 2
+    config.write_text(f"global\n    tune.lua.maxmem {most}\n    lua-load {script}\n")
     cases = gateway.folder / "cases"
 
     def played(given: list[str]) -> list[list[str]]:
@@ -41,8 +50,10 @@ def play() -> Iterator[Play]:
         assert len(lines) == len(given), found.stdout + found.stderr
         return lines
 
-    yield played
-    gateway.stop()
+    try:
+        yield played
+    finally:
+        gateway.stop()
 
 
 # --- Windows ---
@@ -96,6 +107,26 @@ def test_who_waits_as_told_is_let_in_and_no_earlier(
     before, after = times[-1] + int(wait) - 1, times[-1] + int(wait)
     both = play([f"window {limit} {span} {' '.join(map(str, [*times, each]))}" for each in (before, after)])
     assert [line[-1].split(":")[0] for line in both] == ["false", "true"]
+
+
+def test_a_window_takes_memory_for_what_counts_in_it(play: Play) -> None:
+    """KiB after so many requests, one at a time and all at once."""
+    spaced, burst = play(["memory 10000 60000 60000 100 9900", "memory 10000 60000 0 10000 1 100"])
+    assert spaced[0] == spaced[1]
+    assert int(spaced[1]) <= 2
+    assert 150 <= int(burst[0]) <= 1000, "10 000 times"
+    assert int(burst[2]) <= 10, "and a hundred, once they went"
+
+
+def test_clients_that_are_known_grow_no_further_than_memory_does() -> None:
+    """Forty are known and then ask for all they may, where some twenty have room: the others share a window."""
+    document = desk()
+    document["gateway"]["memory"] = 16
+    with player(document, settings={"gateway": {"RATE_LIMIT": "10000"}}) as play:
+        ((admitted, most, later),) = play(["crowd 40 10000"])
+    assert 150_000 <= int(admitted) <= 300_000
+    assert int(most) <= 8192, "KiB, of which Lua has no more"
+    assert later == "true"
 
 
 # --- Breakers ---

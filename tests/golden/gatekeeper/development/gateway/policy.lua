@@ -33,7 +33,11 @@ local BREAKER = { requests = 5, percent = 50, open = 10000, successes = 2 }
 local TRIAL = 35000 -- ms after which a trial that nobody reported on is over: its client left
 local PERIOD, SLOTS = 30000, 10 -- ms that a breaker looks back, in so many parts
 local MOST = 20000 -- clients and tokens that are known apart; the clients beyond share one window
-local KIBIBYTES = 65536 -- that all of this may take
+local ROOM = 65536 * 0.9 -- KiB that may be taken before nobody gets more
+local OTHERS = "others" -- who share a window: what theirs can grow to is not to be had by anybody else
+for _, limit in pairs(LIMITS) do
+  ROOM = ROOM - limit.requests / 10 -- some 100 bytes a request, see `Window:ask`
+end
 
 collectgarbage("setpause", 120) -- percent of what is in use at which to look for what is not
 
@@ -72,37 +76,51 @@ end
 
 -- Whether there is no room for one more that is known apart.
 local function full(kept)
-  return kept.count >= MOST or collectgarbage("count") > KIBIBYTES * 0.8
+  return kept.count >= MOST or collectgarbage("count") > ROOM * 0.9
 end
 
--- A ring with the times (ms) of the requests that were let in, the oldest at `first`.
+-- The times (ms) of requests that were let in, in their order: from `first` to `last` they may count still.
 local Window = {}
 Window.__index = Window
 
 function Window.new(limit)
-  return setmetatable({ limit = limit, first = 1, count = 0 }, Window)
+  return setmetatable({ limit = limit, times = {}, first = 1, last = 0 }, Window)
 end
 
--- Whether a request at `now` is let in, how many more would be, and the ms until one more is than now.
-function Window:ask(now)
-  local size, span = self.limit.requests, self.limit.span
+-- Whether a request at `now` is let in, how many more would be, and the ms until one more is than now. Or nil, where
+-- that would take more memory and there is none: unless it is to be taken `anyway`.
+function Window:ask(now, anyway)
+  local times, first, last, size = self.times, self.first, self.last, self.limit.requests
+  local since = now - self.limit.span
   -- By halves, as a long loop would be interrupted.
-  local gone, left = 0, self.count
-  while gone < left do
-    local middle = (gone + left) // 2
-    if self[(self.first + middle - 1) % size + 1] <= now - span then
-      gone = middle + 1
+  local left = last + 1
+  while first < left do
+    local middle = (first + left) // 2
+    if times[middle] <= since then
+      first = middle + 1
     else
       left = middle
     end
   end
-  self.first, self.count = (self.first + gone - 1) % size + 1, self.count - gone
-  local admitted = self.count < size
+  local count = last - first + 1
+  local admitted = count < size
   if admitted then
-    self[(self.first + self.count - 1) % size + 1] = now
-    self.count = self.count + 1
+    -- What does not count goes where it is more than what does; a long table goes as a whole, as none gets shorter.
+    -- So there are at most two for each that counts, in a table of twice that, and a copy for a moment.
+    if first > count + 8 then
+      times = table.move(times, first, last, 1, first > 32 and {} or times)
+      self.times, first, last = times, 1, count
+    end
+    -- At a power of two a table becomes twice as long, at 16 bytes for each.
+    if last & last - 1 == 0 and not anyway and collectgarbage("count") + last / 64 > ROOM then
+      self.first, self.last = first, last
+      return nil
+    end
+    count, last = count + 1, last + 1
+    times[last] = now
   end
-  return admitted, size - self.count, self[self.first] + span - now
+  self.first, self.last = first, last
+  return admitted, size - count, times[first] - since
 end
 
 local windows = {}
@@ -117,15 +135,17 @@ local function window(name, client, now)
     of.turned = now
   end
   local found = recall(of.clients, client)
-  if found == nil and full(of.clients) then
-    client = "others"
-    found = recall(of.clients, client)
-  end
-  if found == nil then
+  if found == nil and client ~= OTHERS and full(of.clients) then
+    return window(name, OTHERS, now)
+  elseif found == nil then
     found = Window.new(of.limit)
     remember(of.clients, client, found)
   end
-  return found:ask(now)
+  local admitted, remaining, wait = found:ask(now, client == OTHERS)
+  if admitted == nil then
+    return window(name, OTHERS, now)
+  end
+  return admitted, remaining, wait
 end
 
 -- --- Breakers ---
