@@ -12,7 +12,7 @@ from testing.process import until
 
 from tests.policy.gateway import PATIENCE, Gateway, desk
 
-OF_ONE, PUBLIC, ALL = 200, 3800, 4000
+OF_ONE, PUBLIC, ALL = 500, 3800, 4000
 BEGUN = b"GET /open HTTP/1.1\r\nHost: desk\r\n"
 ENDED = b"Connection: close\r\n\r\n"
 SLOW = {"timeout http-request 10s": "timeout http-request 10m", "timeout client 15s": "timeout client 10m"}
