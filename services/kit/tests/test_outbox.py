@@ -63,8 +63,8 @@ async def emptied(database: Database, within: float = 60.0) -> None:
 
 
 async def measured(registry: CollectorRegistry, queue: str, pending: int) -> None:
-    """Until the relay tells that so many wait."""
-    async with asyncio.timeout(60):
+    """Until the relay tells that so many wait: after a try or two, each as long as a connection may take."""
+    async with asyncio.timeout(120):
         while registry.get_sample_value("outbox_pending", {"queue": queue}) != pending:
             await asyncio.sleep(0.05)
 
