@@ -119,7 +119,7 @@ def test_a_window_takes_memory_for_what_counts_in_it(play: Play) -> None:
 
 
 def test_clients_that_are_known_grow_no_further_than_memory_does() -> None:
-    """Forty are known and then ask for all they may, where some twenty have room: the others share a window."""
+    """Forty are known and then ask for all they may; some twenty have room: the others share a window."""
     document = desk()
     document["gateway"]["memory"] = 16
     with player(document, settings={"gateway": {"RATE_LIMIT": "10000"}}) as play:
