@@ -25,7 +25,7 @@ description:
   - A service with the label C(hostwright.reload) is not made anew for a change of its files. Its health
     check prints the digest of the configuration it runs with; when that is not in the file C(digest) of
     the folder of its name, the command in the label C(hostwright.check) must succeed in it, and it is
-    sent the signal C(hostwright.reload) names.
+    sent the signal C(hostwright.reload) names, again where it has not heard it while it started.
   - Containers that the folder no longer names are stopped last, when nobody is directed to them any more.
 options:
   directory:
@@ -107,6 +107,7 @@ DONE, HEALTHY = "service_completed_successfully", "service_healthy"  # Compose's
 TAIL = "40"  # lines of the log of a container that is not well
 SIDE_BY_SIDE = 3  # services that are rolled at once: each may have one more instance meanwhile
 USUAL = 30.0  # seconds between health checks, and for each, where nothing is said of them
+SIGNALS, HEARD = 4, 5.0  # times that a service is told to read its configuration, seconds in which it has
 DRAIN = 1.0  # seconds in which a request that was given to an instance has reached it
 
 
@@ -343,12 +344,15 @@ class Deployment(Project):
         """Signal the service once its files have passed its own check; returns when it runs with them."""
         if check := self._label(service, CHECK):
             self.compose("exec", "-T", service, *shlex.split(check))
-        self.compose("kill", "--signal", self._label(service, RELOAD), service)
-        deadline = time.monotonic() + 15
-        while not self._fresh(service):
-            if time.monotonic() > deadline:
-                self.module.fail_json(msg=f"{service} did not take its configuration\n{self._log(service)}")
-            time.sleep(0.2)
+        # HAProxy answers before its master hears signals, and drops those that come earlier.
+        for _ in range(SIGNALS):
+            self.compose("kill", "--signal", self._label(service, RELOAD), service)
+            deadline = time.monotonic() + HEARD
+            while time.monotonic() < deadline:
+                if self._fresh(service):
+                    return
+                time.sleep(0.2)
+        self.module.fail_json(msg=f"{service} did not take its configuration\n{self._log(service)}")
 
     def remove(self, services: list, drain: float = DRAIN) -> None:
         """Stop and remove what is no longer wanted, after a while for those who were directed to it."""

@@ -228,14 +228,17 @@ class Gateway:
             return self.ask("/", port=10000).text == (self.folder / "gateway" / "digest").read_text()
         return False
 
-    def signal(self) -> None:
-        """To read its configuration again."""
-        assert self.process
-        os.kill(self.process.pid, signal.SIGUSR2)
+    def reload(self, seen: Callable[[], bool] | None = None) -> None:
+        """To read its configuration again, which is `seen`: when it runs with it, if nothing else is said.
 
-    def reload(self) -> None:
-        self.signal()
-        until(self.fresh, PATIENCE)
+        Told more than once, as a deployment does: a worker answers before its master hears signals.
+        """
+        assert self.process
+        for _ in range(int(PATIENCE)):
+            os.kill(self.process.pid, signal.SIGUSR2)
+            with suppress(AssertionError):
+                return until(seen or self.fresh, 2)
+        raise AssertionError("its configuration is not read again")
 
     def stop(self) -> None:
         if self.process:

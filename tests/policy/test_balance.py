@@ -144,9 +144,8 @@ def test_a_configuration_that_is_none_changes_nothing(gateway: Gateway) -> None:
     config = gateway.folder / "gateway" / "haproxy.cfg"
     good = config.read_text()
     config.write_text(good + "\nnonsense\n")
-    assert gateway.process
-    gateway.signal()
-    until(lambda: "unknown keyword 'nonsense'" in gateway.process.log.read_text(), PATIENCE)
+    log = gateway.folder / "log"
+    gateway.reload(seen=lambda: "unknown keyword 'nonsense'" in log.read_text())
     assert {gateway.ask("/open").status for _ in range(4)} == {200}
     config.write_text(good)
     gateway.reload()

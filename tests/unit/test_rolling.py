@@ -13,11 +13,13 @@ from hostwright import application
 from hostwright.render import Environment, render
 
 sys.path.append(str(Path(__file__).parents[2] / ".collections"))
+from ansible_collections.hostwright.hostwright.plugins.modules import compose as module
 from ansible_collections.hostwright.hostwright.plugins.modules.compose import (
     ASIDE,
     ASKED,
     GONE,
     OTHER,
+    Deployment,
     Roll,
     rolling,
     waves,
@@ -95,3 +97,25 @@ def test_without_the_broker_orders_are_taken(services: Services, serving: set[st
 def test_whom_the_gateway_directs_nobody_to_is_not_waited_for(services: Services, serving: set[str]) -> None:
     assert rolling(services, other("rabbitmq"), serving) == []
     assert rolling(services, other("orders"), serving - {"gateway"}) == []
+
+
+def test_a_signal_that_the_gateway_does_not_hear_is_sent_again(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy drops those that come between its first answer and the loop of its master."""
+    monkeypatch.setattr(module, "HEARD", 0.01)
+    signals: list[tuple[str, ...]] = []
+
+    class Starting(Deployment):
+        def __init__(self) -> None:
+            self.services = {"gateway": {**services["gateway"], "labels": {module.RELOAD: "USR2"}}}
+
+        def compose(self, *arguments: str) -> str:
+            signals.append(arguments)
+            return ""
+
+        def _fresh(self, service: str) -> bool:
+            return service == "gateway" and len(signals) > 1
+
+    Starting().reload("gateway")
+    assert signals == 2 * [("kill", "--signal", "USR2", "gateway")]
