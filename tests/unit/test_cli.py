@@ -520,7 +520,10 @@ def test_doctor_speaks_json(home: dict[str, str], project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("variable", "text", "what"),
-    [("staging", "config: {}\n", "unknown environment 'staging'"), ("", "config: {\n", "is not YAML")],
+    [
+        ("staging", "config: {}\n", "unknown environment 'staging'"),
+        ("", "config: {\n", "cannot be read as YAML"),
+    ],
 )
 def test_doctor_takes_nothing_for_the_lab_that_is_none(
     home: dict[str, str], project: Path, variable: str, text: str, what: str
