@@ -25,7 +25,7 @@ from hostwright.proof import knock, namespace, observe
 from hostwright.render import Cluster, Environment
 from hostwright.render.kubernetes import instances, uid
 from hostwright.render.manifests import Place
-from hostwright.render.network import MIGRATE, edges, is_address, of_ingress
+from hostwright.render.network import MIGRATE, edges, is_address, of_ingress, public_nodes
 
 ROLES = ("mirror", "base", "firewall", "docker", "app_compose", "microk8s", "app_kubernetes")
 OF_ONE_HOST, OF_A_CLUSTER = ("docker", "app_compose"), ("microk8s", "app_kubernetes")
@@ -230,10 +230,19 @@ class Machine:
         """How many of a part there are on a cluster, at least and at most."""
         if not self.application or part in (*self.application.stores, *self.application.components):
             return 1, 1
+        return instances(self._placed(self.application), part)
+
+    def places(self, part: str) -> Sequence[str]:
+        """Names of the nodes that a part is to be on, each of them; none where it may be on any."""
+        if not self.application or part != "gateway":
+            return ()
+        return public_nodes(self._placed(self.application), part)
+
+    def _placed(self, application: Application) -> Place:
         public = tuple(self.wanted["app_kubernetes_public_nodes"])
         cluster = Cluster(overlay=self.wanted["app_kubernetes_overlay"], public_nodes=public)
         replicas = {name: int(number) for name, number in self.wanted["app_kubernetes_replicas"].items()}
-        return instances(Place(self.application, Environment(cluster=cluster, replicas=replicas)), part)
+        return Place(application, Environment(cluster=cluster, replicas=replicas))
 
     @functools.cached_property
     def edges(self) -> list[Edge]:

@@ -241,6 +241,7 @@ def _gateway(place: Place) -> Iterator[Manifest]:
     yield from _rolling(pod, *instances(place, "gateway"))
 
 
+EACH = 2  # gateways on each node at whose own address they are reached
 COMMANDS = {
     "nginx": ["nginx", "-e", "/dev/stderr", "-c", "/etc/hostwright/nginx.conf", "-g", "daemon off;"],
     "haproxy": ["haproxy", "-W", "-db", "-f", "/etc/hostwright/haproxy.cfg"],
@@ -281,8 +282,8 @@ def instances(place: Place, part: str) -> tuple[int, int]:
     """How many of the gateway or of a service there are at least and at most."""
     if part == "gateway":
         if nodes := network.public_nodes(place, part):
-            # One at each address that it is reached by: of two on a node none could be moved.
-            return len(nodes), len(nodes)
+            # At the address of a node nobody else answers: where one is lost another goes on.
+            return EACH * len(nodes), EACH * len(nodes)
         # It is everybody's way in, in every overlay.
         least = max(2, place.overlay.replicas)
         return least, max(least, place.overlay.most)
@@ -486,9 +487,9 @@ def _rolling(pod: _Pod, least: int, most: int) -> Iterator[Manifest]:
     yield pod.account()
     yield Manifest("4-workloads", "Deployment", owner, owner, component, {"spec": spec})
     if least > 1:
-        # Who is not ready anyway does not keep a node from being drained.
+        # Who is not ready anyway does not keep a node from being drained, nor who has no other place to be.
         budget: Body = {
-            "maxUnavailable": 1,
+            "maxUnavailable": least // len(pod.nodes) if pod.nodes else 1,
             "selector": {"matchLabels": place.selector(owner)},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         }
@@ -642,7 +643,7 @@ class _Pod:
                 {
                     "maxSkew": 1,
                     "topologyKey": "kubernetes.io/hostname",
-                    # Rather two on one node than one that waits, unless each node is to have one.
+                    # Rather all on one node than one that waits, unless each node is to have as many.
                     "whenUnsatisfiable": "DoNotSchedule" if self.nodes else "ScheduleAnyway",
                     "labelSelector": {"matchLabels": self.place.selector(self.owner)},
                     "matchLabelKeys": ["pod-template-hash"],

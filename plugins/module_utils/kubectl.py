@@ -130,9 +130,23 @@ def crowded(objects: list, nodes: list) -> dict:
         pods = [each for each in objects if each["kind"] == "Pod" and _serves(each, part)]
         marks = [each["metadata"].get("annotations", {}).get(TRIED, "") for each in pods]
         tried = any(names <= {*mark.split(",")} for mark in marks)
-        if len(pods) > 1 and len({each["spec"]["nodeName"] for each in pods}) == 1 and not tried:
+        elsewhere = any(len(_places(each, names)) > 1 for each in pods)
+        if (
+            len(pods) > 1
+            and len({each["spec"]["nodeName"] for each in pods}) == 1
+            and elsewhere
+            and not tried
+        ):
             found[f"deployment/{part}"] = [each["metadata"]["name"] for each in pods]
     return found
+
+
+def _places(pod: dict, names: set) -> set:
+    """Of these nodes those that it may be on: manifests of ours name them, or say nothing."""
+    affinity = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
+    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
+    wanted = {name for term in terms for each in term["matchExpressions"] for name in each["values"]}
+    return names & wanted if terms else names
 
 
 def _serves(pod: dict, part: str) -> bool:

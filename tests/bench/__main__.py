@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, help=f"a part (default: all but {', '.join(BY_NAME)})")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench.json", help="the JSON")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who is told to end takes hosts down before
     found: dict[str, Any] = {}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     for part in [given.only] if given.only else [each for each in PARTS if each not in BY_NAME]:

@@ -25,7 +25,7 @@ from tests.bench import gateway, hand
 from tests.live import Live, make, program, project, temporary
 
 ROOT = Path(__file__).resolve().parents[2]
-NETWORK = {"mode": "nat", "cidr": "10.95.0.0/24", "cidr6": "fd00:95::/64"}  # of whichever is up
+NETWORK = {"mode": "nat", "cidr": "10.87.0.0/24", "cidr6": "fd00:87::/64"}  # of whichever is up
 UP, ALL = "up, to its proof", "all of it"
 # Seconds that steps of each part may take, and what our steps may be of those by hand.
 TARGETS = {

@@ -151,6 +151,18 @@ class Redeploy(Disturbance):
         self.expect(not left, f"of before: {', '.join(left)}")
 
 
+class GatewayLost(Disturbance):
+    """One of several goes, and nobody has taken its place yet: who asks is answered by another."""
+
+    kind, what = "lost", "a gateway"
+
+    def begin(self) -> None:
+        name = next(each for each, part in self.pods().items() if part == "gateway")
+        space = f"--namespace={self.application.name}-prod"
+        self.node.run("/snap/bin/microk8s", "kubectl", space, "delete", "pod", name)
+        self.expect(name not in self.pods(), f"{name} is there still")
+
+
 class BadImage(Disturbance):
     """A rollout asks for an image that nobody has. Old pods serve on, and the rollout is undone."""
 
@@ -407,7 +419,7 @@ class FirstServerOff(ServerOff):
 
 
 # A worker that was added has pods when all were made anew; from an upgrade nothing goes down again.
-WAYS = (ScaleUp, Redeploy, BadImage, WorkerOff, ScaleDown, ServerOff, FirstServerOff, Upgrade)
+WAYS = (ScaleUp, Redeploy, GatewayLost, BadImage, WorkerOff, ScaleDown, ServerOff, FirstServerOff, Upgrade)
 KINDS = tuple(dict.fromkeys(each.kind for each in WAYS))
 
 

@@ -104,17 +104,19 @@ def test_rolls(deployed: Found, case: str) -> None:
 
 def several(machine: Machine) -> list[str]:
     """Parts that there are several of, where there are several nodes for them."""
-    if len(machine.variables["groups"]["cluster"]) < 2:
-        return []
-    return [part for part in machine.instances if machine.scale(part)[0] > 1]
+    cluster = machine.variables["groups"]["cluster"]
+    wide = [part for part in machine.instances if len(machine.places(part) or cluster) > 1]
+    return [part for part in wide if machine.scale(part)[0] > 1]
 
 
 @pytest.mark.each(cases=several)
-def test_spread(deployed: Found, case: str, detail: Detail) -> None:
+def test_spread(machine: Machine, deployed: Found, case: str, detail: Detail) -> None:
     """{case} outlives a node: its instances are on several"""
     found = sorted(pod["spec"]["nodeName"] for pod in pods(deployed, case))
     detail(", ".join(found))
     assert len({*found}) > 1, f"of {len(found)} all are on {found[0]}"
+    lacking = sorted({*machine.places(case)} - {*found})
+    assert not lacking, f"none is on {', '.join(lacking)}"
 
 
 def scaled(machine: Machine) -> list[str]:

@@ -100,7 +100,7 @@ def test_who_is_asked_while_a_server_is_off_is_another(
 
 
 def test_what_is_done_on_purpose_excuses_nothing_but_who_is_alone() -> None:
-    for way in (cluster.ScaleUp, cluster.Redeploy, cluster.BadImage):
+    for way in (cluster.ScaleUp, cluster.Redeploy, cluster.GatewayLost, cluster.BadImage):
         assert not any(way(shop()).excuses(at(path)) for path in (ORDERS, SITE, MAILS))
     down = cluster.ScaleDown(shop())
     assert [down.excuses(at(path)) for path in (ORDERS, SITE, MAILS)] == [False, False, True]

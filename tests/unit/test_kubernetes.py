@@ -492,6 +492,12 @@ A, B, C = taking("a"), taking("b"), taking("c")
 TOGETHER = [pod("orders", number, "a") for number in (1, 2)]
 
 
+def confined(pod: Item, *names: str) -> Item:
+    terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": names}]}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return pod | {"spec": pod["spec"] | {"affinity": {"nodeAffinity": required}}}
+
+
 @pytest.mark.parametrize(
     ("pods", "nodes", "found"),
     [
@@ -508,6 +514,9 @@ TOGETHER = [pod("orders", number, "a") for number in (1, 2)]
         ([TOGETHER[0], pod("orders", 2, "a", annotations={TRIED: "a,b"})], [A, B], False),
         ([TOGETHER[0], pod("orders", 2, "a", annotations={TRIED: "a,b"})], [A, B, C], True),
         ([TOGETHER[0], pod("orders", 2, "a", annotations={TRIED: "a,b,c"})], [A, B], False),
+        ([confined(each, "a") for each in TOGETHER], [A, B], False),
+        ([confined(each, "a", "b") for each in TOGETHER], [A, B], True),
+        ([confined(each, "a", "b") for each in TOGETHER], [A, C], False),
     ],
 )
 def test_pods_that_are_all_on_one_node(pods: list[Item], nodes: list[Item], found: bool) -> None:

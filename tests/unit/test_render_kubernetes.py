@@ -631,20 +631,21 @@ def test_another_public_port_is_a_load_balancer_that_knows_its_sources() -> None
 
 
 def test_where_no_balancer_is_nodes_give_their_addresses() -> None:
-    """And the gateway is on each of them, where it hears who asks."""
+    """And the gateway is on each of them, where it hears who asks; of two there one may be lost."""
     app = public()
     nodes = ("node-1", "node-2", "node-3")
     cluster = Cluster(pins=kubernetes.pinned(app, nodes), public_nodes=nodes)
     found, balanced = rendered(app, cluster=cluster), rendered(app)
     assert not [each for path in found for each in complaints(found[path], "1.35")]
     changed = {path for path in found if found[path] != balanced[path]}
-    names = ("deployment", "horizontalpodautoscaler")
+    names = ("deployment", "horizontalpodautoscaler", "poddisruptionbudget")
     workloads = {f"4-workloads/{name}-gateway.yaml" for name in names}
     assert changed == {"1-base/service-gateway-8443.yaml", *workloads}
     service = of(found, "Service")["gateway-8443"]
     assert service["metadata"]["annotations"] == {NODES_OF: "node-1,node-2,node-3"}
     assert (service["spec"]["type"], service["spec"]["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
-    assert of(found, "HorizontalPodAutoscaler")["gateway"]["spec"]["minReplicas"] == 3
+    assert of(found, "HorizontalPodAutoscaler")["gateway"]["spec"]["minReplicas"] == 6
+    assert of(found, "PodDisruptionBudget")["gateway"]["spec"]["maxUnavailable"] == 2
     spec = of(found, "Deployment")["gateway"]["spec"]["template"]["spec"]
     (spread,) = spec["topologySpreadConstraints"]
     assert (spread["maxSkew"], spread["whenUnsatisfiable"]) == (1, "DoNotSchedule")
@@ -654,14 +655,13 @@ def test_where_no_balancer_is_nodes_give_their_addresses() -> None:
 
 
 def test_the_only_node_of_the_gateway_can_be_emptied() -> None:
-    """Of two gateways there, a budget would let go of one: the other has nowhere to become ready."""
+    """Both gateways at once: who is moved has nowhere else to become ready."""
     app = public()
     cluster = Cluster(pins=kubernetes.pinned(app, NODES), public_nodes=NODES[:1])
     found = rendered(app, cluster=cluster)
-    assert of(found, "Deployment")["gateway"]["spec"]["replicas"] == 1
-    for kind in ("PodDisruptionBudget", "HorizontalPodAutoscaler"):
-        assert "gateway" not in of(found, kind)
-        assert "orders" in of(found, kind)
+    assert of(found, "HorizontalPodAutoscaler")["gateway"]["spec"]["maxReplicas"] == 2
+    assert of(found, "PodDisruptionBudget")["gateway"]["spec"]["maxUnavailable"] == 2
+    assert of(found, "PodDisruptionBudget")["orders"]["spec"]["maxUnavailable"] == 1
 
 
 def test_a_stores_address_is_that_of_the_node_with_its_data() -> None:
