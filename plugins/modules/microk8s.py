@@ -646,12 +646,13 @@ class Host:
 
     def _mount_again(self) -> None:
         """Bring a volume back that is set aside, by this run or by one that was cut off."""
-        if not self._mounted(ASIDE):
-            return
-        if not self._mounted(COMMON):
-            COMMON.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._must("mount", "--bind", str(ASIDE), str(COMMON))
-        self._must("umount", str(ASIDE))
+        if self._mounted(ASIDE):
+            if not self._mounted(COMMON):
+                COMMON.mkdir(mode=0o755, parents=True, exist_ok=True)
+                self._must("mount", "--bind", str(ASIDE), str(COMMON))
+            self._must("umount", str(ASIDE))
+        if ASIDE.is_dir():
+            ASIDE.rmdir()  # as it says that a run was cut off
 
     def _mounted(self, place: Path) -> bool:
         return self._run("mountpoint", "--quiet", str(place))[0] == 0

@@ -300,6 +300,7 @@ def test_a_volume_is_emptied_and_away_while_the_snap_is_removed(volume: Volume) 
     assert volume.run("joined", **JOIN)["changed"] is True
     assert volume.did == STEPS
     assert volume.mounted == ["common"]
+    assert [*(volume.there / "ours").iterdir()] == [], "nothing says that a run was cut off"
     assert (volume.common.stat().st_dev, [*volume.common.iterdir()]) == (device, [])
     assert (volume.there / "snap.there").read_text() == "", "it is installed on the empty volume"
     assert (volume.there / "elsewhere/data").exists(), "what was mounted below is not its own"
@@ -316,6 +317,7 @@ def test_a_removal_that_is_cut_off_converges(volume: Volume, end: int) -> None:
     seen = volume.run("present", **HOST)["seen"]
     assert volume.run("joined", **JOIN | {"again": seen["joining"]})["changed"] is True
     assert volume.mounted == ["common"]
+    assert [*(volume.there / "ours").iterdir()] == []
     assert (volume.common.stat().st_dev, [*volume.common.iterdir()]) == (device, [])
     assert (volume.there / "snap.there").read_text() == ""
     assert (volume.there / "elsewhere/data").exists()
