@@ -44,16 +44,19 @@ def begin(gateway: Gateway, held: ExitStack, client: str, number: int) -> list[s
     """So many requests of which a part is sent."""
     found = []
     for _ in range(number):
-        one = socket.create_connection((gateway.address, 8080), PATIENCE, (client, 0))
-        found.append(held.enter_context(one))
-        with suppress(OSError):  # it may be closed already
+        one = held.enter_context(socket.socket())
+        one.settimeout(PATIENCE)
+        one.bind((client, 0))
+        found.append(one)
+        with suppress(ConnectionError):  # it may be closed already, and before we know that it was open
+            one.connect((gateway.address, 8080))
             one.sendall(BEGUN)
     return found
 
 
 def end(one: socket.socket) -> bytes:
     """What comes back once the rest is sent: nothing, where the connection was closed."""
-    with suppress(ConnectionResetError, BrokenPipeError):
+    with suppress(ConnectionError):
         one.sendall(ENDED)
         return one.recv(65536)
     return b""
