@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from testing.process import free_port
 
 from hostwright import application
 from hostwright.proof.wanted import module_utils
@@ -205,7 +206,7 @@ def test_the_api_is_written_to_by_kubectl_at_the_name_that_all_servers_have(
     """With the kubeconfig as it was fetched; of the servers the first are away."""
     addresses = [f"127.0.0.{number}" for number in (21, 22, 23)]
     with contextlib.ExitStack() as stack:
-        port = stack.enter_context(socket.create_server(("127.0.0.24", 0))).getsockname()[1]
+        port = free_port()  # none of those that connections begin at, on whichever address
         listening = [stack.enter_context(socket.create_server((each, port))) for each in addresses[broken:]]
         script = tmp_path / "kubernetes"
         script.write_text(KUBECTL.replace("PYTHON", sys.executable))
