@@ -88,12 +88,15 @@ class Disturbance(Fault):
         self.expect(done.returncode == 0, f"hostwright {' '.join(words)}: {done.stderr.strip()[-1000:]}")
 
     def items(self, kinds: str) -> list[dict[str, Any]]:
-        space = f"--namespace={self.application.name}-prod"
         # What it says beside its answer is nobody's.
         quietly = ("sh", "-c", '"$@" 2>/dev/null', "sh")
-        words = ("/snap/bin/microk8s", "kubectl", space, "get", kinds, "--output=json")
-        found: list[dict[str, Any]] = json.loads(self.node.run(*quietly, *words))["items"]
+        answer = self.node.run(*quietly, *self.kubectl("get", kinds, "--output=json"))
+        found: list[dict[str, Any]] = json.loads(answer)["items"]
         return found
+
+    def kubectl(self, *words: str) -> tuple[str, ...]:
+        """A command of a server's, about the application."""
+        return "/snap/bin/microk8s", "kubectl", f"--namespace={self.application.name}-prod", *words
 
     def pods(self, node: str = "") -> dict[str, str]:
         """Pod -> the part of the application that it is of; all of them that are to stay, or a node's."""
@@ -158,8 +161,7 @@ class GatewayLost(Disturbance):
 
     def begin(self) -> None:
         name = next(each for each, part in self.pods().items() if part == "gateway")
-        space = f"--namespace={self.application.name}-prod"
-        self.node.run("/snap/bin/microk8s", "kubectl", space, "delete", "pod", name)
+        self.node.run(*self.kubectl("delete", "pod", name))
         self.expect(name not in self.pods(), f"{name} is there still")
 
 

@@ -29,6 +29,7 @@ from hostwright.render import Environment, render
 DESK = Path(__file__).with_name("desk.yml")
 SECRET = "of a test, and longer than the thirty-two characters that it must have"
 PATIENCE = 60.0  # seconds
+HEARD = 2.0  # seconds in which a signal that was heard has been obeyed
 PLACES = {
     "auth": 16,
     "orders": 17,
@@ -234,10 +235,10 @@ class Gateway:
         Told more than once, as a deployment does: a worker answers before its master hears signals.
         """
         assert self.process
-        for _ in range(int(PATIENCE)):
+        for _ in range(int(PATIENCE / HEARD)):
             os.kill(self.process.pid, signal.SIGUSR2)
             with suppress(AssertionError):
-                return until(seen or self.fresh, 2)
+                return until(seen or self.fresh, HEARD)
         raise AssertionError("its configuration is not read again")
 
     def stop(self) -> None:
